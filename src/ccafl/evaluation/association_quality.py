@@ -1,0 +1,45 @@
+"""How right an association is, against the true persons."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationQuality:
+    """Pairwise figures, 0..1, over the pairs of accumulated identities.
+
+    Attributes:
+        precision: share of the joined pairs that are one person (1 where nothing is joined).
+        recall: share of the pairs of one person that are joined (1 where there are none).
+        f1: their harmonic mean.
+        joined: associated identities found.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    joined: int
+
+
+def association_quality(association: Tensor, persons: Tensor) -> AssociationQuality:
+    """Compare an association with the truth; counted by groups, never pair by pair.
+
+    Args:
+        association: (N,) int64, -1 for an identity left alone.
+        persons: (N,) int64 true person of every accumulated identity.
+    """
+    joined = association >= 0
+    cells = torch.stack([association[joined], persons[joined]], dim=1)
+    right = _pairs(cells.unique(dim=0, return_counts=True)[1])
+    found = _pairs(association[joined].unique(return_counts=True)[1])
+    true = _pairs(persons.unique(return_counts=True)[1])
+    precision = right / found if found else 1.0
+    recall = right / true if true else 1.0
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return AssociationQuality(precision, recall, f1, len(association[joined].unique()))
+
+
+def _pairs(counts: Tensor) -> int:
+    return int((counts * (counts - 1) // 2).sum())

@@ -1,0 +1,93 @@
+"""Inter-camera learning: the global ID classifier's loss (L_GID) and inter-camera adversarial learning (ICAL).
+
+The classifier tells accumulated identities, so cameras, apart. ICAL teaches the encoder to make it unable to: the
+probability of a sample spreads over the same person's identities in the other cameras.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def identity_loss(cosines: Tensor, identities: Tensor, scale: float = 16.0) -> Tensor:
+    """L_GID = CE(scale * cosines, a), by which the global ID classifier learns on detached features.
+
+    Args:
+        cosines: (B, N) of features and classifier weights.
+        identities: (B,) int64 accumulated identities in 0..N-1.
+
+    Returns:
+        Scalar mean over the samples.
+    """
+    return F.cross_entropy(scale * cosines, identities)
+
+
+def adversarial_masks(association: Tensor, identity_cameras: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
+    """Who counts as positive, and who is of the same camera, for every sample.
+
+    Args:
+        association: (N,) int64, associated identity of every accumulated identity, -1 for none.
+        identity_cameras: (N,) int64.
+        identities: (B,) int64 accumulated identities of the samples.
+
+    Returns:
+        positives (B, N) bool: the sample's own identity and those associated with it in *other* cameras;
+        same_camera (B, N) bool: the identities of the sample's camera, its own among them.
+    """
+    every_identity = torch.arange(len(association), device=identities.device)
+    own = identities[:, None] == every_identity
+    same_camera = identity_cameras[identities][:, None] == identity_cameras
+    associated = (association[identities][:, None] == association) & (association >= 0)
+    return own | (associated & ~same_camera), same_camera
+
+
+def adversarial_loss(
+    cosines: Tensor,
+    identities: Tensor,
+    positives: Tensor,
+    same_camera: Tensor,
+    *,
+    margin: float,
+    epsilon: float = 0.8,
+    boost: float = 0.2,
+    scale: float = 16.0,
+) -> Tensor:
+    """L_ICAL: the classifier's probability of a sample spreads over its person's identities in all cameras.
+
+    z_a -> cos(theta_a + m), or z_a - m sin(m) where theta_a > pi - m     the sample's own identity a
+    z_j -> (1 + b) z_j + b                                              every other j of its camera: made harder
+    log q_j = s z_j - log( exp(s z_j) + sum_{k not in P} exp(s z_k) )   j in P, the positives
+    loss = mean over samples of -(1 - eps) log q_a - eps / |P| sum_{j in P} log q_j
+
+    Args:
+        cosines: (B, N) of features and classifier weights, the weights held out of the gradient.
+        identities: (B,) int64 accumulated identities.
+        positives: (B, N) bool, see `adversarial_masks`.
+        same_camera: (B, N) bool.
+        margin: m, radians.
+        epsilon: share of the loss that is spread over all positives.
+        boost: b.
+        scale: s.
+
+    Returns:
+        Scalar.
+
+    Source: paper, section III (ICAL); epsilon as the authors' code has it.
+    """
+    own = torch.zeros_like(positives).scatter_(1, identities[:, None], True)
+    hardened = torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
+    logits = scale * torch.where(own, _with_angular_margin(cosines, margin), hardened)
+    negatives = logits.masked_fill(positives, -torch.inf).logsumexp(1, keepdim=True)
+    log_q = -F.softplus(negatives - logits)
+    spread = (log_q * positives).sum(1) / positives.sum(1)
+    peak = log_q.gather(1, identities[:, None]).squeeze(1)
+    return -((1 - epsilon) * peak + epsilon * spread).mean()
+
+
+def _with_angular_margin(cosines: Tensor, margin: float) -> Tensor:
+    """cos(theta + m), and past theta = pi - m, where that would rise again, the line z - m sin(m)."""
+    sines = (1 - cosines.square()).clamp(min=1e-7).sqrt()
+    turned = cosines * math.cos(margin) - sines * math.sin(margin)
+    return torch.where(cosines > math.cos(math.pi - margin), turned, cosines - margin * math.sin(math.pi - margin))

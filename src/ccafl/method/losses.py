@@ -1,0 +1,70 @@
+"""Losses that several parts of the method share."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def batch_hard_triplet(
+    anchors: Tensor,
+    candidates: Tensor,
+    anchor_labels: Tensor,
+    candidate_labels: Tensor,
+    margin: float = 0.3,
+) -> Tensor:
+    """Triplet loss with the hardest positive and the hardest negative of every anchor.
+
+    mean_i max(0, margin + max_{j: y_j = y_i} |a_i - c_j| - min_{j: y_j != y_i} |a_i - c_j|)
+
+    An anchor among the candidates counts as a positive of itself, at the floor of distances, 1e-6. The gradient
+    reaches both sides; detach candidates that are a memory's.
+
+    Args:
+        anchors: (B, D).
+        candidates: (C, D); the anchors themselves for the loss within a batch.
+        anchor_labels: (B,) int64, each among the candidates' labels.
+        candidate_labels: (C,) int64.
+        margin: of the Euclidean distances.
+
+    Returns:
+        Scalar mean over the anchors; 0 where all candidates have one label.
+
+    Source: paper, section III (L_tri); Hermans et al., arXiv 1703.07737.
+    """
+    with torch.no_grad():
+        products = anchors @ candidates.T
+        order = candidates.square().sum(1) - 2 * products  # squared distance less |a_i|^2: the same order in a row
+        same = anchor_labels[:, None] == candidate_labels
+        hardest_positive = order.masked_fill(~same, -torch.inf).argmax(1)
+        hardest_negative = order.masked_fill(same, torch.inf).argmin(1)
+        has_negative = ~same.all(1)
+    positive = _distance(anchors, candidates[hardest_positive])
+    negative = _distance(anchors, candidates[hardest_negative])
+    return (F.relu(margin + positive - negative) * has_negative).mean()
+
+
+def _distance(left: Tensor, right: Tensor) -> Tensor:
+    """Euclidean distance row by row, (B, D) and (B, D) -> (B,), at least 1e-6."""
+    return (left - right).square().sum(1).clamp(min=1e-12).sqrt()
+
+
+def text_classification_loss(
+    image_features: Tensor, text_features: Tensor, labels: Tensor, smoothing: float = 0.1
+) -> Tensor:
+    """Label-smoothed cross entropy of images over the text features of the identities (L_i2tce).
+
+    CE_smooth(<v_i, t_j> over j, y_i)
+
+    Args:
+        image_features: (B, E) image-text features, not normalised.
+        text_features: (C, E), one an identity, not normalised.
+        labels: (B,) int64 in 0..C-1.
+        smoothing: mass spread evenly over all C identities.
+
+    Returns:
+        Scalar mean over the images.
+
+    Source: paper, section III; the smoothing over C is method.md's correction of the authors' code, which spreads it
+    over a fixed count.
+    """
+    return F.cross_entropy(image_features @ text_features.T, labels, label_smoothing=smoothing)

@@ -1,0 +1,134 @@
+"""The two memories: hybrid (one camera's centres and instances) and prototype (one entry an associated identity).
+
+Both are read by a loss and moved by `update` after the backward pass; neither holds a parameter. They take features as
+the encoder gives them and normalise them themselves.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class HybridMemory:
+    """Centres and instance features of one camera's identities (intra-camera discriminative learning).
+
+    Attributes:
+        centres: (C, D), L2-normalised mean feature of every identity.
+        instances: (K, C, D), L2-normalised features of K images of every identity.
+
+    Source: paper, section III (hybrid memory), constants from the authors' code.
+    """
+
+    def __init__(self, centres: Tensor, instances: Tensor, *, temperature: float = 0.05, momentum: float = 0.1) -> None:
+        if centres.ndim != 2 or instances.ndim != 3 or instances.shape[1:] != centres.shape:
+            raise ValueError(
+                f"centres (C, D) and instances (K, C, D) disagree: {tuple(centres.shape)}, {tuple(instances.shape)}"
+            )
+        self.centres = centres.clone()
+        self.instances = instances.clone()
+        self.temperature = temperature
+        self.momentum = momentum
+
+    def losses(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """L_intra1 over the centres and L_intra2 over the hardest instances, for one camera's samples.
+
+        L_intra1 = CE(<f, centre_j> / tau, y)
+        L_intra2 = CE(h_j / tau, y),  h_y = min_k <f, instance_{k,y}>,  h_j = max_k <f, instance_{k,j}> for j != y
+
+        Args:
+            features: (B, D), not normalised.
+            labels: (B,) int64 in 0..C-1.
+
+        Returns:
+            (centre_loss, hard_instance_loss), scalar means over the samples.
+        """
+        features = F.normalize(features)
+        centre_loss = F.cross_entropy(features @ self.centres.T / self.temperature, labels)
+        hard_instance_loss = F.cross_entropy(self._hardest_similarity(features, labels) / self.temperature, labels)
+        return centre_loss, hard_instance_loss
+
+    def _hardest_similarity(self, features: Tensor, labels: Tensor) -> Tensor:
+        """h (B, C): the least similar instance of a sample's own identity, the most similar of every other."""
+        slots, identities, _ = self.instances.shape
+        similarity = (features @ self.instances.flatten(0, 1).T).view(-1, slots, identities)
+        own = torch.arange(identities, device=labels.device) == labels[:, None]
+        return torch.where(own, similarity.amin(1), similarity.amax(1))
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Take the batch in, after its backward pass.
+
+        The n samples of an identity overwrite its slots 0..n-1 in batch order (of more than K, the first K);
+        centre_j <- normalise(m centre_j + (1 - m) mean of the batch's features of j).
+
+        Args:
+            features: (B, D), not normalised.
+            labels: (B,) int64 in 0..C-1.
+        """
+        features = F.normalize(features).to(self.centres.dtype)
+        _write_instances(self.instances, features, labels)
+        counts = torch.zeros_like(self.centres[:, 0]).index_add_(0, labels, torch.ones_like(features[:, 0]))
+        sums = torch.zeros_like(self.centres).index_add_(0, labels, features)
+        means = sums / counts.clamp(min=1)[:, None]
+        moved = F.normalize(self.momentum * self.centres + (1 - self.momentum) * means)
+        self.centres = torch.where(counts[:, None] > 0, moved, self.centres)
+
+
+def _write_instances(instances: Tensor, features: Tensor, labels: Tensor) -> None:
+    """Overwrite in place: the r-th sample of an identity goes to its slot r; beyond the last slot it is dropped."""
+    by_label = labels.argsort(stable=True)
+    labels = labels[by_label]
+    rank = torch.arange(len(labels), device=labels.device) - torch.searchsorted(labels, labels)
+    # What has no slot is written where its identity's first sample goes, with that sample's value: nothing changes.
+    kept = rank < len(instances)
+    source = torch.where(kept, by_label, by_label[torch.searchsorted(labels, labels)])
+    instances[rank * kept, labels] = features[source]
+
+
+class PrototypeMemory:
+    """One feature for every associated identity (inter-camera learning).
+
+    Attributes:
+        prototypes: (C, D), L2-normalised mean feature of all images of every associated identity.
+
+    Source: paper, section III (prototype memory), constants from the authors' code.
+    """
+
+    def __init__(self, prototypes: Tensor, *, temperature: float = 0.05, momentum: float = 0.1) -> None:
+        if prototypes.ndim != 2:
+            raise ValueError(f"prototypes must be (C, D), not {tuple(prototypes.shape)}")
+        self.prototypes = prototypes.clone()
+        self.temperature = temperature
+        self.momentum = momentum
+
+    def loss(self, features: Tensor, labels: Tensor) -> Tensor:
+        """L_inter = CE(<f, prototype_j> / tau, p), scalar mean over the samples.
+
+        Args:
+            features: (B, D), not normalised.
+            labels: (B,) int64 in 0..C-1, the associated identity.
+        """
+        return F.cross_entropy(F.normalize(features) @ self.prototypes.T / self.temperature, labels)
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Move every identity of the batch by its hardest sample, after the backward pass.
+
+        prototype_p <- normalise(m prototype_p + (1 - m) f),  f the sample of p least similar to prototype_p
+
+        Args:
+            features: (B, D), not normalised.
+            labels: (B,) int64 in 0..C-1.
+        """
+        features = F.normalize(features).to(self.prototypes.dtype)
+        similarity = (features * self.prototypes[labels]).sum(1)
+        hardest = _first_least(similarity, labels)
+        # All samples of an identity write the same value, its hardest sample's.
+        moved = self.momentum * self.prototypes[labels] + (1 - self.momentum) * features[hardest]
+        self.prototypes[labels] = F.normalize(moved)
+
+
+def _first_least(values: Tensor, labels: Tensor) -> Tensor:
+    """Index (B,) of the least value among the samples of the same label, for every sample."""
+    of_others = labels[:, None] != labels
+    return values.expand(len(labels), -1).masked_fill(of_others, torch.inf).argmin(1)

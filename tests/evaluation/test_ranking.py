@@ -1,0 +1,95 @@
+"""Ranking, re-ranking and the association's quality against plain loops."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccafl.evaluation import ranking, reranking
+from ccafl.evaluation.association_quality import association_quality
+from ccafl.evaluation.ranking import rank
+from ccafl.evaluation.reranking import k_reciprocal
+
+seeds = st.integers(0, 10**6)
+
+
+def plain_rank(query, gallery, query_ids, query_cameras, gallery_ids, gallery_cameras):
+    precisions, firsts = [], []
+    for feature, person, camera in zip(F.normalize(query), query_ids, query_cameras, strict=True):
+        kept = [
+            index
+            for index in range(len(gallery))
+            if gallery_ids[index] != -1 and not (gallery_ids[index] == person and gallery_cameras[index] == camera)
+        ]
+        kept.sort(key=lambda index: -float(F.normalize(gallery)[index] @ feature))
+        places = [place for place, index in enumerate(kept, start=1) if gallery_ids[index] == person]
+        if places:
+            precisions.append(sum(hits / place for hits, place in enumerate(places, start=1)) / len(places))
+            firsts.append(places[0])
+    return sum(precisions) / len(precisions), [
+        sum(first <= depth for first in firsts) / len(firsts) for depth in (1, 5)
+    ]
+
+
+@given(seeds, st.integers(1, 400))
+def test_rank_equals_the_plain_protocol_in_any_blocks(seed, block):
+    random = torch.Generator().manual_seed(seed)
+    query, gallery = (torch.randn(count, 4, generator=random, dtype=torch.float64) for count in (6, 40))
+    query_ids, gallery_ids = (torch.randint(low, 6, (count,), generator=random) for low, count in ((1, 6), (-1, 40)))
+    query_cameras, gallery_cameras = (torch.randint(3, (count,), generator=random) for count in (6, 40))
+    arguments = (query, gallery, query_ids, query_cameras, gallery_ids, gallery_cameras)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_BLOCK_ELEMENTS", block)
+        ours = rank(*arguments)
+    mean, cmc = plain_rank(*arguments)
+    assert ours.mAP == pytest.approx(mean)
+    assert ours.cmc[[0, 4]].tolist() == pytest.approx(cmc)
+
+
+def test_a_query_without_a_match_is_left_out_and_counted():
+    features = torch.eye(3)
+    ids, cameras = torch.tensor([1, 2, 2]), torch.tensor([0, 0, 1])
+    ours = rank(features[:2], features, ids[:2], cameras[:2], ids, cameras)
+    assert ours.unmatched == 1
+    assert ours.average_precisions.isnan().tolist() == [True, False]
+
+
+def test_distractors_stay_and_junk_goes():
+    query, gallery = torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2]])
+    one, other = torch.tensor([1]), torch.tensor([1, 1, 1])
+    assert rank(query, gallery, one, one - 1, torch.tensor([0, -1, 1]), other).mAP == pytest.approx(1 / 2)
+
+
+def test_no_match_at_all_is_an_error():
+    with pytest.raises(ValueError, match="no query"):
+        rank(torch.eye(2), torch.eye(2), *(torch.tensor([1, 2]) for _ in range(4)))
+
+
+@given(seeds, st.integers(1, 60))
+def test_reranking_in_any_blocks(seed, block):
+    random = torch.Generator().manual_seed(seed)
+    points = torch.randn(30, 3, generator=random)
+    distances = torch.cdist(points, points)
+    arguments = (distances[:8, 8:], distances[:8, :8], distances[8:, 8:], 5, 3)
+    whole = k_reciprocal(*arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reranking, "_BLOCK_ELEMENTS", block)
+        torch.testing.assert_close(k_reciprocal(*arguments), whole)
+
+
+@given(seeds)
+def test_association_quality_counts_pairs(seed):
+    random = torch.Generator().manual_seed(seed)
+    association, persons = (torch.randint(-1, 5, (14,), generator=random) for _ in range(2))
+    found, true = set(), set()
+    for i, j in itertools.combinations(range(14), 2):
+        if association[i] == association[j] >= 0:
+            found.add((i, j))
+        if persons[i] == persons[j]:
+            true.add((i, j))
+    ours = association_quality(association, persons)
+    assert ours.precision == pytest.approx(len(found & true) / len(found) if found else 1)
+    assert ours.recall == pytest.approx(len(found & true) / len(true) if true else 1)
