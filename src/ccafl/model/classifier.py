@@ -1,0 +1,31 @@
+"""The global ID classifier, which inter-camera adversarial learning works against."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GlobalIDClassifier(nn.Module):
+    """One weight vector for each of the N accumulated identities; its outputs are cosines.
+
+    Source: paper, section III (inter-camera adversarial learning), Xavier uniform as in the authors' code.
+    """
+
+    def __init__(self, identities: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(identities, dim))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, features: Tensor, frozen_weights: bool = False) -> Tensor:
+        """Cosines of features and identities.
+
+        Args:
+            features: (B, D), normalised here; detached by the caller where only the classifier is to learn.
+            frozen_weights: keep the weights out of the gradient, so that only the features learn (the adversarial
+                loss).
+
+        Returns:
+            (B, N) in -1..1.
+        """
+        weight = self.weight.detach() if frozen_weights else self.weight
+        return F.linear(F.normalize(features), F.normalize(weight))

@@ -1,0 +1,45 @@
+"""The whole network of a run (method section 2), built from its settings."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ccafl.config import Model
+from ccafl.model.classifier import GlobalIDClassifier
+from ccafl.model.clip import load_clip
+from ccafl.model.image_encoder import ImageEncoder
+from ccafl.model.prompts import PromptLearner, TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The parts that learn (encoder, prompts, classifier) and the one that never does (text encoder)."""
+
+    encoder: ImageEncoder
+    prompts: PromptLearner
+    text_encoder: TextEncoder
+    classifier: GlobalIDClassifier
+
+
+def build_network(settings: Model, identities: int, seed: int) -> Network:
+    """Build the network for N accumulated identities; random parts follow from ``seed``.
+
+    Raises:
+        InputError: the architecture or its weights cannot be had.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        clip = load_clip(settings.architecture, settings.weights, quick_gelu=settings.quick_gelu)
+        encoder = ImageEncoder(clip.visual, settings.image_size, settings.last_stride)
+        return Network(
+            encoder=encoder,
+            prompts=PromptLearner(clip, identities, settings.template, settings.prompt_tokens),
+            text_encoder=TextEncoder(clip),
+            classifier=GlobalIDClassifier(identities, encoder.reid_dim),
+        )
+
+
+def build_encoder(settings: Model) -> ImageEncoder:
+    """The image encoder alone, to be filled from a checkpoint: no weights are fetched."""
+    clip = load_clip(settings.architecture, None, quick_gelu=settings.quick_gelu)
+    return ImageEncoder(clip.visual, settings.image_size, settings.last_stride)
