@@ -1,0 +1,177 @@
+"""The synthetic world as a folder of images with a manifest, labelled camera by camera."""
+
+import csv
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ccafl.errors import InputError
+from ccafl.files import new_folder
+from ccafl.synthetic.world import LABELS, World
+
+COLUMNS = ("image", "camera", "label", "split", "person")
+JPEG_QUALITY = 88
+LABEL_NUMBERS = 1000  # labels of a camera are drawn from so many numbers, or twice the persons
+SMALLEST_SIZE = 16  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One person's pictures of one camera, as they are labelled there."""
+
+    person: int
+    camera: int
+    label: str
+    images: int
+    test: bool
+
+
+def synthesize(
+    out: Path,
+    *,
+    seed: int,
+    persons: int,
+    cameras: int,
+    images: int = 6,
+    size: tuple[int, int] = (128, 64),
+    test_fraction: float = 1 / 3,
+    advance: Callable[[int], None] | None = None,
+) -> Path:
+    """Write ``out/manifest.csv`` and ``out/images/<camera>/<label>/*.jpg``, whole or not at all.
+
+    Training persons have a label in each camera that tells nothing about their labels in the others; the truth is in
+    the column ``person``. Test persons are others; the first image of each in each camera is a query, the rest are the
+    gallery, and their label is the person.
+
+    Args:
+        out: new or empty folder.
+        seed: 0 or more; the same seed gives the same persons, cameras and pictures, however many of each are asked for.
+        persons: 3 or more, training and test together.
+        cameras: 2 or more.
+        images: mean number per person and camera, 2 or more.
+        size: height and width, pixels.
+        test_fraction: share of the persons kept for testing, between 0 and 1.
+        advance: told how many more images are written.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        InputError: a number is out of its range, or ``out`` is taken or cannot be written.
+    """
+    _check(seed, persons, cameras, images, size, test_fraction)
+    world = World(seed, persons, cameras)
+    tested = min(max(1, round(test_fraction * persons)), persons - 1)
+    rows: list[tuple[str, ...]] = []
+    with _folder_written_whole(out) as folder:
+        for visit in _visits(world, persons - tested, images):
+            with _disk_errors(out):
+                rows += _write_visit(world, visit, folder, size)
+            if advance is not None:
+                advance(visit.images)
+        with _disk_errors(out):
+            _write_manifest(folder / "manifest.csv", rows)
+    return out / "manifest.csv"
+
+
+def count_images(*, seed: int, persons: int, cameras: int, images: int = 6) -> int:
+    """How many images `synthesize` writes for these numbers."""
+    world = World(seed, persons, cameras)
+    return sum(world.count(person, camera, images) for person in range(persons) for camera in world.cameras_of(person))
+
+
+def _check(seed: int, persons: int, cameras: int, images: int, size: tuple[int, int], test_fraction: float) -> None:
+    for name, value, least in (
+        ("seed", seed, 0),
+        ("persons", persons, 3),
+        ("cameras", cameras, 2),
+        ("images", images, 2),
+    ):
+        if value < least:
+            raise InputError(f"{name} {value}: too small; give {least} or more")
+    if min(size) < SMALLEST_SIZE:
+        raise InputError(f"size {size[0]}x{size[1]}: too small; give {SMALLEST_SIZE} pixels or more each way")
+    if not 0 < test_fraction < 1:
+        raise InputError(f"test fraction {test_fraction}: out of range; give a number between 0 and 1")
+
+
+@contextmanager
+def _folder_written_whole(out: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``out`` that becomes ``out`` at the end, or vanishes when the block fails."""
+    existed = out.is_dir()
+    new_folder(out)
+    temporary: Path | None = None
+    try:
+        with _disk_errors(out):
+            temporary = Path(tempfile.mkdtemp(prefix=f".{out.resolve().name}.", dir=out.resolve().parent))
+            temporary.chmod(stat.S_IMODE(out.stat().st_mode))
+        yield temporary
+        with _disk_errors(out):
+            out.rmdir()
+            temporary.rename(out)
+    except BaseException:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if not existed and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise
+
+
+@contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{out}: cannot be written ({reason}); free space or choose another folder") from error
+
+
+def _visits(world: World, training: int, images: int) -> Iterator[_Visit]:
+    """Every person and camera that meet, camera by camera in the order of their labels."""
+    numbers = max(LABEL_NUMBERS, 2 * world.persons)
+    digits = len(str(numbers - 1))
+    for camera in range(world.cameras):
+        shuffled = world.random(LABELS, camera).permutation(numbers)
+        visits = []
+        for person in range(world.persons):
+            if camera in world.cameras_of(person):
+                test = person >= training
+                label = person_name(person) if test else f"p{shuffled[person]:0{digits}d}"
+                visits.append(_Visit(person, camera, label, world.count(person, camera, images), test))
+        yield from sorted(visits, key=lambda visit: (visit.test, visit.label))
+
+
+def person_name(person: int) -> str:
+    """The true name of person number ``person``, unlike any label of a training person."""
+    return f"person{person:04d}"
+
+
+def _write_visit(world: World, visit: _Visit, folder: Path, size: tuple[int, int]) -> list[tuple[str, ...]]:
+    """Write the pictures of one visit and give their rows of the manifest."""
+    camera = f"c{visit.camera + 1}"
+    place = Path("images", camera, visit.label)
+    (folder / place).mkdir(parents=True)
+    rows: list[tuple[str, ...]] = []
+    for index in range(visit.images):
+        image = place / f"{camera}_{visit.label}_{index:02d}.jpg"
+        _write_jpeg(world.picture(visit.person, visit.camera, index, size), folder / image)
+        split = "train" if not visit.test else "query" if index == 0 else "gallery"
+        rows.append((image.as_posix(), camera, visit.label, split, person_name(visit.person)))
+    return rows
+
+
+def _write_jpeg(picture: Image.Image, path: Path) -> None:
+    picture.save(path, quality=JPEG_QUALITY)
+
+
+def _write_manifest(path: Path, rows: list[tuple[str, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
