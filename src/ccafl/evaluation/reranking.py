@@ -73,8 +73,11 @@ def _encode(distances: Floats, neighbours: Integers, k1: int) -> csr_array:
     enough = overlap.data > 2 / 3 * half.sum(1)[overlap.col]
     taken_in = csr_array((overlap.data[enough], (overlap.row[enough], overlap.col[enough])), shape=overlap.shape)
     expanded = (reciprocal + taken_in @ half).tocoo()
-    weights = csr_array((np.exp(-distances[expanded.row, expanded.col]), (expanded.row, expanded.col)), expanded.shape)
-    return weights.multiply(1 / weights.sum(1)[:, None]).tocsr()
+    weights: csr_array[np.float32, tuple[int, int]] = csr_array(
+        (np.exp(-distances[expanded.row, expanded.col]), (expanded.row, expanded.col)), expanded.shape
+    )
+    weights.data /= np.repeat(weights.sum(1), np.diff(weights.indptr))
+    return weights
 
 
 def _jaccard(queries: csr_array, gallery: csr_array) -> Floats:

@@ -50,7 +50,7 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
     config = _architecture_config(architecture)
     tag = get_pretrained_cfg(architecture, weights) if weights else {}
     if quick_gelu is None:
-        quick_gelu = bool(tag.get("quick_gelu", False)) if tag else True
+        quick_gelu = trained_with_quick_gelu(architecture, weights)
     config["quick_gelu"] = quick_gelu
     if weights is None:
         return CLIP(**config)
@@ -60,6 +60,12 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
     _check_fit(state, model.state_dict(), path, architecture)
     model.load_state_dict(state)
     return model
+
+
+def trained_with_quick_gelu(architecture: str, weights: str | None) -> bool:
+    """What open_clip says of a tag; True for files and random weights, as OpenAI trained with it."""
+    tag = get_pretrained_cfg(architecture, weights) if weights else {}
+    return bool(tag.get("quick_gelu", False)) if tag else True
 
 
 def _architecture_config(architecture: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 
 from ccafl.config import Model
 from ccafl.model.classifier import GlobalIDClassifier
-from ccafl.model.clip import load_clip
+from ccafl.model.clip import load_clip, trained_with_quick_gelu
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.prompts import PromptLearner, TextEncoder
 
@@ -37,6 +37,13 @@ def build_network(settings: Model, identities: int, seed: int) -> Network:
             text_encoder=TextEncoder(clip),
             classifier=GlobalIDClassifier(identities, encoder.reid_dim),
         )
+
+
+def resolved(settings: Model) -> Model:
+    """The settings with nothing left to the weights: a run can be opened later without asking for them."""
+    if settings.quick_gelu is not None:
+        return settings
+    return settings.model_copy(update={"quick_gelu": trained_with_quick_gelu(settings.architecture, settings.weights)})
 
 
 def build_encoder(settings: Model) -> ImageEncoder:

@@ -1,0 +1,244 @@
+"""The settings of a run, typed and strict: an unknown or ill-typed key is an error.
+
+The defaults are the paper's for Market-1501 (section IV; where it is silent, the authors' code). The shipped files in
+``configs/`` hold what a data set changes. This file is the one place of every constant.
+"""
+
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ccafl.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Model(_Settings):
+    """The network (method section 2)."""
+
+    architecture: str = "RN50"
+    weights: str | None = "openai"  # an open_clip tag, a file, or null for random
+    quick_gelu: bool | None = None  # null: as the weights were trained
+    image_size: tuple[Count, Count] = Field(default=(256, 128), strict=False)  # height, width in pixels
+    last_stride: Literal[1, 2] = 1
+    template: str = "A photo of a {} person."
+    prompt_tokens: Count = 4
+
+
+class Data(_Settings):
+    """Augmentation and loading."""
+
+    flip: Share = 0.5
+    pad: NotNegative = 10  # pixels on each side before the random crop
+    erase: Share = 0.5
+    cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory when they all fit in this
+    workers: NotNegative = 4  # loader processes; 0 loads in the training process
+
+
+class Stage1(_Settings):
+    """Prompt learning (method section 3)."""
+
+    epochs: NotNegative = 60
+    batch_size: Count = 64
+    learning_rate: Positive = 3.5e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_epochs: NotNegative = 5
+    warmup_learning_rate: Positive = 1e-5
+    final_learning_rate: Positive = 1e-6
+
+
+class IntraCamera(_Settings):
+    """Intra-camera discriminative learning (section 4.1)."""
+
+    epochs: NotNegative = 5
+    centre_weight: Share = 0.6  # lambda
+    instances: Count = 32  # K, instance features an identity
+    temperature: Positive = 0.05
+    momentum: Share = 0.1
+    text: bool = True  # the text loss takes part
+
+
+class Association(_Settings):
+    """Cross-camera association (section 4.2). The last two are not in the paper."""
+
+    rate: Positive = 1.7
+    centred_by_camera: bool = False  # take each camera's mean feature away first
+    one_camera_once: bool = False  # no component holds a camera twice
+
+
+class InterCamera(_Settings):
+    """Inter-camera learning (section 4.3)."""
+
+    temperature: Positive = 0.05
+    momentum: Share = 0.1
+    text_from: NotNegative | None = 10  # epoch from which the text loss takes part; null: never
+
+
+class Adversarial(_Settings):
+    """Inter-camera adversarial learning (section 4.4); epochs first <= e < last, none where they are equal."""
+
+    first_epoch: NotNegative = 40
+    last_epoch: NotNegative = 50
+    margin: Annotated[float, Field(ge=0, lt=3.14)] = 0.7
+    epsilon: Share = 0.8
+    boost: float = 0.2
+    scale: Positive = 16.0
+
+
+class Stage2(_Settings):
+    """Learning the image encoder (section 4)."""
+
+    epochs: Count = 80
+    steps_per_epoch: Count = 200
+    identities: Count = 16  # P, a batch
+    images: Count = 8  # K, an identity
+    draw: Literal["accumulated", "associated"] = "accumulated"  # what a batch's P identities are, once associated
+    learning_rate: Positive = 3.5e-4
+    bias_learning_rate_factor: Positive = 2.0
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup_epochs: NotNegative = 10
+    warmup_factor: Share = 0.01
+    milestones: tuple[NotNegative, ...] = Field(default=(40, 50), strict=False)
+    milestone_factor: Positive = 0.1
+    triplet_margin: Positive = 0.3
+    label_smoothing: Share = 0.1
+    classifier_learning_rate: Positive = 3.5e-4
+    classifier_weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    intra_camera: IntraCamera = IntraCamera()
+    association: Association = Association()
+    inter_camera: InterCamera = InterCamera()
+    adversarial: Adversarial = Adversarial()
+
+
+class Runtime(_Settings):
+    """Device, precision, processes (Lightning Fabric's words) and what is measured on the way."""
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    nodes: Count = 1
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
+    evaluate_every: NotNegative = 10  # epochs between evaluations on query and gallery; 0: only at the end
+    extraction_batch: Count = 256
+
+
+class Config(_Settings):
+    """Everything a run depends on, its data apart.
+
+    ``mode`` ``ccafl`` is the method; ``intra`` never associates (the lower bound); ``supervised`` is given the true
+    persons in place of the association (the upper bound).
+    """
+
+    mode: Literal["ccafl", "intra", "supervised"] = "ccafl"
+    seed: NotNegative = 0
+    model: Model = Model()
+    data: Data = Data()
+    stage1: Stage1 = Stage1()
+    stage2: Stage2 = Stage2()
+    runtime: Runtime = Runtime()
+
+    @model_validator(mode="after")
+    def _image_large_enough(self) -> "Config":
+        if min(self.model.image_size) < 16:
+            raise ValueError("model.image_size: at least 16 pixels on a side")
+        return self
+
+
+def shipped() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in resources.files("ccafl.configs").iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config:
+    """Read a shipped configuration by name, or a YAML file, and apply ``key.path=value`` overrides.
+
+    Raises:
+        InputError: no such configuration, not YAML, an unknown key, a value of the wrong type.
+    """
+    path = Path(name_or_path)
+    if name_or_path in shipped():
+        text, where = resources.files("ccafl.configs").joinpath(f"{name_or_path}.yaml").read_text("utf-8"), name_or_path
+    elif path.is_file():
+        try:
+            text, where = path.read_text("utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
+    else:
+        raise InputError(f"{name_or_path}: no such configuration; give a YAML file or one of {', '.join(shipped())}")
+    settings = _parse_yaml(text, where)
+    if not isinstance(settings, dict | None):
+        raise InputError(f"{where}: is not a mapping of settings; see the shipped configurations for the form")
+    settings = settings or {}
+    for override in overrides or []:
+        _override(settings, override)
+    return validated(settings, where)
+
+
+def validated(settings: dict[str, Any], where: str) -> Config:
+    """Check settings against the schema; the error names every bad key."""
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        problems = "; ".join(_problem(dict(detail)) for detail in error.errors())
+        raise InputError(f"{where}: {problems}") from error
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML, every key present."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{where}{line}: is not valid YAML ({getattr(error, 'problem', error)}); mend it") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads ``1e-4`` as text; people mean the number."""
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(str(loader.construct_scalar(node)))
+
+
+_Loader.add_implicit_resolver("!exponent", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_constructor("!exponent", _number)
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override}: is not of the form key.path=value, such as stage2.epochs=40")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        settings = settings.setdefault(parent, {})
+        if not isinstance(settings, dict):
+            raise InputError(f"--set {override}: {parent} has no keys below it; see the resolved config.yaml of a run")
+    settings[last] = _parse_yaml(value, f"--set {override}")
+
+
+def _problem(detail: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{key} is not a setting; remove it or mend its name"
+    if not key:
+        return str(detail["msg"]).removeprefix("Value error, ")
+    return f"{key} is {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"

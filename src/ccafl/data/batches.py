@@ -1,0 +1,167 @@
+"""Batches: which images a step sees, and their loading.
+
+Every random choice follows from (seed, stage, epoch, place in the epoch) alone, never from a generator's state: a
+resumed run, or one on other numbers of processes, draws the same images with the same augmentations.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from ccafl.data.images import load_image
+from ccafl.data.transforms import evaluation_transform, resized
+
+Integers = npt.NDArray[np.int64]
+
+
+def seed_for(*parts: int) -> int:
+    """A seed that follows from whole numbers (run seed, stage, epoch, ...), unlike for unlike parts."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+class ImageStore:
+    """Resized images by index, decoded once and kept in memory if they all fit in ``cache_bytes``.
+
+    Raises InputError from the constructor or on access for an image that cannot be read.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: tuple[int, int],
+        cache_bytes: int = 0,
+        advance: Callable[[], None] | None = None,
+    ) -> None:
+        self.paths = paths
+        self.size = size
+        self._cache: Tensor | None = None
+        if len(paths) * 3 * size[0] * size[1] <= cache_bytes:
+            self._cache = self._decoded(advance)
+
+    def _decoded(self, advance: Callable[[], None] | None) -> Tensor:
+        cache = torch.empty(len(self.paths), 3, *self.size, dtype=torch.uint8)
+        with ThreadPoolExecutor() as pool:
+            for index, image in enumerate(pool.map(self._read, self.paths)):
+                cache[index] = image
+                if advance is not None:
+                    advance()
+        return cache
+
+    def _read(self, path: Path) -> Tensor:
+        return resized(load_image(path), self.size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """(3, H, W) uint8."""
+        return self._read(self.paths[index]) if self._cache is None else self._cache[index]
+
+
+class TrainingBatches(Dataset[Tensor]):
+    """An epoch's steps, each this process's share of the augmented images: (B / processes, 3, H, W).
+
+    Args:
+        store: all training images.
+        transform: for one image; random.
+        draws: (S, B) int64, the image indices of every step.
+        seed: of the epoch.
+        share: (rank, processes); B must be divisible by the number of processes.
+    """
+
+    def __init__(
+        self, store: ImageStore, transform: v2.Transform, draws: Tensor, seed: int, share: tuple[int, int] = (0, 1)
+    ) -> None:
+        self.store, self.transform, self.draws, self.seed = store, transform, draws, seed
+        rank, processes = share
+        per_process = draws.shape[1] // processes
+        self.places = range(rank * per_process, (rank + 1) * per_process)
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __getitem__(self, step: int) -> Tensor:
+        indices = self.draws[step, self.places.start : self.places.stop]
+        images = []
+        with torch.random.fork_rng(devices=[]):
+            for place, index in zip(self.places, indices.tolist(), strict=True):
+                torch.manual_seed(seed_for(self.seed, step, place))
+                images.append(self.transform(self.store[index]))
+        return torch.stack(images)
+
+    def loader(self, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
+        """The steps in order."""
+        return DataLoader(self, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+
+
+class EvaluationBatches(Dataset[Tensor]):
+    """Images in the order of ``indices``, test transform, ``batch`` at a time: (<= batch, 3, H, W)."""
+
+    def __init__(self, store: ImageStore, indices: Sequence[int], batch: int) -> None:
+        self.store, self.indices, self.batch = store, indices, batch
+        self.transform = evaluation_transform()
+
+    def __len__(self) -> int:
+        return -(-len(self.indices) // self.batch)
+
+    def __getitem__(self, number: int) -> Tensor:
+        chosen = self.indices[number * self.batch : (number + 1) * self.batch]
+        images: Tensor = self.transform(torch.stack([self.store[index] for index in chosen]))
+        return images
+
+    def loader(self, workers: int) -> DataLoader[Tensor]:
+        """The batches in order."""
+        return DataLoader(self, batch_size=None, num_workers=workers)
+
+
+def identity_batches(groups: Tensor, steps: int, identities: int, images: int, seed: int) -> Tensor:
+    """Draw P identities x K images for every step: (steps, P * K) int64 image indices.
+
+    Identities come in random rounds of whole batches, none twice in a batch while there are at least P; an identity's
+    images come in a random order, each once before any comes again.
+
+    Args:
+        groups: (n,) int64, the identity every image counts for; images below 0 are not drawn.
+        steps, identities, images: S, P, K.
+        seed: of the epoch.
+
+    Source: paper, section IV (P = 16, K = 8).
+    """
+    random = np.random.default_rng(seed)
+    drawn = np.flatnonzero(groups.numpy() >= 0)
+    names, group, counts = np.unique(groups.numpy()[drawn], return_inverse=True, return_counts=True)
+    shuffled = drawn[np.lexsort((random.random(len(drawn)), group))]  # identity by identity, each in random order
+    starts = np.cumsum(counts) - counts
+    visited = _in_rounds(len(names), identities, steps, random)
+    visit = _occurrence(visited)
+    within = (visit[:, None] * images + np.arange(images)) % counts[visited][:, None]
+    return torch.from_numpy(shuffled[starts[visited][:, None] + within].reshape(steps, -1))
+
+
+def _in_rounds(count: int, width: int, rows: int, random: np.random.Generator) -> Integers:
+    """(rows * width,) numbers in 0..count-1; no row of ``width`` holds a number twice if width <= count."""
+    usable = count - count % width or count
+    rounds = [random.permutation(count)[:usable] for _ in range(-(-rows * width // usable))]
+    return np.concatenate(rounds)[: rows * width]
+
+
+def _occurrence(values: Integers) -> Integers:
+    """How many times each value came before: [5, 7, 5] -> [0, 0, 1]."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    occurrence = np.empty_like(order)
+    occurrence[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered)
+    return occurrence
+
+
+def shuffled_batches(count: int, batch: int, seed: int) -> Iterator[Tensor]:
+    """All of 0..count-1 in random order, ``batch`` at a time, the last one smaller; never an empty one."""
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
+    yield from order.split(batch)

@@ -1,0 +1,113 @@
+"""What a data set holds, and what will be a problem."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from ccafl.data.images import unreadable
+from ccafl.data.records import DISTRACTOR, JUNK, Source, accumulate, evaluation_images, persons_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """A camera's training images: how many, of how many labels, images a label (least, median, most)."""
+
+    name: str
+    images: int
+    labels: int
+    images_per_label: tuple[int, float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures of a data set; ``problems`` are sentences."""
+
+    kind: str
+    cameras: list[CameraReport]
+    query: int
+    gallery: int
+    unreadable: dict[Path, str]
+    problems: list[str]
+
+
+def check(source: Source, advance: Callable[[], None] | None = None) -> Report:
+    """Count, decode every image, and look for what will go wrong in training or testing."""
+    counts = Counter((record.camera, record.label) for record in source.train)
+    cameras = []
+    for camera in sorted({camera for camera, _ in counts}):
+        sizes = [size for (name, _), size in counts.items() if name == camera]
+        cameras.append(CameraReport(camera, sum(sizes), len(sizes), (min(sizes), median(sizes), max(sizes))))
+    everything = [record.path for record in (*source.train, *source.query, *source.gallery)]
+    bad = unreadable(everything, advance)
+    problems = [*_training_problems(source, counts), *_testing_problems(source)]
+    if bad:
+        problems.append(f"{len(bad)} of {len(everything)} images cannot be read: mend or remove them")
+    return Report(source.kind, cameras, len(source.query), len(source.gallery), bad, problems)
+
+
+def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list[str]:
+    if not counts:
+        return ["no training images: this is for evaluation only"]
+    problems = []
+    cameras = {camera for camera, _ in counts}
+    if len(cameras) == 1:
+        problems.append(f"only one camera ({cameras.pop()}): there is nothing to join; add another camera")
+    single = sorted(label for label, size in counts.items() if size == 1)
+    if single:
+        shown = ", ".join(f"{label} in {camera}" for camera, label in single[:_EXAMPLES])
+        problems.append(f"{len(single)} labels have one image only ({shown}): little can be learned from them")
+    persons = persons_of(source.train)
+    if persons is not None and len(cameras) > 1:
+        images = accumulate(source.train)
+        pairs = {
+            (person, camera) for person, camera in zip(persons.tolist(), images.identity_cameras.tolist(), strict=True)
+        }
+        if len({person for person, _ in pairs}) == len(pairs):
+            problems.append("no person is seen by two cameras: there is no pair of labels to join")
+    return problems
+
+
+def _testing_problems(source: Source) -> list[str]:
+    if not source.query or not source.gallery:
+        return ["no query and gallery: training works, evaluation needs them (see ccafl data split)"]
+    query, gallery = evaluation_images(source.query, source.gallery)
+    cameras_of: dict[int, set[int]] = {}
+    for person, camera in zip(gallery.persons.tolist(), gallery.cameras.tolist(), strict=True):
+        if person not in (JUNK, DISTRACTOR):
+            cameras_of.setdefault(person, set()).add(camera)
+    missing = [
+        record
+        for record, person, camera in zip(source.query, query.persons.tolist(), query.cameras.tolist(), strict=True)
+        if not cameras_of.get(person, set()) - {camera}
+    ]
+    if not missing:
+        return []
+    shown = ", ".join(str(record.path) for record in missing[:_EXAMPLES])
+    return [f"{len(missing)} queries have no image of their person from another camera in the gallery ({shown})"]
+
+
+def render(report: Report) -> "RenderableType":
+    """The report for the terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("camera", "images", "labels", "images a label (least, median, most)", title=report.kind)
+    for camera in report.cameras:
+        least, middle, most = camera.images_per_label
+        table.add_row(Text(camera.name), str(camera.images), str(camera.labels), f"{least}  {middle:g}  {most}")
+    images, labels = (sum(getattr(camera, name) for camera in report.cameras) for name in ("images", "labels"))
+    table.add_section()
+    table.add_row("all", str(images), str(labels), "")
+    lines = [f"query {report.query}, gallery {report.gallery}"]
+    lines += [f"unreadable: {path}: {reason}" for path, reason in report.unreadable.items()]
+    lines += [f"problem: {problem}" for problem in report.problems] or ["no problem found"]
+    return Group(table, *map(Text, lines))  # names may have brackets, which are no markup

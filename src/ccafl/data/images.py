@@ -1,0 +1,79 @@
+"""Picture files: reading one, and finding those that cannot be read."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ccafl.errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # by content; others (EPS, ...) run foreign programs
+SMALLEST_SIDE = 4  # pixels; a picture smaller than this shows nobody
+MOST_PIXELS = 64_000_000
+
+
+def load_image(path: Path) -> Image.Image:
+    """The whole picture, upright as its EXIF says, in RGB; the first frame of an animation.
+
+    Raises:
+        InputError: missing, no picture, truncated or damaged, too small (a side below `SMALLEST_SIDE` pixels) or too
+            large (more than `MOST_PIXELS`).
+    """
+    try:
+        return _decoded(path)
+    except Exception as error:  # on damaged data Pillow's decoders raise anything from SyntaxError to struct.error
+        raise InputError(f"{path}: {_reason(error)}; replace or remove it") from error
+
+
+def unreadable(paths: Sequence[Path], advance: Callable[[], None] | None = None) -> dict[Path, str]:
+    """Read every picture, in threads; those that `load_image` refuses, in the order given, with the bare reason.
+
+    ``advance`` is called once a picture, in the caller's thread.
+    """
+    found: dict[Path, str] = {}
+    with ThreadPoolExecutor() as pool:
+        for path, reason in zip(paths, pool.map(_problem, paths), strict=True):
+            if reason is not None:
+                found[path] = reason
+            if advance is not None:
+                advance()
+    return found
+
+
+def _problem(path: Path) -> str | None:
+    try:
+        _decoded(path)
+    except Exception as error:  # as in load_image
+        return _reason(error)
+    return None
+
+
+class _UselessError(Exception):
+    """A picture that could be read but is of no use; the message is the reason."""
+
+
+def _decoded(path: Path) -> Image.Image:
+    with Image.open(path, formats=FORMATS) as image:
+        size = f"{image.width}x{image.height} pixels"
+        if min(image.size) < SMALLEST_SIDE:
+            raise _UselessError(f"too small to show a person ({size})")
+        if image.width * image.height > MOST_PIXELS:
+            raise _UselessError(f"too large ({size})")
+        picture = ImageOps.exif_transpose(image)
+    if picture.mode.startswith("I;16"):  # greys of 16 bits, which convert would cut off at 255
+        picture = picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
+    return picture.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, _UselessError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture, whatever its name"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too large (a decompression bomb?)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"

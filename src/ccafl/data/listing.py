@@ -1,0 +1,30 @@
+"""What lies in a folder: pictures and folders in the order of their names, hidden ones left out."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ccafl.data.images import IMAGE_SUFFIXES
+
+
+def images_in(folder: Path, *, links: bool = True) -> list[Path]:
+    """The pictures directly in ``folder``; symbolic links among them unless ``links`` is false."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(e.path) for e in entries if _is_image_name(e.name) and e.is_file(follow_symlinks=links))
+
+
+def folders_in(folder: Path, *, links: bool = True) -> list[Path]:
+    """The folders directly in ``folder``; symbolic links among them unless ``links`` is false."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(e.path) for e in entries if not e.name.startswith(".") and e.is_dir(follow_symlinks=links))
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """The pictures in ``folder`` and, folder by folder, below it; linked folders are not entered."""
+    yield from images_in(folder)
+    for inner in folders_in(folder, links=False):
+        yield from images_below(inner)
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES

@@ -1,0 +1,313 @@
+"""The work of each command, from paths to files: the rooms joined in the data's order. `ccafl.cli` only calls these."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ccafl.config import Config, dump, load_config
+from ccafl.data.batches import ImageStore
+from ccafl.data.images import IMAGE_SUFFIXES, unreadable
+from ccafl.data.manifest import write as write_manifest
+from ccafl.data.records import LabelledImages, Source, accumulate, evaluation_images, persons_of
+from ccafl.data.source import read_source
+from ccafl.data.split import split
+from ccafl.errors import InputError
+from ccafl.evaluation.association_quality import association_quality
+from ccafl.evaluation.embedder import Embedder, load_run
+from ccafl.evaluation.features import write_features
+from ccafl.evaluation.monitor import Monitor, RankedSet, figures
+from ccafl.evaluation.ranking import rank_by_distance
+from ccafl.evaluation.reranking import k_reciprocal
+from ccafl.files import new_folder, write_text
+from ccafl.model.network import resolved
+from ccafl.synthetic.write import count_images, synthesize
+from ccafl.terminal import bar, console
+from ccafl.training.run import Trained, associate_images, make_fabric, train
+
+Results = dict[str, Any]
+
+DEMO_PERSONS, DEMO_CAMERAS = 150, 4
+
+
+def train_run(
+    config: Config,
+    data: Path,
+    out: Path,
+    *,
+    kind: str | None = None,
+    resume: bool = False,
+    skip_unreadable: bool = False,
+) -> Results:
+    """Train on the images of ``data`` into the run folder ``out``; returns what ``results.json`` holds.
+
+    Raises:
+        InputError: the data, the settings or the folder cannot be used.
+    """
+    config = config.model_copy(update={"model": resolved(config.model)})
+    source = read_source(data, kind)
+    fabric = make_fabric(config.runtime)
+    fabric.launch()
+    shown = fabric.is_global_zero
+    source = _readable(source, skip=skip_unreadable, shown=shown)
+    images, truth = accumulate(source.train), persons_of(source.train)
+    _check_trainable(config, images, truth, data)
+    if fabric.is_global_zero:
+        _open_run(out, config, resume)
+    fabric.barrier()
+    store = _store(images.paths, config, "training images", shown)
+    monitor = Monitor(truth, _ranked_set(source, config, shown))
+    given = truth if config.mode == "supervised" else None
+    trained = train(config, images, out, fabric, monitor, store=store, given_association=given)
+    results = _results(config, source, data, images, trained)
+    if fabric.is_global_zero:
+        write_text(out / "association.csv", _association_table(images, trained.association))
+        write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def evaluate_run(
+    run: Path, data: Path, *, kind: str | None = None, rerank: bool = False, checkpoint: str = "last"
+) -> Results:
+    """Rank query and gallery of ``data`` with a run's encoder; written to ``evaluation.json`` in the run's folder.
+
+    Raises:
+        InputError: the run or the data cannot be used, or the data has no query and gallery.
+    """
+    embedder = load_run(run, checkpoint=checkpoint)
+    source = read_source(data, kind)
+    if not source.query or not source.gallery:
+        raise InputError(
+            f"{data}: has no query and gallery to evaluate on; see ccafl data split, or add query/ and gallery/"
+        )
+    query, gallery = evaluation_images(source.query, source.gallery)
+    features = {
+        name: _embedded(embedder, images.paths, name) for name, images in (("query", query), ("gallery", gallery))
+    }
+    if rerank:
+        distances = _reranked(features["query"], features["gallery"])
+    else:
+        distances = 1 - features["query"] @ features["gallery"].T
+    ranking = rank_by_distance(
+        lambda rows: distances[rows], query.persons, query.cameras, gallery.persons, gallery.cameras
+    )
+    results = {
+        "dataset": _dataset(source, data),
+        "checkpoint": checkpoint,
+        "rerank": rerank,
+        "queries": len(query),
+        "gallery": len(gallery),
+    } | figures(ranking)
+    name = "evaluation-rerank.json" if rerank else "evaluation.json"
+    write_text(run / name, json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def extract_run(run: Path, images: Path, out: Path, *, skip_unreadable: bool = False) -> int:
+    """Write the features of one picture, or of all pictures below a folder, to a Parquet file; returns how many.
+
+    Raises:
+        InputError: nothing to read, an unreadable picture, or the file cannot be written.
+    """
+    embedder = load_run(run)
+    paths = _readable_paths(_pictures(images), skip=skip_unreadable, shown=True)
+    with bar("features", len(paths)) as progress:
+        write_features(embedder, paths, out, progress.advance)
+    return len(paths)
+
+
+def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None) -> Results:
+    """Join the labels of ``data``'s training images across cameras, written to ``out`` as camera,label,identity.
+
+    Returns:
+        How many identities were joined into how many, and the quality where the true persons are known.
+    """
+    embedder = load_run(run)
+    source = _readable(read_source(data, kind), skip=False, shown=True)
+    images, truth = accumulate(source.train), persons_of(source.train)
+    features = _embedded(embedder, images.paths, "training images")
+    association = associate_images(features, images, embedder.config.stage2.association)
+    write_text(out, _association_table(images, association))
+    joined = association[association >= 0]
+    counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}
+    return counts if truth is None else counts | asdict(association_quality(association, truth))
+
+
+def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> Path:
+    """Split the training images of ``path`` by person and write the manifest; returns where it lies."""
+    manifest = out if out.suffix in (".csv", ".parquet") else out / "manifest.csv"
+    if manifest.exists():
+        raise InputError(f"{manifest}: exists already; choose another output or remove it")
+    write_manifest(manifest, split(read_source(path, kind).train, seed))
+    return manifest
+
+
+def synthesize_world(out: Path, *, seed: int, persons: int, cameras: int, images: int = 6) -> Path:
+    """Draw a synthetic world with a progress bar; returns its manifest."""
+    total = count_images(seed=seed, persons=persons, cameras=cameras, images=images)
+    with bar("drawing the synthetic world", total) as progress:
+        return synthesize(out, seed=seed, persons=persons, cameras=cameras, images=images, advance=progress.advance)
+
+
+def demo(out: Path) -> dict[str, Results]:
+    """Draw a synthetic world, train ``intra`` and CCAFL on it with equal steps, compare.
+
+    ``out`` becomes the CCAFL run, with the world and the reference run in folders of it. An unfinished demo is gone on
+    with.
+    """
+    world, config = out / "world", load_config("demo")
+    if not (world / "manifest.csv").is_file():
+        new_folder(out)
+        synthesize_world(world, seed=0, persons=DEMO_PERSONS, cameras=DEMO_CAMERAS)
+    runs: dict[str, Results] = {}
+    for mode, folder in (("intra", out / "intra"), ("ccafl", out)):
+        runs[mode] = train_run(config.model_copy(update={"mode": mode}), world, folder, resume=True)
+    write_text(out / "results.json", json.dumps(runs["ccafl"] | {"intra": runs["intra"]}, indent=2) + "\n")
+    return runs
+
+
+def _check_trainable(config: Config, images: LabelledImages, truth: Tensor | None, data: Path) -> None:
+    if config.mode == "supervised" and truth is None:
+        raise InputError(f"{data}: mode supervised needs the true person of every image; give a manifest with them")
+    if config.mode == "ccafl" and len(images.camera_names) < 2:
+        raise InputError(
+            f"{data}: all training images are of one camera ({images.camera_names[0]}), nothing to join; "
+            "add cameras or set mode=intra"
+        )
+    if len(images.identity_cameras) < 2:
+        raise InputError(f"{data}: only one label to learn from; label more persons")
+
+
+def _open_run(out: Path, config: Config, resume: bool) -> None:
+    """Make the run's folder, or check that the one to go on with has these settings."""
+    settings = out / "config.yaml"
+    if resume and settings.is_file():
+        before = load_config(str(settings))
+        if before != config:
+            raise InputError(
+                f"{settings}: has other settings ({_differences(before, config)}); use them or another --out"
+            )
+        return
+    if not (resume and (out / "world").is_dir()):
+        new_folder(out)
+    write_text(settings, dump(config))
+
+
+def _differences(before: Config, now: Config) -> str:
+    """``key: before, now`` of the settings that differ."""
+    pairs = ((_flat(before.model_dump()), _flat(now.model_dump())),)
+    return "; ".join(f"{key}: {old[key]}, now {new[key]}" for old, new in pairs for key in old if old[key] != new[key])
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _readable(source: Source, *, skip: bool, shown: bool) -> Source:
+    """The source without its unreadable images, which are listed once; an error unless ``skip``."""
+    lists = (source.train, source.query, source.gallery)
+    paths = [record.path for records in lists for record in records]
+    kept = set(_readable_paths(paths, skip=skip, shown=shown))
+    train, query, gallery = ([record for record in records if record.path in kept] for records in lists)
+    if not train:
+        raise InputError("no training image can be read; nothing to learn from")
+    return replace(source, train=train, query=query, gallery=gallery)
+
+
+def _readable_paths(paths: Sequence[Path], *, skip: bool, shown: bool) -> list[Path]:
+    with bar("reading images", len(paths), shown=shown) as progress:
+        bad = unreadable(paths, advance=progress.advance)
+    if bad and not skip:
+        path, reason = next(iter(bad.items()))
+        others = (
+            f" (and {len(bad) - 1} more: {', '.join(str(path) for path in list(bad)[1:6])})" if len(bad) > 1 else ""
+        )
+        raise InputError(f"{path}: {reason}{others}; mend or remove, or skip such images with --skip-unreadable")
+    if bad and shown:
+        console.print(
+            f"skipped {len(bad)} unreadable images:", *(f"  {path}: {why}" for path, why in bad.items()), sep="\n"
+        )
+    return [path for path in paths if path not in bad]
+
+
+def _pictures(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder; give a picture or a folder of pictures")
+    pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if not pictures:
+        raise InputError(f"{path}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); give a folder that does")
+    return pictures
+
+
+def _store(paths: Sequence[Path], config: Config, title: str, shown: bool) -> ImageStore:
+    with bar(title, len(paths), shown=shown) as progress:
+        return ImageStore(paths, config.model.image_size, config.data.cache_mb << 20, progress.advance)
+
+
+def _ranked_set(source: Source, config: Config, shown: bool) -> RankedSet | None:
+    if not source.query or not source.gallery:
+        return None
+    query, gallery = evaluation_images(source.query, source.gallery)
+    return RankedSet(
+        query, gallery, _store(query.paths, config, "queries", shown), _store(gallery.paths, config, "gallery", shown)
+    )
+
+
+def _embedded(embedder: Embedder, paths: Sequence[Path], title: str) -> Tensor:
+    with bar(title, len(paths)) as progress:
+        parts = []
+        for features in embedder.stream(paths):
+            parts.append(features)
+            progress.advance(len(features))
+    return torch.cat(parts)
+
+
+def _reranked(query: Tensor, gallery: Tensor) -> Tensor:
+    """k-reciprocal distances (Q, G) from Euclidean ones of L2-normalised features, as re-ID papers report them."""
+    return k_reciprocal(torch.cdist(query, gallery), torch.cdist(query, query), torch.cdist(gallery, gallery))
+
+
+def _results(config: Config, source: Source, data: Path, images: LabelledImages, trained: Trained) -> Results:
+    ranks: Results = {name: trained.figures.get(name) for name in ("mAP", "rank1", "rank5", "rank10", "unmatched")}
+    quality = {
+        name.removeprefix("association_"): value
+        for name, value in trained.figures.items()
+        if name.startswith("association_")
+    }
+    return ranks | {
+        "association": quality or None,
+        "dataset": _dataset(source, data),
+        "mode": config.mode,
+        "seed": config.seed,
+        "seconds": round(trained.seconds, 1),
+        "epochs": config.stage2.epochs,
+        "steps": config.stage2.epochs * config.stage2.steps_per_epoch,
+        "images": len(images),
+        "cameras": len(images.camera_names),
+        "identities": len(images.identity_cameras),
+    }
+
+
+def _dataset(source: Source, data: Path) -> str:
+    return f"{source.kind}:{data.resolve().name}"
+
+
+def _association_table(images: LabelledImages, association: Tensor) -> str:
+    """CSV: camera, label, identity (the associated identity, -1 for a label left alone)."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["camera", "label", "identity"])
+    cameras = (images.camera_names[camera] for camera in images.identity_cameras.tolist())
+    table.writerows(zip(cameras, images.identity_labels, association.tolist(), strict=True))
+    return text.getvalue()

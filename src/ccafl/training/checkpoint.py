@@ -1,0 +1,61 @@
+"""Checkpoints: tensors and plain values only, written whole, read without pickle."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from torch import nn
+
+from ccafl.errors import InputError
+from ccafl.files import written_whole
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` to ``path``, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written (a full disk); the checkpoint before stays.
+    """
+    with written_whole(path) as temporary:
+        try:
+            torch.save({"format": FORMAT, **content}, temporary)
+        except RuntimeError as error:  # torch's own words for a failed write
+            raise OSError(f"{error}".splitlines()[0]) from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        InputError: it is missing, damaged, or not a checkpoint of ccafl.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; give the folder of a run that has trained")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, BadZipFile, pickle.UnpicklingError, ValueError) as error:
+        raise InputError(f"{path}: is damaged or not a checkpoint; remove it and train again") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{path}: is not a checkpoint of this version of ccafl; train again")
+    return content
+
+
+def load_state(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
+    """Load ``state`` into ``module``, every key and shape alike.
+
+    Raises:
+        InputError: it is of another architecture; the first difference is named.
+    """
+    own = module.state_dict()
+    for key in sorted(own.keys() | state.keys()):
+        if key not in own or key not in state or own[key].shape != state[key].shape:
+            ours, theirs = (tuple(side[key].shape) if key in side else "nothing" for side in (own, state))
+            raise InputError(
+                f"{where}: {key} is {theirs} in the file and {ours} in this configuration's network; "
+                "use the configuration it was trained with"
+            )
+    module.load_state_dict(state)

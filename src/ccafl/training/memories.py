@@ -1,0 +1,66 @@
+"""The memories of an epoch, rebuilt at its start from the features of all training images."""
+
+import torch
+from torch import Tensor
+
+from ccafl.config import InterCamera, IntraCamera
+from ccafl.data.records import LabelledImages
+from ccafl.method.association import identity_centres
+from ccafl.method.memory import HybridMemory, PrototypeMemory
+
+
+def hybrid_memories(features: Tensor, images: LabelledImages, settings: IntraCamera, seed: int) -> list[HybridMemory]:
+    """One memory a camera: identity centres, and K instance features an identity drawn with replacement.
+
+    Args:
+        features: (n, D), L2-normalised, of all training images.
+        images: their cameras and identities.
+        settings: K, temperature, momentum.
+        seed: of the draw.
+    """
+    identities = images.identities.to(features.device)
+    count = len(images.identity_cameras)
+    centres = identity_centres(features, identities, count)
+    instances = features[_drawn_images(images.identities, count, settings.instances, seed).to(features.device)]
+    return [
+        HybridMemory(
+            centres[camera], instances[:, camera], temperature=settings.temperature, momentum=settings.momentum
+        )
+        for camera in _identities_by_camera(images, features.device)
+    ]
+
+
+def _identities_by_camera(images: LabelledImages, device: torch.device) -> list[Tensor]:
+    cameras = torch.arange(len(images.camera_names))
+    return [(images.identity_cameras == camera).nonzero().squeeze(1).to(device) for camera in cameras]
+
+
+def _drawn_images(identities: Tensor, count: int, draws: int, seed: int) -> Tensor:
+    """Image indices (K, N): K images of every identity, with replacement."""
+    by_identity = identities.argsort(stable=True)
+    counts = torch.bincount(identities, minlength=count)
+    starts = counts.cumsum(0) - counts
+    chances = torch.rand(draws, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return by_identity[starts + (chances * counts).long()]
+
+
+def prototype_memory(features: Tensor, labels: Tensor, settings: InterCamera) -> PrototypeMemory:
+    """One entry an associated identity: the mean feature of all its images.
+
+    Args:
+        features: (n, D), L2-normalised.
+        labels: (n,) int64 associated identity of every image, -1 for none; at least one is associated.
+        settings: temperature, momentum.
+    """
+    centres = identity_centres(features, labels, int(labels.max()) + 1)
+    return PrototypeMemory(centres, temperature=settings.temperature, momentum=settings.momentum)
+
+
+def mean_text_features(text_features: Tensor, images: LabelledImages, association: Tensor) -> Tensor:
+    """Mean text feature of every associated identity over its images: (N, E) -> (C, E), not normalised."""
+    labels = association[images.identities]
+    joined = labels >= 0
+    of_images = text_features[images.identities[joined].to(text_features.device)]
+    labels = labels[joined].to(text_features.device)
+    sums = text_features.new_zeros(int(association.max()) + 1, text_features.shape[1]).index_add_(0, labels, of_images)
+    return sums / torch.bincount(labels)[:, None]

@@ -1,0 +1,64 @@
+"""Stage 1, prompt learning (paper, section III): both towers frozen, only the prompt tokens learn."""
+
+from collections.abc import Iterator
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ccafl.config import Stage1
+from ccafl.data.batches import seed_for, shuffled_batches
+from ccafl.data.records import LabelledImages
+from ccafl.method.prompt_learning import prompt_contrastive_loss
+from ccafl.model.network import Network
+from ccafl.training.schedule import stage1_learning_rate
+
+
+def prompt_optimizer(network: Network, settings: Stage1) -> torch.optim.Adam:
+    """Adam on the prompt tokens alone."""
+    return torch.optim.Adam(network.prompts.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def learn_prompts_epoch(
+    fabric: Fabric,
+    network: Network,
+    optimizer: torch.optim.Adam,
+    image_text_features: Tensor,
+    images: LabelledImages,
+    settings: Stage1,
+    epoch: int,
+    seed: int,
+) -> Iterator[Tensor]:
+    """One epoch of stage 1; yields every step's loss.
+
+    Every process takes the whole batch: the text tower on 64 prompts is small, and no gradient need be exchanged.
+
+    Args:
+        image_text_features: (n, E) of all training images, by the frozen image tower.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = stage1_learning_rate(settings, epoch)
+    device = image_text_features.device
+    for indices in shuffled_batches(len(images), settings.batch_size, seed_for(seed, 1, epoch)):
+        with fabric.autocast():
+            text_features = network.text_encoder(*network.prompts(images.identities[indices].to(device)))
+        loss = prompt_contrastive_loss(
+            image_text_features[indices.to(device)],
+            text_features.float(),
+            images.labels[indices].to(device),
+            images.cameras[indices].to(device),
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.detach()
+
+
+@torch.no_grad()
+def all_text_features(fabric: Fabric, network: Network, batch: int = 256) -> Tensor:
+    """Text feature of every accumulated identity by its learned prompt: (N, E) float32."""
+    device = network.prompts.tokens.device
+    every_identity = torch.arange(len(network.prompts.tokens), device=device)
+    with fabric.autocast():
+        features = [network.text_encoder(*network.prompts(some)).float() for some in every_identity.split(batch)]
+    return torch.cat(features)

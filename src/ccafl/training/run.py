@@ -1,0 +1,382 @@
+"""A run: both stages, with checkpoints, events and resuming. Images, cameras and labels in; an encoder and the joined
+identities out. The true persons stay outside: what needs them is an `Observer`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+
+from ccafl.config import Association, Config, Runtime
+from ccafl.data.batches import EvaluationBatches, ImageStore, seed_for
+from ccafl.data.records import LabelledImages
+from ccafl.errors import InputError
+from ccafl.method.association import associate, centred_by_camera, identity_centres
+from ccafl.model.embedding import embed_batches
+from ccafl.model.image_encoder import ImageEncoder
+from ccafl.model.network import Network, build_network
+from ccafl.terminal import Bar, bar
+from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
+from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, classifier_optimizer, encoder_optimizer
+from ccafl.training.events import Events
+from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
+from ccafl.training.schedule import phase_of
+
+_STEPS_BETWEEN_WORDS = 20  # reading a loss for the progress bar waits for the device: not at every step
+
+Embed = Callable[[ImageStore], Tensor]
+"""Features of all images of a store: (n, D), L2-normalised, on the CPU."""
+
+
+class Observer(Protocol):
+    """Measures with what training may not see: the true persons, query and gallery."""
+
+    def association_quality(self, association: Tensor) -> dict[str, float]:
+        """Figures of an association (N,), empty where the truth is unknown."""
+
+    def ranking(self, embed: Embed) -> dict[str, float]:
+        """mAP and CMC of the encoder as it is, empty without query and gallery."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run ends with.
+
+    Attributes:
+        association: (N,) int64, associated identity of every accumulated identity, -1 alone.
+        figures: of the last epoch: mAP, rank1, ... and the association's quality, where they can be had.
+        seconds: spent, all sessions together.
+    """
+
+    association: Tensor
+    figures: dict[str, float]
+    seconds: float
+
+
+def make_fabric(settings: Runtime) -> Fabric:
+    """Device, processes and precision; ``auto`` is one process on a CPU and mixed precision on a GPU.
+
+    Raises:
+        InputError: the accelerator or the devices asked for are not there.
+    """
+    try:
+        fabric = _fabric(settings, "32-true")
+        if fabric.device.type == "cpu" and settings.devices == "auto" and fabric.world_size > 1:
+            fabric = _fabric(settings.model_copy(update={"devices": 1}), "32-true")
+        if fabric.device.type == "cuda" and settings.precision == "auto":
+            fabric = _fabric(settings, "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed")
+        elif settings.precision not in ("auto", "32-true"):
+            fabric = _fabric(settings, settings.precision)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"runtime: {str(error).splitlines()[0]}; set runtime.accelerator and runtime.devices"
+        ) from error
+    return fabric
+
+
+def train(
+    config: Config,
+    images: LabelledImages,
+    out: Path,
+    fabric: Fabric,
+    observer: Observer,
+    *,
+    store: ImageStore,
+    given_association: Tensor | None = None,
+) -> Trained:
+    """Train, or go on from ``out``'s last checkpoint.
+
+    Args:
+        config: the settings; ``mode`` decides where the association comes from.
+        images: n training images of N accumulated identities.
+        out: the run's folder; holds ``checkpoints/last.pt`` if there is something to go on from.
+        fabric: launched.
+        observer: measures on the way.
+        store: the training images.
+        given_association: (N,) for mode ``supervised``: the true persons.
+
+    Raises:
+        InputError: the batch cannot be shared among the processes; the checkpoint is of other settings or images.
+    """
+    return _Run(config, images, out, fabric, observer, store, given_association).go()
+
+
+def embed_store(
+    fabric: Fabric, encoder: ImageEncoder, store: ImageStore, config: Config, *, image_text: bool = False
+) -> Tensor:
+    """Features (n, D) of all images of ``store`` on every process's device, each process encoding its share.
+
+    Re-ID features, L2-normalised; or image-text features as they are.
+    """
+
+    def embed(batch: Tensor) -> Tensor:
+        with fabric.autocast():
+            features: Tensor = encoder(batch)[1] if image_text else encoder.embed(batch)
+            return features
+
+    share = range(fabric.global_rank, len(store), fabric.world_size)
+    batches = EvaluationBatches(store, share, config.runtime.extraction_batch).loader(config.data.workers)
+    parts = list(embed_batches(embed, encoder, batches, fabric.device))
+    dim = encoder.image_text_dim if image_text else encoder.reid_dim
+    own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
+    if fabric.world_size == 1:
+        return own
+    padded = F.pad(own, (0, 0, 0, -(-len(store) // fabric.world_size) - len(own)))
+    gathered = fabric.all_gather(padded)
+    assert isinstance(gathered, Tensor)
+    return gathered.transpose(0, 1).flatten(0, 1)[: len(store)]  # image i was number i // W of process i % W
+
+
+def associate_images(features: Tensor, images: LabelledImages, settings: Association) -> Tensor:
+    """Cross-camera association from the features of all images, as configured: (n, D) -> (N,) on the CPU."""
+    if settings.centred_by_camera:
+        features = centred_by_camera(features, images.cameras.to(features.device))
+    count = len(images.identity_cameras)
+    centres = identity_centres(features, images.identities.to(features.device), count)
+    cameras = images.identity_cameras.to(features.device)
+    return associate(centres, cameras, settings.rate, one_camera_once=settings.one_camera_once).cpu()
+
+
+class _Run:
+    """The state of a run between epochs, all of it in the checkpoint or following from config and images."""
+
+    def __init__(
+        self,
+        config: Config,
+        images: LabelledImages,
+        out: Path,
+        fabric: Fabric,
+        observer: Observer,
+        store: ImageStore,
+        given_association: Tensor | None,
+    ) -> None:
+        stage2 = config.stage2
+        if stage2.identities * stage2.images % fabric.world_size:
+            raise InputError(
+                f"stage2: a batch of {stage2.identities} x {stage2.images} cannot be shared by {fabric.world_size} "
+                "processes; change identities or images"
+            )
+        self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
+        self.store, self.given_association = store, given_association
+        self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
+        self.network = _synchronised(
+            build_network(config.model, len(images.identity_cameras), seed_for(config.seed, 0)), fabric
+        )
+        self.encoder = self.network.encoder
+        self.encoder_optimizer = encoder_optimizer(self.encoder, stage2)
+        self.wrapped, self.wrapped_optimizer = fabric.setup(self.encoder, self.encoder_optimizer)
+        self.classifier = self.network.classifier.to(fabric.device)
+        self.classifier_optimizer = classifier_optimizer(self.classifier, stage2)
+        self.network.prompts.to(fabric.device)
+        self.network.text_encoder.to(fabric.device)
+        self.prompt_optimizer = prompt_optimizer(self.network, config.stage1)
+        self.stage, self.epoch = 1, 0
+        self.best_map = -1.0
+        self.seconds = 0.0
+        self.association = torch.full((len(images.identity_cameras),), -1)
+        self.figures: dict[str, float] = {}
+        events_bytes = self._resume() if self.last.is_file() else 0
+        self.events = Events(out, events_bytes) if fabric.is_global_zero else None
+        self.started = time.monotonic()
+
+    def go(self) -> Trained:
+        while self.stage == 1 and self.epoch < self.config.stage1.epochs:
+            self._prompt_stage()
+        if self.stage == 1:
+            self.stage, self.epoch = 2, 0
+        if self.epoch < self.config.stage2.epochs:
+            self._encoder_stage()
+        if self.events is not None:
+            self.events.close()
+        return Trained(self.association, self.figures, self.seconds)
+
+    def _prompt_stage(self) -> None:
+        settings = self.config.stage1
+        with bar("features for the prompts", 1, shown=self.fabric.is_global_zero):
+            features = embed_store(self.fabric, self.encoder, self.store, self.config, image_text=True)
+        steps = settings.epochs * -(-len(self.images) // settings.batch_size)
+        with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero) as progress:
+            progress.advance(steps // settings.epochs * self.epoch)
+            while self.epoch < settings.epochs:
+                began = time.monotonic()
+                losses = _Means()
+                epoch_losses = learn_prompts_epoch(
+                    self.fabric,
+                    self.network,
+                    self.prompt_optimizer,
+                    features,
+                    self.images,
+                    settings,
+                    self.epoch,
+                    self.config.seed,
+                )
+                for loss in epoch_losses:
+                    losses.add({"prompt": loss}, progress)
+                self._finish_epoch({"losses": losses.means()}, began)
+
+    def _encoder_stage(self) -> None:
+        stage2, runtime = self.config.stage2, self.config.runtime
+        text_features = all_text_features(self.fabric, self.network)
+        with bar(
+            "stage 2: encoder", stage2.epochs * stage2.steps_per_epoch, shown=self.fabric.is_global_zero
+        ) as progress:
+            progress.advance(self.epoch * stage2.steps_per_epoch)
+            while self.epoch < stage2.epochs:
+                began = time.monotonic()
+                features, quality = self._associate()
+                phase = phase_of(self.config, self.epoch)
+                epoch = EncoderEpoch(
+                    self.fabric,
+                    self.wrapped,
+                    self.wrapped_optimizer,
+                    self.classifier,
+                    self.classifier_optimizer,
+                    self.images,
+                    self.store,
+                    self.config,
+                    EpochStart(features, text_features, self.association),
+                    phase,
+                    self.epoch,
+                )
+                losses = _Means()
+                for step in epoch.steps():
+                    losses.add(step, progress, beside=quality)
+                event: dict[str, Any] = {"phase": phase.name, "losses": losses.means(), "association": quality}
+                last = self.epoch + 1 == stage2.epochs
+                if last:
+                    _, quality = self._associate()
+                    event["final_association"] = quality
+                if last or (runtime.evaluate_every and (self.epoch + 1) % runtime.evaluate_every == 0):
+                    ranking = self.observer.ranking(self._embed)
+                    event["ranking"] = ranking
+                    self.figures = ranking | {f"association_{name}": value for name, value in quality.items()}
+                self._finish_epoch(event, began)
+
+    def _associate(self) -> tuple[Tensor, dict[str, float]]:
+        """Re-ID features of all training images, and the association from them (or as the mode has it)."""
+        features = embed_store(self.fabric, self.encoder, self.store, self.config)
+        if self.given_association is not None:
+            self.association = self.given_association
+        elif self.config.mode == "ccafl":
+            self.association = associate_images(features, self.images, self.config.stage2.association)
+        quality = {} if self.config.mode == "intra" else self.observer.association_quality(self.association)
+        return features, quality
+
+    def _embed(self, store: ImageStore) -> Tensor:
+        return embed_store(self.fabric, self.encoder, store, self.config).cpu()
+
+    def _finish_epoch(self, event: dict[str, Any], began: float) -> None:
+        """Tell of the epoch, then keep its state: a run killed between the two tells of it again, once."""
+        now = time.monotonic()
+        self.seconds += now - self.started
+        self.started = now
+        event = {"stage": self.stage, "epoch": self.epoch} | event | {"seconds": round(now - began, 3)}
+        self.epoch += 1
+        if self.events is None:
+            self.fabric.barrier()
+            return
+        self.events.write(event)
+        ranked = event.get("ranking", {}).get("mAP", 0.0)
+        improved = self.stage == 2 and ranked > self.best_map
+        self.best_map = max(self.best_map, ranked) if improved else self.best_map
+        state = self._state(self.events.written_bytes)
+        if improved:  # before last.pt: killed between the two, the epoch is done again and its best with it
+            save_checkpoint(self.best, state)
+        save_checkpoint(self.last, state)
+        self.fabric.barrier()
+
+    def _state(self, events_bytes: int) -> dict[str, Any]:
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "images": _fingerprint(self.images),
+            "camera_names": list(self.images.camera_names),
+            "stage": self.stage,
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "best_map": self.best_map,
+            "figures": self.figures,
+            "events_bytes": events_bytes,
+            "association": self.association,
+            "encoder": self.encoder.state_dict(),
+            "prompts": self.network.prompts.state_dict(),
+            "classifier": self.classifier.state_dict(),
+            "encoder_optimizer": self.encoder_optimizer.state_dict(),
+            "classifier_optimizer": self.classifier_optimizer.state_dict(),
+            "prompt_optimizer": self.prompt_optimizer.state_dict(),
+        }
+
+    def _resume(self) -> int:
+        """Take the last checkpoint's state; returns how much of the events belongs to it."""
+        state = load_checkpoint(self.last)
+        if state["images"] != _fingerprint(self.images):
+            raise InputError(
+                f"{self.last}: was trained on other images or labels; give the same --data or another --out"
+            )
+        where = str(self.last)
+        load_state(self.encoder, state["encoder"], where)
+        load_state(self.network.prompts, state["prompts"], where)
+        load_state(self.classifier, state["classifier"], where)
+        self.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
+        self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
+        self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
+        self.stage, self.epoch = state["stage"], state["epoch"]
+        self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
+        self.association = state["association"]
+        return int(state["events_bytes"])
+
+
+class _Means:
+    """Mean of every loss over an epoch's steps, summed on the device."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+
+    def add(self, losses: dict[str, Tensor], progress: Bar, beside: dict[str, float] | None = None) -> None:
+        for name, loss in losses.items():
+            self.sums[name] = self.sums[name] + loss if name in self.sums else loss
+        if self.steps % _STEPS_BETWEEN_WORDS == 0:
+            progress.say({name: loss.item() for name, loss in losses.items()} | (beside or {}))
+        self.steps += 1
+        progress.advance()
+
+    def means(self) -> dict[str, float]:
+        return {name: total.item() / self.steps for name, total in self.sums.items()}
+
+
+def _synchronised(network: Network, fabric: Fabric) -> Network:
+    """Batch statistics over all processes where the device can (GPUs)."""
+    if fabric.world_size == 1 or fabric.device.type != "cuda":
+        return network
+    return replace(network, encoder=torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.encoder))
+
+
+def _fingerprint(images: LabelledImages) -> str:
+    """Of the images' names, cameras and labels; where they lie does not matter."""
+    digest = hashlib.sha256()
+    for path, identity in zip(images.paths, images.identities.tolist(), strict=True):
+        digest.update(f"{path.name}\0{identity}\n".encode())
+    digest.update(repr((images.camera_names, images.identity_labels)).encode())
+    return digest.hexdigest()
+
+
+def _fabric(settings: Runtime, precision: str) -> Fabric:
+    devices = settings.devices
+    if settings.accelerator == "cpu" and devices == "auto":
+        devices = 1
+    several = settings.nodes > 1 or devices not in (1, "1", "auto")
+    return Fabric(
+        accelerator=settings.accelerator,
+        devices=devices,
+        num_nodes=settings.nodes,
+        precision=precision,  # type: ignore[arg-type]
+        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+    )

@@ -1,0 +1,55 @@
+"""Learning rates and phases by epoch."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ccafl.config import Config, Stage1, Stage2
+
+
+def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
+    """Warm-up, linear from the warm-up rate, then cosine to the final rate (method section 3)."""
+    if epoch < settings.warmup_epochs:
+        rise = settings.learning_rate - settings.warmup_learning_rate
+        return settings.warmup_learning_rate + rise * epoch / settings.warmup_epochs
+    fall = settings.learning_rate - settings.final_learning_rate
+    return settings.final_learning_rate + fall * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+
+
+def stage2_factor(settings: Stage2, epoch: int) -> float:
+    """What the learning rates are multiplied by: linear warm-up, then a step down at every milestone (section 4)."""
+    passed = sum(epoch >= milestone for milestone in settings.milestones)
+    factor = settings.milestone_factor**passed
+    if epoch < settings.warmup_epochs:
+        done = epoch / settings.warmup_epochs
+        factor *= settings.warmup_factor * (1 - done) + done
+    return float(factor)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What an epoch of stage 2 learns by."""
+
+    learning: Literal["intra", "inter"]
+    text: bool
+    adversarial: bool
+
+    @property
+    def name(self) -> str:
+        """For people: ``intra``, ``inter``, ``inter + text``, ``inter + text + adversarial``."""
+        parts = [self.learning, *(["text"] if self.text else []), *(["adversarial"] if self.adversarial else [])]
+        return " + ".join(parts)
+
+
+def phase_of(config: Config, epoch: int) -> Phase:
+    """The phase of a stage-2 epoch (sections 4.1, 4.3, 4.4 and the two reference modes)."""
+    stage2 = config.stage2
+    if config.mode == "intra" or (config.mode == "ccafl" and epoch < stage2.intra_camera.epochs):
+        return Phase("intra", text=stage2.intra_camera.text, adversarial=False)
+    text_from = stage2.inter_camera.text_from
+    adversarial = stage2.adversarial.first_epoch <= epoch < stage2.adversarial.last_epoch
+    return Phase(
+        "inter",
+        text=text_from is not None and epoch >= text_from,
+        adversarial=adversarial and config.mode == "ccafl",
+    )
