@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit format clean
+.PHONY: demo test lint types unit test-full-size format clean
 
 demo: $(READY)  ## draw a synthetic world, train on it, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -21,6 +21,9 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest
+
+test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: minutes and about 12 GB
+	$(BIN)/pytest -m full_size
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

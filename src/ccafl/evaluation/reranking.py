@@ -59,7 +59,7 @@ def _incidence(neighbours: Integers) -> csr_array:
 def _reciprocal(neighbours: Integers) -> csr_array:
     """Sparse 0/1: j is among i's neighbours and i among j's."""
     forward = _incidence(neighbours)
-    return forward.multiply(forward.T).tocsr()
+    return csr_array(forward * forward.T)
 
 
 def _encode(distances: Floats, neighbours: Integers, k1: int) -> csr_array:

@@ -1,0 +1,131 @@
+"""The command line end to end on a small world, and the Python API."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import ccafl
+from ccafl.cli import main
+from ccafl.data.source import read_source
+
+SETTINGS = [
+    "model.image_size=[32, 16]",
+    "stage1.epochs=1",
+    "stage2.epochs=2",
+    "stage2.steps_per_epoch=2",
+    "stage2.identities=4",
+    "stage2.intra_camera.epochs=1",
+]
+
+
+def run(*arguments) -> None:
+    """A command that succeeds."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert ended.value.code in (0, None)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "world"
+    run("data", "synthesize", out, "--seed", 5, "--persons", 9, "--cameras", 3, "--images", 3)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(world, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    run("train", "demo", "--data", world, "--out", out, *sets)
+    return out
+
+
+def test_a_run_folder_holds_what_was_promised(trained):
+    results = json.loads((trained / "results.json").read_text())
+    assert {"mAP", "rank1", "rank5", "rank10", "dataset", "seed", "seconds", "epochs"} <= results.keys()
+    assert 0 < results["mAP"] <= results["rank10"] <= 1
+    for name in ("config.yaml", "events.jsonl", "checkpoints/last.pt", "checkpoints/best.pt", "association.csv"):
+        assert (trained / name).is_file()
+    assert list((trained / "tensorboard").iterdir())
+    events = [json.loads(line) for line in (trained / "events.jsonl").read_text().splitlines()]
+    assert [(event["stage"], event["epoch"]) for event in events] == [(1, 0), (2, 0), (2, 1)]
+    assert events[-1]["ranking"]["mAP"] == results["mAP"]
+
+
+def test_associate_names_every_label_once(trained, world, tmp_path):
+    run("associate", trained, "--data", world, "--out", tmp_path / "association.csv")
+    rows = list(csv.DictReader((tmp_path / "association.csv").open()))
+    labels = {(record.camera, record.label) for record in read_source(world).train}
+    assert [(row["camera"], row["label"]) for row in rows] == sorted(labels)
+    assert rows == list(csv.DictReader((trained / "association.csv").open()))  # the run's own, made the same way
+
+
+def test_evaluate_repeats_the_run_and_reranks(trained, world):
+    run("evaluate", trained, "--data", world)
+    evaluation = json.loads((trained / "evaluation.json").read_text())
+    results = json.loads((trained / "results.json").read_text())
+    for name in ("mAP", "rank1", "rank5", "rank10"):
+        assert evaluation[name] == pytest.approx(results[name], abs=1e-6)
+    run("evaluate", trained, "--data", world, "--rerank", "--checkpoint", "best")
+    reranked = json.loads((trained / "evaluation-rerank.json").read_text())
+    assert reranked["rerank"]
+    assert reranked["mAP"] != evaluation["mAP"]
+
+
+def test_extract_and_embed_agree(trained, world, tmp_path):
+    run("extract", trained, "--images", world / "images", "--out", tmp_path / "features.parquet")
+    table = pq.read_table(tmp_path / "features.parquet").to_pydict()
+    images = sorted((world / "images").rglob("*.jpg"))
+    assert table["image"] == [str(path) for path in images]
+    model = ccafl.load(trained)
+    features = model.embed(images[:5])
+    assert features.shape == (5, model.dim)
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(features, torch.tensor(table["feature"][:5]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.embed([Image.open(images[0])]), features[:1], rtol=1e-4, atol=1e-5)
+    assert model.embed([]).shape == (0, model.dim)
+
+
+def test_embed_takes_any_picture_mode(trained):
+    grey = Image.fromarray(np.arange(64 * 32, dtype=np.uint8).reshape(64, 32))
+    assert ccafl.load(str(trained)).embed([grey, grey.convert("RGBA")]).shape[0] == 2
+
+
+def test_supervised_and_intra_are_the_same_trainer(world, tmp_path):
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    for mode in ("supervised", "intra"):
+        run("train", "demo", "--data", world, "--out", tmp_path / mode, *sets, "--set", f"mode={mode}")
+        events = [json.loads(line) for line in (tmp_path / mode / "events.jsonl").read_text().splitlines()]
+        phases = {event["phase"] for event in events if event["stage"] == 2}
+        assert phases == {"inter" if mode == "supervised" else "intra"}
+    associated = {row["identity"] for row in csv.DictReader((tmp_path / "intra" / "association.csv").open())}
+    assert associated == {"-1"}
+
+
+def test_split_trains_and_check_speaks(world, tmp_path, capsys):
+    run("data", "split", world, tmp_path / "split", "--seed", 1)
+    source = read_source(tmp_path / "split")
+    assert {record.person for record in source.train}.isdisjoint(record.person for record in source.query)
+    run("data", "check", tmp_path / "split")
+    assert "images a label" in capsys.readouterr().out
+
+
+def test_help_needs_no_heavy_library():
+    program = "import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'pyarrow')))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_the_installed_command_runs():
+    command = Path(sys.executable).with_name("ccafl")
+    shown = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
+    for name in ("demo", "train", "evaluate", "extract", "associate", "data"):
+        assert name in shown

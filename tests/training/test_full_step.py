@@ -1,0 +1,103 @@
+"""One step of each phase of stage 2: finite losses, gradients to every trained parameter and to none of the frozen.
+
+With the tiny network here; `make test-full-size` takes RN50 at 256x128 and a batch of 16 x 8.
+"""
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ccafl.config import Config, load_config
+from ccafl.data.records import LabelledImages
+from ccafl.model.network import build_network
+from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, classifier_optimizer, encoder_optimizer
+from ccafl.training.prompt_stage import all_text_features
+from ccafl.training.schedule import Phase
+
+PHASES = [
+    Phase("intra", text=True, adversarial=False),
+    Phase("inter", text=True, adversarial=False),
+    Phase("inter", text=True, adversarial=True),
+]
+SIZES = [
+    pytest.param("demo", [], id="tiny"),
+    pytest.param("market1501", ["model.weights=null"], id="RN50", marks=pytest.mark.full_size),
+]
+
+
+class RandomStore:
+    """Stands for an `ImageStore`: noise."""
+
+    def __init__(self, count: int, size: tuple[int, int]) -> None:
+        self.images = torch.randint(256, (count, 3, *size), dtype=torch.uint8)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def persons_in_cameras(persons: int, cameras: int, images: int) -> tuple[LabelledImages, Tensor]:
+    identity_cameras = torch.arange(cameras).repeat_interleave(persons)
+    identities = torch.arange(persons * cameras).repeat_interleave(images)
+    labelled = LabelledImages(
+        paths=(),
+        cameras=identity_cameras[identities],
+        labels=identities % persons,
+        identities=identities,
+        camera_names=tuple(f"c{camera}" for camera in range(cameras)),
+        identity_cameras=identity_cameras,
+        identity_labels=tuple(str(label) for label in (torch.arange(persons * cameras) % persons).tolist()),
+    )
+    association = torch.arange(persons).repeat(cameras)
+    association[::7] = -1
+    return labelled, association.where(association < 0, association.unique(return_inverse=True)[1] - 1)
+
+
+def epoch_of(config: Config, phase: Phase) -> EncoderEpoch:
+    torch.manual_seed(0)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    images, association = persons_in_cameras(persons=10, cameras=3, images=4)
+    network = build_network(config.model, len(images.identity_cameras), seed=0)
+    encoder, optimizer = fabric.setup(network.encoder, encoder_optimizer(network.encoder, config.stage2))
+    features = torch.nn.functional.normalize(torch.randn(len(images.identities), network.encoder.reid_dim))
+    return EncoderEpoch(
+        fabric,
+        encoder,
+        optimizer,
+        network.classifier,
+        classifier_optimizer(network.classifier, config.stage2),
+        images,
+        RandomStore(len(images.identities), config.model.image_size),
+        config,
+        EpochStart(features, all_text_features(fabric, network), association),
+        phase,
+        epoch=0,
+    )
+
+
+@pytest.mark.parametrize(("name", "settings"), SIZES)
+@pytest.mark.parametrize("phase", PHASES, ids=lambda phase: phase.name)
+def test_one_step(name, settings, phase):
+    config = load_config(name, [*settings, "data.workers=0", "stage2.steps_per_epoch=1"])
+    epoch = epoch_of(config, phase)
+    encoder = epoch.encoder.module
+    before = {key: value.clone() for key, value in encoder.named_parameters()}
+    (losses,) = epoch.steps()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert ("adversarial" in losses) == phase.adversarial
+    assert "text" in losses
+    for key, parameter in encoder.named_parameters():
+        frozen = key == "bnneck.bias"
+        assert parameter.requires_grad != frozen
+        assert (parameter.grad is None) == frozen, key
+        assert frozen or parameter.grad.isfinite().all(), key
+        assert torch.equal(parameter, before[key]) or not frozen
+    assert any(not torch.equal(parameter, before[key]) for key, parameter in encoder.named_parameters())
+
+
+def test_without_an_associated_sample_nothing_is_learned_and_nothing_fails():
+    config = load_config("demo", ["stage2.steps_per_epoch=1"])
+    epoch = epoch_of(config, Phase("inter", text=False, adversarial=False))
+    epoch.association = torch.full_like(epoch.association, -1)
+    (losses,) = epoch.steps()
+    assert losses["total"] == 0

@@ -1,0 +1,123 @@
+"""A run stopped anywhere and resumed ends as one never stopped, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from ccafl.config import dump
+from ccafl.errors import InputError
+from ccafl.pipeline import train_run
+from ccafl.training import run as run_module
+from ccafl.training.checkpoint import load_checkpoint
+from ccafl.training.encoder_stage import EncoderEpoch
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing in the program may catch it."""
+
+
+@pytest.fixture(scope="module")
+def whole(world, small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train_run(small, world, out)
+    return out
+
+
+def killed_at(monkeypatch, owner, name: str, call: int, *, after: bool) -> None:
+    original = getattr(owner, name)
+    calls = iter(range(1, 10**6))
+
+    def sometimes(*args, **kwargs):
+        now = next(calls) == call
+        if now and not after:
+            raise Killed
+        result = original(*args, **kwargs)
+        if now:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(owner, name, sometimes)
+
+
+def same(one, other) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one if key != "seconds")
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def ends_as(whole, out) -> bool:
+    checkpoints = [load_checkpoint(folder / "checkpoints" / "last.pt") for folder in (whole, out)]
+    events = [
+        [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()] for folder in (whole, out)
+    ]
+    results = [json.loads((folder / "results.json").read_text()) for folder in (whole, out)]
+    for checkpoint in checkpoints:
+        del checkpoint["seconds"], checkpoint["events_bytes"]  # the clock, and the digits it takes in the events
+    tables = [(folder / "association.csv").read_text() for folder in (whole, out)]
+    return same(*checkpoints) and same(*events) and same(*results) and tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "after"),
+    [
+        (run_module, "embed_store", 1, False),  # before anything
+        (run_module, "save_checkpoint", 1, False),  # stage 1, an epoch told of but not kept
+        (run_module, "save_checkpoint", 2, True),  # between the stages
+        (EncoderEpoch, "step", 2, True),  # within the intra-camera phase
+        (EncoderEpoch, "_update_memories", 6, False),  # within the inter-camera phase, after the optimiser's step
+        (run_module, "save_checkpoint", 5, False),  # around the best and the last checkpoint
+        (run_module, "save_checkpoint", 5, True),
+        (run_module, "save_checkpoint", 6, True),
+    ],
+)
+def test_stopped_and_resumed_is_never_stopped(world, small, whole, tmp_path, owner, name, call, after):
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, owner, name, call, after=after)
+        with pytest.raises(Killed):
+            train_run(small, world, tmp_path / "run")
+    train_run(small, world, tmp_path / "run", resume=True)
+    assert ends_as(whole, tmp_path / "run")
+
+
+def test_sigkill(world, small, whole, tmp_path):
+    settings, out = tmp_path / "small.yaml", tmp_path / "run"
+    settings.write_text(dump(small))
+    program = "import sys; from ccafl.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, "train", str(settings), "--data", str(world), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoints" / "last.pt").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL)
+    assert ends_as(whole, out)
+
+
+def test_resuming_what_is_finished_does_nothing_anew(world, small, whole):
+    before = (whole / "checkpoints" / "last.pt").stat().st_mtime_ns
+    results = train_run(small, world, whole, resume=True)
+    assert (whole / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+    assert results == json.loads((whole / "results.json").read_text())
+
+
+def test_another_seed_is_another_run(world, small, whole, tmp_path):
+    train_run(small.model_copy(update={"seed": 1}), world, tmp_path / "run")
+    assert not ends_as(whole, tmp_path / "run")
+
+
+def test_resuming_with_other_settings_is_refused(world, small, whole):
+    with pytest.raises(InputError, match="seed: 0, now 1"):
+        train_run(small.model_copy(update={"seed": 1}), world, whole, resume=True)
