@@ -1,6 +1,6 @@
 """Run as a program: train on some processes with batch statistics held fixed, and write every step's losses.
 
-    python losses_of_processes.py DATA OUT PROCESSES PHASE
+python losses_of_processes.py DATA OUT PROCESSES PHASE
 """
 
 import json
