@@ -20,6 +20,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe would be replaced
+            raise OSError("there is something else than a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -50,14 +52,26 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def check_free(path: Path) -> None:
+    """Nothing is at ``path``, or an empty folder.
+
+    Raises:
+        InputError: it holds something already, is a file, or is below one.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise InputError(f"{path}: exists already; choose another output or remove it")
+    above = next((folder for folder in path.parents if folder.exists()), path)
+    if not above.is_dir():
+        raise InputError(f"{path}: cannot be made ({above} is a file); choose another output")
+
+
 def new_folder(path: Path) -> Path:
     """Make the output folder ``path``; it may exist only if it is empty.
 
     Raises:
         InputError: it holds something already, is a file, or cannot be made.
     """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise InputError(f"{path}: exists already; choose another output or remove it")
+    check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ccafl.config import Config, dump, load_config
-from ccafl.data.batches import ImageStore
+from ccafl.data.batches import ImageStore, seed_for
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
 from ccafl.data.manifest import write as write_manifest
 from ccafl.data.records import LabelledImages, Source, accumulate, evaluation_images, persons_of
@@ -25,10 +25,10 @@ from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal
-from ccafl.files import new_folder, write_text
-from ccafl.model.network import resolved
+from ccafl.files import check_free, new_folder, write_text
+from ccafl.model.network import build_network, resolved
 from ccafl.synthetic.write import count_images, synthesize
-from ccafl.terminal import bar, console
+from ccafl.terminal import bar, note
 from ccafl.training.run import Trained, associate_images, make_fabric, train
 
 Results = dict[str, Any]
@@ -55,16 +55,20 @@ def train_run(
     fabric = make_fabric(config.runtime)
     fabric.launch()
     shown = fabric.is_global_zero
-    source = _readable(source, skip=skip_unreadable, shown=shown)
+    source = _readable(source, data, skip=skip_unreadable, shown=shown)
     images, truth = accumulate(source.train), persons_of(source.train)
-    _check_trainable(config, images, truth, data)
-    if fabric.is_global_zero:
-        _open_run(out, config, resume)
+    _check_trainable(config, images, truth, data, fabric.world_size)
+    _check_run_folder(out, config, resume)
+    fabric.barrier()  # every process has looked before one writes
+    network = build_network(config.model, len(images.identity_cameras), seed_for(config.seed, 0))
+    if fabric.is_global_zero and not (resume and (out / "config.yaml").is_file()):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "config.yaml", dump(config))
     fabric.barrier()
     store = _store(images.paths, config, "training images", shown)
     monitor = Monitor(truth, _ranked_set(source, config, shown))
     given = truth if config.mode == "supervised" else None
-    trained = train(config, images, out, fabric, monitor, store=store, given_association=given)
+    trained = train(config, images, out, fabric, monitor, network=network, store=store, given_association=given)
     results = _results(config, source, data, images, trained)
     if fabric.is_global_zero:
         write_text(out / "association.csv", _association_table(images, trained.association))
@@ -129,7 +133,7 @@ def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None) 
         How many identities were joined into how many, and the quality where the true persons are known.
     """
     embedder = load_run(run)
-    source = _readable(read_source(data, kind), skip=False, shown=True)
+    source = _readable(read_source(data, kind), data, skip=None, shown=True)
     images, truth = accumulate(source.train), persons_of(source.train)
     features = _embedded(embedder, images.paths, "training images")
     association = associate_images(features, images, embedder.config.stage2.association)
@@ -144,7 +148,12 @@ def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> 
     manifest = out if out.suffix in (".csv", ".parquet") else out / "manifest.csv"
     if manifest.exists():
         raise InputError(f"{manifest}: exists already; choose another output or remove it")
-    write_manifest(manifest, split(read_source(path, kind).train, seed))
+    source = read_source(path, kind)
+    try:
+        parts = split(source.train, seed)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    write_manifest(manifest, parts)
     return manifest
 
 
@@ -172,7 +181,13 @@ def demo(out: Path) -> dict[str, Results]:
     return runs
 
 
-def _check_trainable(config: Config, images: LabelledImages, truth: Tensor | None, data: Path) -> None:
+def _check_trainable(config: Config, images: LabelledImages, truth: Tensor | None, data: Path, processes: int) -> None:
+    stage2 = config.stage2
+    if stage2.identities * stage2.images % processes:
+        raise InputError(
+            f"stage2: a batch of {stage2.identities} x {stage2.images} cannot be shared by {processes} processes; "
+            "change stage2.identities or stage2.images"
+        )
     if config.mode == "supervised" and truth is None:
         raise InputError(f"{data}: mode supervised needs the true person of every image; give a manifest with them")
     if config.mode == "ccafl" and len(images.camera_names) < 2:
@@ -184,8 +199,8 @@ def _check_trainable(config: Config, images: LabelledImages, truth: Tensor | Non
         raise InputError(f"{data}: only one label to learn from; label more persons")
 
 
-def _open_run(out: Path, config: Config, resume: bool) -> None:
-    """Make the run's folder, or check that the one to go on with has these settings."""
+def _check_run_folder(out: Path, config: Config, resume: bool) -> None:
+    """The run's folder is free, or the one to go on with has these settings."""
     settings = out / "config.yaml"
     if resume and settings.is_file():
         before = load_config(str(settings))
@@ -193,10 +208,8 @@ def _open_run(out: Path, config: Config, resume: bool) -> None:
             raise InputError(
                 f"{settings}: has other settings ({_differences(before, config)}); use them or another --out"
             )
-        return
-    if not (resume and (out / "world").is_dir()):
-        new_folder(out)
-    write_text(settings, dump(config))
+    elif not (resume and (out / "world").is_dir()):
+        check_free(out)
 
 
 def _differences(before: Config, now: Config) -> str:
@@ -212,18 +225,20 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _readable(source: Source, *, skip: bool, shown: bool) -> Source:
-    """The source without its unreadable images, which are listed once; an error unless ``skip``."""
+def _readable(source: Source, data: Path, *, skip: bool | None, shown: bool) -> Source:
+    """The source without its unreadable images, which are listed once; an error unless ``skip`` (None: not offered)."""
+    if not source.train:
+        raise InputError(f"{data}: holds no training images; give data that do")
     lists = (source.train, source.query, source.gallery)
     paths = [record.path for records in lists for record in records]
     kept = set(_readable_paths(paths, skip=skip, shown=shown))
     train, query, gallery = ([record for record in records if record.path in kept] for records in lists)
     if not train:
-        raise InputError("no training image can be read; nothing to learn from")
+        raise InputError(f"{data}: no training image can be read; mend them or give other data")
     return replace(source, train=train, query=query, gallery=gallery)
 
 
-def _readable_paths(paths: Sequence[Path], *, skip: bool, shown: bool) -> list[Path]:
+def _readable_paths(paths: Sequence[Path], *, skip: bool | None, shown: bool) -> list[Path]:
     with bar("reading images", len(paths), shown=shown) as progress:
         bad = unreadable(paths, advance=progress.advance)
     if bad and not skip:
@@ -231,11 +246,11 @@ def _readable_paths(paths: Sequence[Path], *, skip: bool, shown: bool) -> list[P
         others = (
             f" (and {len(bad) - 1} more: {', '.join(str(path) for path in list(bad)[1:6])})" if len(bad) > 1 else ""
         )
-        raise InputError(f"{path}: {reason}{others}; mend or remove, or skip such images with --skip-unreadable")
+        or_skip = "" if skip is None else ", or skip such images with --skip-unreadable"
+        raise InputError(f"{path}: {reason}{others}; mend or remove{or_skip}")
     if bad and shown:
-        console.print(
-            f"skipped {len(bad)} unreadable images:", *(f"  {path}: {why}" for path, why in bad.items()), sep="\n"
-        )
+        lines = (f"  {path}: {why}" for path, why in bad.items())
+        note("\n".join((f"skipped {len(bad)} unreadable images:", *lines)))
     return [path for path in paths if path not in bad]
 
 

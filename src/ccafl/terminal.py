@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 console = Console(stderr=True)
 output = Console()
@@ -47,13 +48,18 @@ def bar(title: str, total: int, *, shown: bool = True) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[numbers]}"),
     )
-    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
+    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as progress:
         yield Bar(progress, progress.add_task(title, total=total, numbers=""))
 
 
 def say(text: str) -> None:
     """One line on stdout."""
-    output.print(text, highlight=False, soft_wrap=True)
+    output.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Lines on stderr, as they are."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(renderable: RenderableType) -> None:
@@ -67,9 +73,9 @@ def show_results(results: Mapping[str, Any], written_to: Path) -> None:
     for name, value in results.items():
         if isinstance(value, Mapping):
             for inner, number in value.items():
-                table.add_row(f"{name} {inner}", _number(inner, number))
+                table.add_row(f"{name} {inner}", Text(_number(inner, number)))
         else:
-            table.add_row(name, _number(name, value))
+            table.add_row(name, Text(_number(name, value)))
     show(table)
     say(f"written to {written_to}")
 

@@ -81,12 +81,24 @@ def synthesize(
 
 
 def count_images(*, seed: int, persons: int, cameras: int, images: int = 6) -> int:
-    """How many images `synthesize` writes for these numbers."""
+    """How many images `synthesize` writes for these numbers.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+    _check(seed, persons, cameras, images)
     world = World(seed, persons, cameras)
     return sum(world.count(person, camera, images) for person in range(persons) for camera in world.cameras_of(person))
 
 
-def _check(seed: int, persons: int, cameras: int, images: int, size: tuple[int, int], test_fraction: float) -> None:
+def _check(
+    seed: int,
+    persons: int,
+    cameras: int,
+    images: int,
+    size: tuple[int, int] = (128, 64),
+    test_fraction: float = 1 / 3,
+) -> None:
     for name, value, least in (
         ("seed", seed, 0),
         ("persons", persons, 3),

@@ -1,9 +1,7 @@
 """Checkpoints: tensors and plain values only, written whole, read without pickle."""
 
-import pickle
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch import nn
@@ -23,8 +21,8 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     with written_whole(path) as temporary:
         try:
             torch.save({"format": FORMAT, **content}, temporary)
-        except RuntimeError as error:  # torch's own words for a failed write
-            raise OSError(f"{error}".splitlines()[0]) from error
+        except RuntimeError as error:  # torch's own words for a failed write tell nothing to a user
+            raise OSError("not all of it could be written: is the disk full?") from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -37,7 +35,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such checkpoint; give the folder of a run that has trained")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, BadZipFile, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # a damaged pickle can make its reader stumble over anything
         raise InputError(f"{path}: is damaged or not a checkpoint; remove it and train again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: is not a checkpoint of this version of ccafl; train again")

@@ -1,10 +1,18 @@
 """What a run tells while it goes: ``events.jsonl`` (one line an epoch) and TensorBoard."""
 
 import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from ccafl.errors import InputError
 
 
 class Events:
@@ -17,15 +25,27 @@ class Events:
         self.path = folder / "events.jsonl"
         self._file = self.path.open("ab")
         self._file.truncate(min(keep_bytes, self.path.stat().st_size))
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+        board = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        with _named(board):
+            board.parent.mkdir(exist_ok=True)
+            self._board_file = board.open("wb")
+            # Not SummaryWriter: its thread shows a traceback when the disk is full.
+            self._board = RecordWriter(self._board_file)
+            self._board.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+            self._board.flush()
 
     def write(self, event: dict[str, Any]) -> None:
         """Append ``event``; it is on disk when this returns."""
-        self._file.write(json.dumps(event).encode() + b"\n")
-        self._file.flush()
-        for name, value in _numbers(event):
-            self._board.add_scalar(f"stage{event['stage']}/{name}", value, event["epoch"])
-        self._board.flush()
+        with _named(self.path):
+            self._file.write(json.dumps(event).encode() + b"\n")
+            self._file.flush()
+        values = [
+            Summary.Value(tag=f"stage{event['stage']}/{name}", simple_value=value) for name, value in _numbers(event)
+        ]
+        told = Event(wall_time=time.time(), step=event["epoch"], summary=Summary(value=values))
+        with _named(Path(self._board_file.name)):
+            self._board.write(told.SerializeToString())
+            self._board.flush()
 
     @property
     def written_bytes(self) -> int:
@@ -36,6 +56,17 @@ class Events:
         """Close both files."""
         self._file.close()
         self._board.close()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with the disk is said of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); free space, then go on with --resume"
+        ) from error
 
 
 def _numbers(event: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -16,13 +16,13 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ccafl.config import Association, Config, Runtime
-from ccafl.data.batches import EvaluationBatches, ImageStore, seed_for
+from ccafl.data.batches import EvaluationBatches, ImageStore
 from ccafl.data.records import LabelledImages
 from ccafl.errors import InputError
 from ccafl.method.association import associate, centred_by_camera, identity_centres
 from ccafl.model.embedding import embed_batches
 from ccafl.model.image_encoder import ImageEncoder
-from ccafl.model.network import Network, build_network
+from ccafl.model.network import Network
 from ccafl.terminal import Bar, bar
 from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, classifier_optimizer, encoder_optimizer
@@ -89,6 +89,7 @@ def train(
     fabric: Fabric,
     observer: Observer,
     *,
+    network: Network,
     store: ImageStore,
     given_association: Tensor | None = None,
 ) -> Trained:
@@ -100,13 +101,14 @@ def train(
         out: the run's folder; holds ``checkpoints/last.pt`` if there is something to go on from.
         fabric: launched.
         observer: measures on the way.
+        network: as `build_network` makes it from ``config``.
         store: the training images.
         given_association: (N,) for mode ``supervised``: the true persons.
 
     Raises:
-        InputError: the batch cannot be shared among the processes; the checkpoint is of other settings or images.
+        InputError: the checkpoint is of other settings or images, or the folder cannot be written.
     """
-    return _Run(config, images, out, fabric, observer, store, given_association).go()
+    return _Run(config, images, out, fabric, observer, network, store, given_association).go()
 
 
 def embed_store(
@@ -155,26 +157,19 @@ class _Run:
         out: Path,
         fabric: Fabric,
         observer: Observer,
+        network: Network,
         store: ImageStore,
         given_association: Tensor | None,
     ) -> None:
-        stage2 = config.stage2
-        if stage2.identities * stage2.images % fabric.world_size:
-            raise InputError(
-                f"stage2: a batch of {stage2.identities} x {stage2.images} cannot be shared by {fabric.world_size} "
-                "processes; change identities or images"
-            )
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association = store, given_association
         self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
-        self.network = _synchronised(
-            build_network(config.model, len(images.identity_cameras), seed_for(config.seed, 0)), fabric
-        )
+        self.network = _synchronised(network, fabric)
         self.encoder = self.network.encoder
-        self.encoder_optimizer = encoder_optimizer(self.encoder, stage2)
+        self.encoder_optimizer = encoder_optimizer(self.encoder, config.stage2)
         self.wrapped, self.wrapped_optimizer = fabric.setup(self.encoder, self.encoder_optimizer)
         self.classifier = self.network.classifier.to(fabric.device)
-        self.classifier_optimizer = classifier_optimizer(self.classifier, stage2)
+        self.classifier_optimizer = classifier_optimizer(self.classifier, config.stage2)
         self.network.prompts.to(fabric.device)
         self.network.text_encoder.to(fabric.device)
         self.prompt_optimizer = prompt_optimizer(self.network, config.stage1)
