@@ -100,6 +100,14 @@ def test_embed_takes_any_picture_mode(trained):
     assert ccafl.load(str(trained)).embed([grey, grey.convert("RGBA")]).shape[0] == 2
 
 
+def test_without_a_test_set_the_last_epoch_is_the_best(world, tmp_path):
+    sets = [part for setting in SETTINGS for part in ("--set", setting)]
+    run("train", "demo", "--data", world / "images", "--out", tmp_path / "run", *sets)
+    last, best = (torch.load(tmp_path / "run" / "checkpoints" / f"{name}.pt") for name in ("last", "best"))
+    assert last["epoch"] == best["epoch"] == 2
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["mAP"] is None
+
+
 def test_supervised_and_intra_are_the_same_trainer(world, tmp_path):
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     for mode in ("supervised", "intra"):

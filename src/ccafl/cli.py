@@ -112,11 +112,10 @@ def check(
     path: Annotated[Path, typer.Argument(help="As --data of train.", show_default=False)], source: Kind = None
 ) -> None:
     """Say what is there, and what will be a problem."""
-    from ccafl import terminal
-    from ccafl.data import check
-    from ccafl.data.source import read_source
+    from ccafl import pipeline, terminal
+    from ccafl.data.check import render
 
-    terminal.show(check.render(check.check(read_source(path, source))))
+    terminal.show(render(pipeline.check_data(path, kind=source)))
 
 
 @data_app.command()

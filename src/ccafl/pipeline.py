@@ -13,9 +13,18 @@ from torch import Tensor
 
 from ccafl.config import Config, dump, load_config
 from ccafl.data.batches import ImageStore, seed_for
+from ccafl.data.check import Report, check
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
 from ccafl.data.manifest import write as write_manifest
-from ccafl.data.records import LabelledImages, Source, accumulate, evaluation_images, persons_of
+from ccafl.data.records import (
+    EvaluationImages,
+    LabelledImages,
+    Source,
+    accumulate,
+    evaluation_images,
+    persons_of,
+    unmatched_queries,
+)
 from ccafl.data.source import read_source
 from ccafl.data.split import split
 from ccafl.errors import InputError
@@ -66,7 +75,7 @@ def train_run(
         write_text(out / "config.yaml", dump(config))
     fabric.barrier()
     store = _store(images.paths, config, "training images", shown)
-    monitor = Monitor(truth, _ranked_set(source, config, shown))
+    monitor = Monitor(truth, _ranked_set(source, data, config, shown))
     given = truth if config.mode == "supervised" else None
     trained = train(config, images, out, fabric, monitor, network=network, store=store, given_association=given)
     results = _results(config, source, data, images, trained)
@@ -90,7 +99,7 @@ def evaluate_run(
         raise InputError(
             f"{data}: has no query and gallery to evaluate on; see ccafl data split, or add query/ and gallery/"
         )
-    query, gallery = evaluation_images(source.query, source.gallery)
+    query, gallery = _rankable(source, data)
     features = {
         name: _embedded(embedder, images.paths, name) for name, images in (("query", query), ("gallery", gallery))
     }
@@ -141,6 +150,13 @@ def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None) 
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}
     return counts if truth is None else counts | asdict(association_quality(association, truth))
+
+
+def check_data(path: Path, *, kind: str | None = None) -> Report:
+    """What the data hold, and what will be a problem."""
+    source = read_source(path, kind)
+    with bar("reading images", len(source.train) + len(source.query) + len(source.gallery)) as progress:
+        return check(source, progress.advance)
 
 
 def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> Path:
@@ -214,8 +230,8 @@ def _check_run_folder(out: Path, config: Config, resume: bool) -> None:
 
 def _differences(before: Config, now: Config) -> str:
     """``key: before, now`` of the settings that differ."""
-    pairs = ((_flat(before.model_dump()), _flat(now.model_dump())),)
-    return "; ".join(f"{key}: {old[key]}, now {new[key]}" for old, new in pairs for key in old if old[key] != new[key])
+    old, new = _flat(before.model_dump()), _flat(now.model_dump())
+    return "; ".join(f"{key}: {old[key]}, now {new[key]}" for key in old if old[key] != new[key])
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -270,10 +286,19 @@ def _store(paths: Sequence[Path], config: Config, title: str, shown: bool) -> Im
         return ImageStore(paths, config.model.image_size, config.data.cache_mb << 20, progress.advance)
 
 
-def _ranked_set(source: Source, config: Config, shown: bool) -> RankedSet | None:
+def _rankable(source: Source, data: Path) -> tuple[EvaluationImages, EvaluationImages]:
+    query, gallery = evaluation_images(source.query, source.gallery)
+    if len(unmatched_queries(query, gallery)) == len(query):
+        raise InputError(
+            f"{data}: no query's person is in the gallery in another camera, nothing to measure; see ccafl data check"
+        )
+    return query, gallery
+
+
+def _ranked_set(source: Source, data: Path, config: Config, shown: bool) -> RankedSet | None:
     if not source.query or not source.gallery:
         return None
-    query, gallery = evaluation_images(source.query, source.gallery)
+    query, gallery = _rankable(source, data)
     return RankedSet(
         query, gallery, _store(query.paths, config, "queries", shown), _store(gallery.paths, config, "gallery", shown)
     )

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ccafl.data.images import unreadable
-from ccafl.data.records import DISTRACTOR, JUNK, Source, accumulate, evaluation_images, persons_of
+from ccafl.data.records import Source, accumulate, evaluation_images, persons_of, unmatched_queries
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,15 +79,7 @@ def _testing_problems(source: Source) -> list[str]:
     if not source.query or not source.gallery:
         return ["no query and gallery: training works, evaluation needs them (see ccafl data split)"]
     query, gallery = evaluation_images(source.query, source.gallery)
-    cameras_of: dict[int, set[int]] = {}
-    for person, camera in zip(gallery.persons.tolist(), gallery.cameras.tolist(), strict=True):
-        if person not in (JUNK, DISTRACTOR):
-            cameras_of.setdefault(person, set()).add(camera)
-    missing = [
-        record
-        for record, person, camera in zip(source.query, query.persons.tolist(), query.cameras.tolist(), strict=True)
-        if not cameras_of.get(person, set()) - {camera}
-    ]
+    missing = [source.query[index] for index in unmatched_queries(query, gallery)]
     if not missing:
         return []
     shown = ", ".join(str(record.path) for record in missing[:_EXAMPLES])

@@ -116,6 +116,16 @@ def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tup
     return numbered(query), numbered(gallery)
 
 
+def unmatched_queries(query: EvaluationImages, gallery: EvaluationImages) -> list[int]:
+    """Indices of the queries whose person no other camera's gallery image shows."""
+    cameras_of: dict[int, set[int]] = {}
+    for person, camera in zip(gallery.persons.tolist(), gallery.cameras.tolist(), strict=True):
+        if person not in (JUNK, DISTRACTOR):
+            cameras_of.setdefault(person, set()).add(camera)
+    visits = zip(query.persons.tolist(), query.cameras.tolist(), strict=True)
+    return [index for index, (person, camera) in enumerate(visits) if not cameras_of.get(person, set()) - {camera}]
+
+
 def tested_person(record: Record) -> str:
     """The person a query or gallery image counts for: where none is given, labels are shared across cameras."""
     return record.label if record.person is None else record.person

@@ -183,9 +183,9 @@ class _Run:
         self.started = time.monotonic()
 
     def go(self) -> Trained:
-        while self.stage == 1 and self.epoch < self.config.stage1.epochs:
-            self._prompt_stage()
         if self.stage == 1:
+            if self.epoch < self.config.stage1.epochs:
+                self._prompt_stage()
             self.stage, self.epoch = 2, 0
         if self.epoch < self.config.stage2.epochs:
             self._encoder_stage()
@@ -195,8 +195,7 @@ class _Run:
 
     def _prompt_stage(self) -> None:
         settings = self.config.stage1
-        with bar("features for the prompts", 1, shown=self.fabric.is_global_zero):
-            features = embed_store(self.fabric, self.encoder, self.store, self.config, image_text=True)
+        features = embed_store(self.fabric, self.encoder, self.store, self.config, image_text=True)
         steps = settings.epochs * -(-len(self.images) // settings.batch_size)
         with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero) as progress:
             progress.advance(steps // settings.epochs * self.epoch)
@@ -279,14 +278,20 @@ class _Run:
             self.fabric.barrier()
             return
         self.events.write(event)
-        ranked = event.get("ranking", {}).get("mAP", 0.0)
-        improved = self.stage == 2 and ranked > self.best_map
-        self.best_map = max(self.best_map, ranked) if improved else self.best_map
+        best = self._is_best(event.get("ranking", {}).get("mAP"))
         state = self._state(self.events.written_bytes)
-        if improved:  # before last.pt: killed between the two, the epoch is done again and its best with it
+        if best:  # before last.pt: killed between the two, the epoch is done again and its best with it
             save_checkpoint(self.best, state)
         save_checkpoint(self.last, state)
         self.fabric.barrier()
+
+    def _is_best(self, ranked: float | None) -> bool:
+        """Whether the epoch's mAP is the best so far; without any, the last epoch is the best."""
+        if ranked is None:
+            return self.stage == 2 and self.epoch == self.config.stage2.epochs
+        better = ranked > self.best_map
+        self.best_map = max(ranked, self.best_map)
+        return better
 
     def _state(self, events_bytes: int) -> dict[str, Any]:
         return {
