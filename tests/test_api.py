@@ -108,6 +108,20 @@ def test_without_a_test_set_the_last_epoch_is_the_best(world, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["mAP"] is None
 
 
+def test_queries_without_any_match_are_refused_before_anything_is_written(world, tmp_path, capsys):
+    rows = list(csv.DictReader((world / "manifest.csv").open()))
+    with (world / "nobody.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        one_camera = [row for row in rows if row["split"] == "train" or row["camera"] == "c1"]
+        table.writerows(one_camera)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "demo", "--data", str(world / "nobody.csv"), "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert "nobody.csv: no query's person" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_supervised_and_intra_are_the_same_trainer(world, tmp_path):
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     for mode in ("supervised", "intra"):

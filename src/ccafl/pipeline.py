@@ -32,7 +32,7 @@ from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
-from ccafl.evaluation.ranking import rank_by_distance
+from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal
 from ccafl.files import check_free, new_folder, write_text
 from ccafl.model.network import build_network, resolved
@@ -67,6 +67,7 @@ def train_run(
     source = _readable(source, data, skip=skip_unreadable, shown=shown)
     images, truth = accumulate(source.train), persons_of(source.train)
     _check_trainable(config, images, truth, data, fabric.world_size)
+    test = _rankable(source, data) if source.query and source.gallery else None
     _check_run_folder(out, config, resume)
     fabric.barrier()  # every process has looked before one writes
     network = build_network(config.model, len(images.identity_cameras), seed_for(config.seed, 0))
@@ -75,7 +76,7 @@ def train_run(
         write_text(out / "config.yaml", dump(config))
     fabric.barrier()
     store = _store(images.paths, config, "training images", shown)
-    monitor = Monitor(truth, _ranked_set(source, data, config, shown))
+    monitor = Monitor(truth, _ranked_set(test, config, shown))
     given = truth if config.mode == "supervised" else None
     trained = train(config, images, out, fabric, monitor, network=network, store=store, given_association=given)
     results = _results(config, source, data, images, trained)
@@ -100,16 +101,13 @@ def evaluate_run(
             f"{data}: has no query and gallery to evaluate on; see ccafl data split, or add query/ and gallery/"
         )
     query, gallery = _rankable(source, data)
-    features = {
-        name: _embedded(embedder, images.paths, name) for name, images in (("query", query), ("gallery", gallery))
-    }
+    features = _embedded(embedder, query.paths, "query"), _embedded(embedder, gallery.paths, "gallery")
+    truth = (query.persons, query.cameras, gallery.persons, gallery.cameras)
     if rerank:
-        distances = _reranked(features["query"], features["gallery"])
+        distances = _reranked(*features)
+        ranking = rank_by_distance(lambda rows: distances[rows], *truth)
     else:
-        distances = 1 - features["query"] @ features["gallery"].T
-    ranking = rank_by_distance(
-        lambda rows: distances[rows], query.persons, query.cameras, gallery.persons, gallery.cameras
-    )
+        ranking = rank(*features, *truth)
     results = {
         "dataset": _dataset(source, data),
         "checkpoint": checkpoint,
@@ -295,10 +293,12 @@ def _rankable(source: Source, data: Path) -> tuple[EvaluationImages, EvaluationI
     return query, gallery
 
 
-def _ranked_set(source: Source, data: Path, config: Config, shown: bool) -> RankedSet | None:
-    if not source.query or not source.gallery:
+def _ranked_set(
+    test: tuple[EvaluationImages, EvaluationImages] | None, config: Config, shown: bool
+) -> RankedSet | None:
+    if test is None:
         return None
-    query, gallery = _rankable(source, data)
+    query, gallery = test
     return RankedSet(
         query, gallery, _store(query.paths, config, "queries", shown), _store(gallery.paths, config, "gallery", shown)
     )

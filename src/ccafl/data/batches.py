@@ -92,7 +92,7 @@ class TrainingBatches(Dataset[Tensor]):
         images = []
         with torch.random.fork_rng(devices=[]):
             for place, index in zip(self.places, indices.tolist(), strict=True):
-                torch.manual_seed(seed_for(self.seed, step, place))
+                torch.default_generator.manual_seed(seed_for(self.seed, step, place))
                 images.append(self.transform(self.store[index]))
         return torch.stack(images)
 

@@ -36,19 +36,9 @@ class Monitor:
         """mAP, rank1, rank5, rank10, unmatched; empty without a test set."""
         if self.test is None:
             return {}
-        return figures(rank_test_set(self.test, embed(self.test.query_store), embed(self.test.gallery_store)))
-
-
-def rank_test_set(test: RankedSet, query_features: Tensor, gallery_features: Tensor) -> Ranking:
-    """Rank by cosine distance: (Q, D) and (G, D)."""
-    return rank(
-        query_features,
-        gallery_features,
-        test.query.persons,
-        test.query.cameras,
-        test.gallery.persons,
-        test.gallery.cameras,
-    )
+        query, gallery = self.test.query, self.test.gallery
+        features = embed(self.test.query_store), embed(self.test.gallery_store)
+        return figures(rank(*features, query.persons, query.cameras, gallery.persons, gallery.cameras))
 
 
 def figures(ranking: Ranking) -> dict[str, float]:
