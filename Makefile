@@ -20,7 +20,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: minutes and about 12 GB
 	$(BIN)/pytest -m full_size
