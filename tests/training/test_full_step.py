@@ -53,10 +53,12 @@ def persons_in_cameras(persons: int, cameras: int, images: int) -> tuple[Labelle
     return labelled, association.where(association < 0, association.unique(return_inverse=True)[1] - 1)
 
 
-def epoch_of(config: Config, phase: Phase) -> EncoderEpoch:
+def epoch_of(config: Config, phase: Phase, *, associated: bool = True) -> EncoderEpoch:
     torch.manual_seed(0)
     fabric = Fabric(accelerator="cpu", devices=1)
     images, association = persons_in_cameras(persons=10, cameras=3, images=4)
+    if not associated:
+        association = torch.full_like(association, -1)
     network = build_network(config.model, len(images.identity_cameras), seed=0)
     encoder, optimizer = fabric.setup(network.encoder, encoder_optimizer(network.encoder, config.stage2))
     features = torch.nn.functional.normalize(torch.randn(len(images.identities), network.encoder.reid_dim))
@@ -97,7 +99,6 @@ def test_one_step(name, settings, phase):
 
 def test_without_an_associated_sample_nothing_is_learned_and_nothing_fails():
     config = load_config("demo", ["stage2.steps_per_epoch=1"])
-    epoch = epoch_of(config, Phase("inter", text=False, adversarial=False))
-    epoch.association = torch.full_like(epoch.association, -1)
+    epoch = epoch_of(config, Phase("inter", text=False, adversarial=False), associated=False)
     (losses,) = epoch.steps()
     assert losses["total"] == 0
