@@ -35,8 +35,8 @@ def main(data: str, out: str, processes: str, phase: str) -> None:
     ImageEncoder.train = lambda self, mode=True: nn.Module.train(self, False)  # type: ignore[method-assign]
     original_steps, losses = EncoderEpoch.steps, []
 
-    def steps(self):
-        for step in original_steps(self):
+    def steps(self, store):
+        for step in original_steps(self, store):
             losses.append({name: loss.item() for name, loss in step.items()})
             yield step
 

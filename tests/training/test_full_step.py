@@ -11,7 +11,7 @@ from torch import Tensor
 from ccafl.config import Config, load_config
 from ccafl.data.records import LabelledImages
 from ccafl.model.network import build_network
-from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, classifier_optimizer, encoder_optimizer
+from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
 from ccafl.training.prompt_stage import all_text_features
 from ccafl.training.schedule import Phase
 
@@ -62,19 +62,15 @@ def epoch_of(config: Config, phase: Phase, *, associated: bool = True) -> Encode
     network = build_network(config.model, len(images.identity_cameras), seed=0)
     encoder, optimizer = fabric.setup(network.encoder, encoder_optimizer(network.encoder, config.stage2))
     features = torch.nn.functional.normalize(torch.randn(len(images.identities), network.encoder.reid_dim))
-    return EncoderEpoch(
-        fabric,
-        encoder,
-        optimizer,
-        network.classifier,
-        classifier_optimizer(network.classifier, config.stage2),
-        images,
-        RandomStore(len(images.identities), config.model.image_size),
-        config,
-        EpochStart(features, all_text_features(fabric, network), association),
-        phase,
-        epoch=0,
-    )
+    learners = Learners(encoder, optimizer, network.classifier, classifier_optimizer(network.classifier, config.stage2))
+    start = EpochStart(features, all_text_features(fabric, network), association)
+    return EncoderEpoch(fabric, config, learners, images, start, phase, epoch=0)
+
+
+def step_of(epoch: EncoderEpoch) -> dict[str, Tensor]:
+    store = RandomStore(len(epoch.images.identities), epoch.config.model.image_size)
+    (losses,) = epoch.steps(store)
+    return losses
 
 
 @pytest.mark.parametrize(("name", "settings"), SIZES)
@@ -84,7 +80,7 @@ def test_one_step(name, settings, phase):
     epoch = epoch_of(config, phase)
     encoder = epoch.encoder.module
     before = {key: value.clone() for key, value in encoder.named_parameters()}
-    (losses,) = epoch.steps()
+    losses = step_of(epoch)
     assert all(loss.isfinite() for loss in losses.values())
     assert ("adversarial" in losses) == phase.adversarial
     assert "text" in losses
@@ -100,5 +96,5 @@ def test_one_step(name, settings, phase):
 def test_without_an_associated_sample_nothing_is_learned_and_nothing_fails():
     config = load_config("demo", ["stage2.steps_per_epoch=1"])
     epoch = epoch_of(config, Phase("inter", text=False, adversarial=False), associated=False)
-    (losses,) = epoch.steps()
+    losses = step_of(epoch)
     assert losses["total"] == 0

@@ -44,6 +44,16 @@ def classifier_optimizer(classifier: GlobalIDClassifier, settings: Stage2) -> to
 
 
 @dataclass(frozen=True, slots=True)
+class Learners:
+    """What learns in stage 2, with its optimisers: the encoder (as Fabric wraps it) and the global ID classifier."""
+
+    encoder: nn.Module
+    encoder_optimizer: torch.optim.Optimizer
+    classifier: GlobalIDClassifier
+    classifier_optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True, slots=True)
 class EpochStart:
     """What is rebuilt at the start of every epoch.
 
@@ -68,20 +78,16 @@ class EncoderEpoch:
     def __init__(
         self,
         fabric: Fabric,
-        encoder: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        classifier: GlobalIDClassifier,
-        classifier_optimizer: torch.optim.Optimizer,
-        images: LabelledImages,
-        store: ImageStore,
         config: Config,
+        learners: Learners,
+        images: LabelledImages,
         start: EpochStart,
         phase: Phase,
         epoch: int,
     ) -> None:
-        self.fabric, self.encoder, self.optimizer = fabric, encoder, optimizer
-        self.classifier, self.classifier_optimizer = classifier, classifier_optimizer
-        self.images, self.store, self.config = images, store, config
+        self.fabric, self.config, self.images = fabric, config, images
+        self.encoder, self.optimizer = learners.encoder, learners.encoder_optimizer
+        self.classifier, self.classifier_optimizer = learners.classifier, learners.classifier_optimizer
         self.phase, self.epoch = phase, epoch
         self.device = start.features.device
         self.association = start.association
@@ -107,14 +113,14 @@ class EncoderEpoch:
         seed = seed_for(self.config.seed, 2, self.epoch, 0)
         return identity_batches(groups, stage2.steps_per_epoch, stage2.identities, stage2.images, seed)
 
-    def steps(self) -> Iterator[Losses]:
-        """Run the epoch; yields every step's losses, detached scalars by name."""
+    def steps(self, store: ImageStore) -> Iterator[Losses]:
+        """Run the epoch on the images of ``store``; yields every step's losses, detached scalars by name."""
         self._set_learning_rate()
         draws = self.draws()
         data = self.config.data
         transform = training_transform(self.config.model.image_size, flip=data.flip, pad=data.pad, erase=data.erase)
         batches = TrainingBatches(
-            self.store,
+            store,
             transform,
             draws,
             seed_for(self.config.seed, 2, self.epoch, 2),

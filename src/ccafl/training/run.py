@@ -25,7 +25,7 @@ from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network
 from ccafl.terminal import Bar, bar
 from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
-from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, classifier_optimizer, encoder_optimizer
+from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
 from ccafl.training.events import Events
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import phase_of
@@ -167,9 +167,10 @@ class _Run:
         self.network = _synchronised(network, fabric)
         self.encoder = self.network.encoder
         self.encoder_optimizer = encoder_optimizer(self.encoder, config.stage2)
-        self.wrapped, self.wrapped_optimizer = fabric.setup(self.encoder, self.encoder_optimizer)
+        wrapped_encoder, wrapped_optimizer = fabric.setup(self.encoder, self.encoder_optimizer)
         self.classifier = self.network.classifier.to(fabric.device)
         self.classifier_optimizer = classifier_optimizer(self.classifier, config.stage2)
+        self.learners = Learners(wrapped_encoder, wrapped_optimizer, self.classifier, self.classifier_optimizer)
         self.network.prompts.to(fabric.device)
         self.network.text_encoder.to(fabric.device)
         self.prompt_optimizer = prompt_optimizer(self.network, config.stage1)
@@ -227,21 +228,10 @@ class _Run:
                 began = time.monotonic()
                 features, quality = self._associate()
                 phase = phase_of(self.config, self.epoch)
-                epoch = EncoderEpoch(
-                    self.fabric,
-                    self.wrapped,
-                    self.wrapped_optimizer,
-                    self.classifier,
-                    self.classifier_optimizer,
-                    self.images,
-                    self.store,
-                    self.config,
-                    EpochStart(features, text_features, self.association),
-                    phase,
-                    self.epoch,
-                )
+                start = EpochStart(features, text_features, self.association)
+                epoch = EncoderEpoch(self.fabric, self.config, self.learners, self.images, start, phase, self.epoch)
                 losses = _Means()
-                for step in epoch.steps():
+                for step in epoch.steps(self.store):
                     losses.add(step, progress, beside=quality)
                 event: dict[str, Any] = {"phase": phase.name, "losses": losses.means(), "association": quality}
                 last = self.epoch + 1 == stage2.epochs
