@@ -25,7 +25,7 @@ class _Settings(BaseModel):
 
 
 class Model(_Settings):
-    """The network (method section 2)."""
+    """The network (docs/method.md, 2)."""
 
     architecture: str = "RN50"
     weights: str | None = "openai"  # an open_clip tag, a file, or null for random
@@ -47,7 +47,7 @@ class Data(_Settings):
 
 
 class Stage1(_Settings):
-    """Prompt learning (method section 3)."""
+    """Prompt learning (docs/method.md, 3)."""
 
     epochs: NotNegative = 60
     batch_size: Count = 64
@@ -59,7 +59,7 @@ class Stage1(_Settings):
 
 
 class IntraCamera(_Settings):
-    """Intra-camera discriminative learning (section 4.1)."""
+    """Intra-camera discriminative learning (docs/method.md, 4.1)."""
 
     epochs: NotNegative = 5
     centre_weight: Share = 0.6  # lambda
@@ -70,7 +70,7 @@ class IntraCamera(_Settings):
 
 
 class Association(_Settings):
-    """Cross-camera association (section 4.2). The last two are not in the paper."""
+    """Cross-camera association (docs/method.md, 4.2). The last two are not in the paper."""
 
     rate: Positive = 1.7
     centred_by_camera: bool = False  # take each camera's mean feature away first
@@ -78,7 +78,7 @@ class Association(_Settings):
 
 
 class InterCamera(_Settings):
-    """Inter-camera learning (section 4.3)."""
+    """Inter-camera learning (docs/method.md, 4.3)."""
 
     temperature: Positive = 0.05
     momentum: Share = 0.1
@@ -86,7 +86,7 @@ class InterCamera(_Settings):
 
 
 class Adversarial(_Settings):
-    """Inter-camera adversarial learning (section 4.4); epochs first <= e < last, none where they are equal."""
+    """Inter-camera adversarial learning (docs/method.md, 4.4); epochs first <= e < last, none where they are equal."""
 
     first_epoch: NotNegative = 40
     last_epoch: NotNegative = 50
@@ -97,7 +97,7 @@ class Adversarial(_Settings):
 
 
 class Stage2(_Settings):
-    """Learning the image encoder (section 4)."""
+    """Learning the image encoder (docs/method.md, 4)."""
 
     epochs: Count = 80
     steps_per_epoch: Count = 200

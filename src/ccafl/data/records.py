@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """What training sees of n images: N accumulated identities in C cameras (method section 1)."""
+    """What training sees of n images: N accumulated identities in C cameras (docs/method.md, 1)."""
 
     paths: tuple[Path, ...]
     cameras: Tensor  # (n,) int64 in 0..C-1

@@ -1,4 +1,4 @@
-"""Images as the network takes them (method section 2), in torchvision's v2 transforms."""
+"""Images as the network takes them (docs/method.md, 2), in torchvision's v2 transforms."""
 
 import torch
 from PIL import Image

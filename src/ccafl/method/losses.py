@@ -64,7 +64,7 @@ def text_classification_loss(
     Returns:
         Scalar mean over the images.
 
-    Source: paper, section III; the smoothing over C is method.md's correction of the authors' code, which spreads it
+    Source: paper, section III; the smoothing over C is docs/method.md's correction of the authors' code, which spreads it
     over a fixed count.
     """
     return F.cross_entropy(image_features @ text_features.T, labels, label_smoothing=smoothing)

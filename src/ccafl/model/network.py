@@ -1,4 +1,4 @@
-"""The whole network of a run (method section 2), built from its settings."""
+"""The whole network of a run (docs/method.md, 2), built from its settings."""
 
 from dataclasses import dataclass
 

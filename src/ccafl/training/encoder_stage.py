@@ -141,7 +141,7 @@ class EncoderEpoch:
             learned = self._intra_camera(features, image_text, indices)
         else:
             learned = self._inter_camera(features, image_text, indices)
-        total = torch.stack(list(learned.values())).sum() if learned else features.sum() * 0
+        total = torch.stack(list(learned.values())).sum() if learned else _nothing(features, image_text)
         self.optimizer.zero_grad()
         self.fabric.backward(total)
         self.optimizer.step()
@@ -171,7 +171,7 @@ class EncoderEpoch:
         return loss.detach()
 
     def _intra_camera(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
-        """Section 4.1: each camera's losses, summed over the cameras in the batch."""
+        """docs/method.md, 4.1: each camera's losses, summed over the cameras in the batch."""
         stage2 = self.config.stage2
         sums: Losses = {}
         for camera, rows, labels in self._by_camera(indices):
@@ -189,7 +189,7 @@ class EncoderEpoch:
         return sums
 
     def _inter_camera(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
-        """Sections 4.3 and 4.4, on the samples whose identity is associated."""
+        """docs/method.md, 4.3 and 4.4, on the samples whose identity is associated."""
         rows, labels = self._associated(indices)
         if self.prototypes is None or not len(rows):
             return {}
@@ -244,3 +244,9 @@ class EncoderEpoch:
         labels = self.association[self.images.identities[indices]]
         rows = (labels >= 0).nonzero().squeeze(1)
         return rows.to(self.device), labels[rows].to(self.device)
+
+
+def _nothing(features: Tensor, image_text: Tensor | None) -> Tensor:
+    """0, by way of every output: with several processes, each waits for the gradient of all that was computed."""
+    outputs = features.sum() if image_text is None else features.sum() + image_text.sum()
+    return outputs * 0

@@ -8,7 +8,7 @@ from ccafl.config import Config, Stage1, Stage2
 
 
 def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
-    """Warm-up, linear from the warm-up rate, then cosine to the final rate (method section 3)."""
+    """Warm-up, linear from the warm-up rate, then cosine to the final rate (docs/method.md, 3)."""
     if epoch < settings.warmup_epochs:
         rise = settings.learning_rate - settings.warmup_learning_rate
         return settings.warmup_learning_rate + rise * epoch / settings.warmup_epochs
@@ -17,7 +17,7 @@ def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
 
 
 def stage2_factor(settings: Stage2, epoch: int) -> float:
-    """What the learning rates are multiplied by: linear warm-up, then a step down at every milestone (section 4)."""
+    """What the learning rates are multiplied by: linear warm-up, then a step down at every milestone (docs/method.md, 4)."""
     passed = sum(epoch >= milestone for milestone in settings.milestones)
     factor = settings.milestone_factor**passed
     if epoch < settings.warmup_epochs:
@@ -42,7 +42,7 @@ class Phase:
 
 
 def phase_of(config: Config, epoch: int) -> Phase:
-    """The phase of a stage-2 epoch (sections 4.1, 4.3, 4.4 and the two reference modes)."""
+    """The phase of a stage-2 epoch (docs/method.md, 4.1, 4.3, 4.4, and the two reference modes)."""
     stage2 = config.stage2
     if config.mode == "intra" or (config.mode == "ccafl" and epoch < stage2.intra_camera.epochs):
         return Phase("intra", text=stage2.intra_camera.text, adversarial=False)
