@@ -64,7 +64,6 @@ def text_classification_loss(
     Returns:
         Scalar mean over the images.
 
-    Source: paper, section III; the smoothing over C is docs/method.md's correction of the authors' code, which spreads it
-    over a fixed count.
+    Source: paper, section III. The authors' code smooths over a fixed count in the place of C (docs/method.md, 7).
     """
     return F.cross_entropy(image_features @ text_features.T, labels, label_smoothing=smoothing)

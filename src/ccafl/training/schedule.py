@@ -17,7 +17,7 @@ def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
 
 
 def stage2_factor(settings: Stage2, epoch: int) -> float:
-    """What the learning rates are multiplied by: linear warm-up, then a step down at every milestone (docs/method.md, 4)."""
+    """Of all learning rates: linear warm-up, then a step down at every milestone (docs/method.md, 4)."""
     passed = sum(epoch >= milestone for milestone in settings.milestones)
     factor = settings.milestone_factor**passed
     if epoch < settings.warmup_epochs:
