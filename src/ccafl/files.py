@@ -52,6 +52,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed `written_whole` of ``path`` left beside it."""
+    for leftover in path.parent.glob(f".{path.name}.*{path.suffix}"):
+        leftover.unlink(missing_ok=True)
+
+
 def check_free(path: Path) -> None:
     """Nothing is at ``path``, or an empty folder.
 

@@ -108,9 +108,11 @@ def test_sigkill(world, small, whole, tmp_path):
 
 def test_resuming_what_is_finished_does_nothing_anew(world, small, whole):
     before = (whole / "checkpoints" / "last.pt").stat().st_mtime_ns
+    (whole / "checkpoints" / ".last.pt.killed.pt").touch()
     results = train_run(small, world, whole, resume=True)
     assert (whole / "checkpoints" / "last.pt").stat().st_mtime_ns == before
     assert results == json.loads((whole / "results.json").read_text())
+    assert sorted(file.name for file in (whole / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
 
 
 def test_another_seed_is_another_run(world, small, whole, tmp_path):

@@ -19,6 +19,7 @@ from ccafl.config import Association, Config, Runtime
 from ccafl.data.batches import EvaluationBatches, ImageStore
 from ccafl.data.records import LabelledImages
 from ccafl.errors import InputError
+from ccafl.files import remove_leftovers
 from ccafl.method.association import associate, centred_by_camera, identity_centres
 from ccafl.model.embedding import embed_batches
 from ccafl.model.image_encoder import ImageEncoder
@@ -180,7 +181,11 @@ class _Run:
         self.association = torch.full((len(images.identity_cameras),), -1)
         self.figures: dict[str, float] = {}
         events_bytes = self._resume() if self.last.is_file() else 0
+        fabric.barrier()  # every process has read the checkpoint before one writes
         self.events = Events(out, events_bytes) if fabric.is_global_zero else None
+        if fabric.is_global_zero:
+            remove_leftovers(self.last)
+            remove_leftovers(self.best)
         self.started = time.monotonic()
 
     def go(self) -> Trained:
