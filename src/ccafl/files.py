@@ -10,6 +10,15 @@ from ccafl.errors import InputError
 
 
 @contextmanager
+def disk_errors(path: Path, advice: str = "free space or choose another folder") -> Iterator[None]:
+    """Whatever goes wrong with the disk is said of ``path``, as an InputError with ``advice``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; what was written there takes its place at the end.
 
@@ -20,21 +29,18 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        if path.exists() and not path.is_file():  # a device or a pipe would be replaced
-            raise OSError("there is something else than a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o666 & ~_umask())
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another folder"
-        ) from error
+        with disk_errors(path):
+            if path.exists() and not path.is_file():  # a device or a pipe would be replaced
+                raise OSError("there is something else than a file")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            temporary.chmod(0o666 & ~_umask())
+            yield temporary
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

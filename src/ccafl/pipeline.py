@@ -15,6 +15,7 @@ from ccafl.config import Config, dump, load_config
 from ccafl.data.batches import ImageStore, seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
+from ccafl.data.listing import images_below
 from ccafl.data.manifest import write as write_manifest
 from ccafl.data.records import (
     EvaluationImages,
@@ -273,7 +274,7 @@ def _pictures(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; give a picture or a folder of pictures")
-    pictures = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    pictures = sorted(images_below(path))
     if not pictures:
         raise InputError(f"{path}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); give a folder that does")
     return pictures

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from ccafl.errors import InputError
-from ccafl.files import new_folder
+from ccafl.files import disk_errors, new_folder
 from ccafl.synthetic.world import LABELS, World
 
 COLUMNS = ("image", "camera", "label", "split", "person")
@@ -71,11 +71,11 @@ def synthesize(
     rows: list[tuple[str, ...]] = []
     with _folder_written_whole(out) as folder:
         for visit in _visits(world, persons - tested, images):
-            with _disk_errors(out):
+            with disk_errors(out):
                 rows += _write_visit(world, visit, folder, size)
             if advance is not None:
                 advance(visit.images)
-        with _disk_errors(out):
+        with disk_errors(out):
             _write_manifest(folder / "manifest.csv", rows)
     return out / "manifest.csv"
 
@@ -120,11 +120,11 @@ def _folder_written_whole(out: Path) -> Iterator[Path]:
     new_folder(out)
     temporary: Path | None = None
     try:
-        with _disk_errors(out):
+        with disk_errors(out):
             temporary = Path(tempfile.mkdtemp(prefix=f".{out.resolve().name}.", dir=out.resolve().parent))
             temporary.chmod(stat.S_IMODE(out.stat().st_mode))
         yield temporary
-        with _disk_errors(out):
+        with disk_errors(out):
             out.rmdir()
             temporary.rename(out)
     except BaseException:
@@ -133,15 +133,6 @@ def _folder_written_whole(out: Path) -> Iterator[Path]:
         if not existed and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
         raise
-
-
-@contextmanager
-def _disk_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{out}: cannot be written ({reason}); free space or choose another folder") from error
 
 
 def _visits(world: World, training: int, images: int) -> Iterator[_Visit]:

@@ -190,7 +190,7 @@ class EncoderEpoch:
 
     def _inter_camera(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
         """docs/method.md, 4.3 and 4.4, on the samples whose identity is associated."""
-        rows, labels = self._associated(indices)
+        rows, labels, identities = self._associated(indices)
         if self.prototypes is None or not len(rows):
             return {}
         stage2 = self.config.stage2
@@ -205,12 +205,11 @@ class EncoderEpoch:
                 image_text[rows], self.person_text, labels, stage2.label_smoothing
             )
         if self.phase.adversarial:
-            losses["adversarial"] = self._adversarial(features, self.images.identities[indices][rows.cpu()])
+            losses["adversarial"] = self._adversarial(features, identities)
         return losses
 
     def _adversarial(self, features: Tensor, identities: Tensor) -> Tensor:
         settings = self.config.stage2.adversarial
-        identities = identities.to(self.device)
         positives, same_camera = adversarial_masks(self.identity_associations, self.identity_cameras, identities)
         return adversarial_loss(
             self.classifier(features, frozen_weights=True),
@@ -228,7 +227,7 @@ class EncoderEpoch:
             for camera, rows, labels in self._by_camera(indices):
                 self.cameras[camera].update(features[rows], labels)
         elif self.prototypes is not None:
-            rows, labels = self._associated(indices)
+            rows, labels, _ = self._associated(indices)
             if len(rows):
                 self.prototypes.update(features[rows], labels)
 
@@ -239,11 +238,14 @@ class EncoderEpoch:
             rows = (cameras == camera).nonzero().squeeze(1)
             yield camera, rows.to(self.device), self.images.labels[indices[rows]].to(self.device)
 
-    def _associated(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the batch whose identity is associated, and their associated identities."""
-        labels = self.association[self.images.identities[indices]]
+    def _associated(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of the batch whose identity is associated, their associated and their accumulated identities; chosen
+        on the CPU, no device sync.
+        """
+        identities = self.images.identities[indices]
+        labels = self.association[identities]
         rows = (labels >= 0).nonzero().squeeze(1)
-        return rows.to(self.device), labels[rows].to(self.device)
+        return rows.to(self.device), labels[rows].to(self.device), identities[rows].to(self.device)
 
 
 def _nothing(features: Tensor, image_text: Tensor | None) -> Tensor:

@@ -3,8 +3,6 @@
 import json
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ccafl.errors import InputError
+from ccafl.files import disk_errors
+
+_ADVICE = "free space, then go on with --resume"
 
 
 class Events:
@@ -26,7 +26,7 @@ class Events:
         self._file = self.path.open("ab")
         self._file.truncate(min(keep_bytes, self.path.stat().st_size))
         board = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
-        with _named(board):
+        with disk_errors(board, _ADVICE):
             board.parent.mkdir(exist_ok=True)
             self._board_file = board.open("wb")
             # Not SummaryWriter: its thread shows a traceback when the disk is full.
@@ -36,14 +36,14 @@ class Events:
 
     def write(self, event: dict[str, Any]) -> None:
         """Append ``event``; it is on disk when this returns."""
-        with _named(self.path):
+        with disk_errors(self.path, _ADVICE):
             self._file.write(json.dumps(event).encode() + b"\n")
             self._file.flush()
         values = [
             Summary.Value(tag=f"stage{event['stage']}/{name}", simple_value=value) for name, value in _numbers(event)
         ]
         told = Event(wall_time=time.time(), step=event["epoch"], summary=Summary(value=values))
-        with _named(Path(self._board_file.name)):
+        with disk_errors(Path(self._board_file.name), _ADVICE):
             self._board.write(told.SerializeToString())
             self._board.flush()
 
@@ -56,17 +56,6 @@ class Events:
         """Close both files."""
         self._file.close()
         self._board.close()
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the disk is said of ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); free space, then go on with --resume"
-        ) from error
 
 
 def _numbers(event: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:

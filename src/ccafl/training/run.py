@@ -164,6 +164,7 @@ class _Run:
     ) -> None:
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association = store, given_association
+        self.fingerprint = _fingerprint(images)
         self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
         self.network = _synchronised(network, fabric)
         self.encoder = self.network.encoder
@@ -291,7 +292,7 @@ class _Run:
     def _state(self, events_bytes: int) -> dict[str, Any]:
         return {
             "config": self.config.model_dump(mode="json"),
-            "images": _fingerprint(self.images),
+            "images": self.fingerprint,
             "camera_names": list(self.images.camera_names),
             "stage": self.stage,
             "epoch": self.epoch,
@@ -311,7 +312,7 @@ class _Run:
     def _resume(self) -> int:
         """Take the last checkpoint's state; returns how much of the events belongs to it."""
         state = load_checkpoint(self.last)
-        if state["images"] != _fingerprint(self.images):
+        if state["images"] != self.fingerprint:
             raise InputError(
                 f"{self.last}: was trained on other images or labels; give the same --data or another --out"
             )
