@@ -81,6 +81,38 @@ def evaluate(
 
 
 @app.command()
+def ablate(
+    config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or a YAML file.", show_default=False)],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of all its runs and the table.", show_default=False)],
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0,1,2",
+    rows: Annotated[str | None, typer.Option(help="Rows, such as icdl,ccafl; all if not given.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; as often as needed.")
+    ] = None,
+    source: Kind = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Train CCAFL with and without each of its parts; go on where an earlier call stopped."""
+    import shlex
+
+    from ccafl import ablation, terminal
+    from ccafl.config import load_config
+
+    table = ablation.ablate(
+        load_config(config, settings),
+        data,
+        out,
+        seeds=ablation.parse_seeds(seeds),
+        command=shlex.join(["ccafl", *sys.argv[1:]]),
+        only=rows.split(",") if rows else None,
+        kind=source,
+        skip_unreadable=skip_unreadable,
+    )
+    terminal.show_markdown(ablation.markdown(table), out / "ablation.md")
+
+
+@app.command()
 def extract(
     run: Run,
     images: Annotated[Path, typer.Option(help="A picture, or a folder of pictures.", show_default=False)],

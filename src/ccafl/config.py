@@ -32,6 +32,7 @@ class Model(_Settings):
     quick_gelu: bool | None = None  # null: as the weights were trained
     image_size: tuple[Count, Count] = Field(default=(256, 128), strict=False)  # height, width in pixels
     last_stride: Literal[1, 2] = 1
+    camera_norm: bool = False  # batch norms keep each camera's own statistics (not in the paper)
     template: str = "A photo of a {} person."
     prompt_tokens: Count = 4
 
@@ -67,6 +68,7 @@ class IntraCamera(_Settings):
     temperature: Positive = 0.05
     momentum: Share = 0.1
     text: bool = True  # the text loss takes part
+    batch_cameras: Count | None = None  # cameras a batch is drawn from; null: all
 
 
 class Association(_Settings):
@@ -83,6 +85,7 @@ class InterCamera(_Settings):
     temperature: Positive = 0.05
     momentum: Share = 0.1
     text_from: NotNegative | None = 10  # epoch from which the text loss takes part; null: never
+    batch_cameras: Count | None = None  # cameras a batch is drawn from; null: all
 
 
 class Adversarial(_Settings):
@@ -136,10 +139,10 @@ class Config(_Settings):
     """Everything a run depends on, its data apart.
 
     ``mode`` ``ccafl`` is the method; ``intra`` never associates (the lower bound); ``supervised`` is given the true
-    persons in place of the association (the upper bound).
+    persons in place of the association (the upper bound); ``precise_ics`` is the peer method.
     """
 
-    mode: Literal["ccafl", "intra", "supervised"] = "ccafl"
+    mode: Literal["ccafl", "intra", "supervised", "precise_ics"] = "ccafl"
     seed: NotNegative = 0
     model: Model = Model()
     data: Data = Data()
@@ -166,9 +169,35 @@ def shipped() -> list[str]:
 def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config:
     """Read a shipped configuration by name, or a YAML file, and apply ``key.path=value`` overrides.
 
+    ``one+other`` lays the settings of ``other`` over those of ``one``.
+
     Raises:
         InputError: no such configuration, not YAML, an unknown key, a value of the wrong type.
     """
+    several = name_or_path.split("+") if "+" in name_or_path and not Path(name_or_path).is_file() else [name_or_path]
+    settings: dict[str, Any] = {}
+    for one in several:
+        settings = _laid_over(settings, _read(one))
+    for override in overrides or []:
+        _override(settings, override)
+    return validated(settings, name_or_path)
+
+
+def merged(config: Config, name_or_path: str) -> Config:
+    """``config`` with the settings of another configuration laid over it."""
+    return validated(_laid_over(config.model_dump(), _read(name_or_path)), name_or_path)
+
+
+def _laid_over(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    both = settings | other
+    for key in settings.keys() & other.keys():
+        if isinstance(settings[key], dict) and isinstance(other[key], dict):
+            both[key] = _laid_over(settings[key], other[key])
+    return both
+
+
+def _read(name_or_path: str) -> dict[str, Any]:
+    """The settings a configuration gives, as they are."""
     path = Path(name_or_path)
     if name_or_path in shipped():
         text, where = resources.files("ccafl.configs").joinpath(f"{name_or_path}.yaml").read_text("utf-8"), name_or_path
@@ -182,10 +211,7 @@ def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config
     settings = _parse_yaml(text, where)
     if not isinstance(settings, dict | None):
         raise InputError(f"{where}: is not a mapping of settings; see the shipped configurations for the form")
-    settings = settings or {}
-    for override in overrides or []:
-        _override(settings, override)
-    return validated(settings, where)
+    return settings or {}
 
 
 def validated(settings: dict[str, Any], where: str) -> Config:

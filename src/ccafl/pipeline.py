@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,11 @@ def train_run(
     kind: str | None = None,
     resume: bool = False,
     skip_unreadable: bool = False,
+    keep: Collection[int] = (),
 ) -> Results:
     """Train on the images of ``data`` into the run folder ``out``; returns what ``results.json`` holds.
+
+    ``keep`` names epochs of stage 2 whose beginning is kept for other runs to begin with.
 
     Raises:
         InputError: the data, the settings or the folder cannot be used.
@@ -71,15 +74,20 @@ def train_run(
     test = _rankable(source, data) if source.query and source.gallery else None
     _check_run_folder(out, config, resume)
     fabric.barrier()  # every process has looked before one writes
-    network = build_network(config.model, len(images.identity_cameras), seed_for(config.seed, 0))
+    network = build_network(
+        config.model, len(images.identity_cameras), len(images.camera_names), seed_for(config.seed, 0)
+    )
     if fabric.is_global_zero and not (resume and (out / "config.yaml").is_file()):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.yaml", dump(config))
+        write_text(out / "data.json", json.dumps({"path": str(data.resolve()), "source": source.kind}) + "\n")
     fabric.barrier()
     store = _store(images.paths, config, "training images", shown)
-    monitor = Monitor(truth, _ranked_set(test, config, shown))
+    monitor = Monitor(truth, _ranked_set(test, images.camera_names, config, shown), config.stage2.adversarial.scale)
     given = truth if config.mode == "supervised" else None
-    trained = train(config, images, out, fabric, monitor, network=network, store=store, given_association=given)
+    trained = train(
+        config, images, out, fabric, monitor, network=network, store=store, given_association=given, keep=keep
+    )
     results = _results(config, source, data, images, trained)
     if fabric.is_global_zero:
         write_text(out / "association.csv", _association_table(images, trained.association))
@@ -102,7 +110,7 @@ def evaluate_run(
             f"{data}: has no query and gallery to evaluate on; see ccafl data split, or add query/ and gallery/"
         )
     query, gallery = _rankable(source, data)
-    features = _embedded(embedder, query.paths, "query"), _embedded(embedder, gallery.paths, "gallery")
+    features = _embedded(embedder, query, "query"), _embedded(embedder, gallery, "gallery")
     truth = (query.persons, query.cameras, gallery.persons, gallery.cameras)
     if rerank:
         distances = _reranked(*features)
@@ -143,7 +151,7 @@ def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None) 
     embedder = load_run(run)
     source = _readable(read_source(data, kind), data, skip=None, shown=True)
     images, truth = accumulate(source.train), persons_of(source.train)
-    features = _embedded(embedder, images.paths, "training images")
+    features = _embedded(embedder, images, "training images")
     association = associate_images(features, images, embedder.config.stage2.association)
     write_text(out, _association_table(images, association))
     joined = association[association >= 0]
@@ -295,20 +303,22 @@ def _rankable(source: Source, data: Path) -> tuple[EvaluationImages, EvaluationI
 
 
 def _ranked_set(
-    test: tuple[EvaluationImages, EvaluationImages] | None, config: Config, shown: bool
+    test: tuple[EvaluationImages, EvaluationImages] | None,
+    trained_cameras: tuple[str, ...],
+    config: Config,
+    shown: bool,
 ) -> RankedSet | None:
     if test is None:
         return None
     query, gallery = test
-    return RankedSet(
-        query, gallery, _store(query.paths, config, "queries", shown), _store(gallery.paths, config, "gallery", shown)
-    )
+    stores = _store(query.paths, config, "queries", shown), _store(gallery.paths, config, "gallery", shown)
+    return RankedSet(query, gallery, *stores, trained_cameras)
 
 
-def _embedded(embedder: Embedder, paths: Sequence[Path], title: str) -> Tensor:
-    with bar(title, len(paths)) as progress:
+def _embedded(embedder: Embedder, images: LabelledImages | EvaluationImages, title: str) -> Tensor:
+    with bar(title, len(images)) as progress:
         parts = []
-        for features in embedder.stream(paths):
+        for features in embedder.stream(images.paths, (images.camera_names[camera] for camera in images.cameras)):
             parts.append(features)
             progress.advance(len(features))
     return torch.cat(parts)
@@ -326,18 +336,25 @@ def _results(config: Config, source: Source, data: Path, images: LabelledImages,
         for name, value in trained.figures.items()
         if name.startswith("association_")
     }
-    return ranks | {
-        "association": quality or None,
-        "dataset": _dataset(source, data),
-        "mode": config.mode,
-        "seed": config.seed,
-        "seconds": round(trained.seconds, 1),
-        "epochs": config.stage2.epochs,
-        "steps": config.stage2.epochs * config.stage2.steps_per_epoch,
-        "images": len(images),
-        "cameras": len(images.camera_names),
-        "identities": len(images.identity_cameras),
-    }
+    told = trained.figures
+    camera = ("camera_probe", "camera_chance", "own_camera_neighbours", "own_camera_chance")
+    mass = ("same_person_mass_before", "same_person_mass")
+    return (
+        ranks
+        | {name: told[name] for name in (*camera, *mass) if name in told}
+        | {
+            "association": quality or None,
+            "dataset": _dataset(source, data),
+            "mode": config.mode,
+            "seed": config.seed,
+            "seconds": round(trained.seconds, 1),
+            "epochs": config.stage2.epochs,
+            "steps": config.stage2.epochs * config.stage2.steps_per_epoch,
+            "images": len(images),
+            "cameras": len(images.camera_names),
+            "identities": len(images.identity_cameras),
+        }
+    )
 
 
 def _dataset(source: Source, data: Path) -> str:

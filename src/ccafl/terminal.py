@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.markdown import Markdown
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -80,6 +81,12 @@ def show_results(results: Mapping[str, Any], written_to: Path) -> None:
     say(f"written to {written_to}")
 
 
+def show_markdown(text: str, written_to: Path) -> None:
+    """A document, and where it lies."""
+    show(Markdown(text))
+    say(f"written to {written_to}")
+
+
 def show_comparison(runs: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
     """One column a run: what joining the cameras is worth."""
     table = Table("", *runs)
@@ -96,5 +103,6 @@ def show_comparison(runs: Mapping[str, Mapping[str, Any]], folder: Path) -> None
 
 def _number(name: str, value: Any) -> str:
     """Shares as percentages, the rest as it is."""
-    share = name == "mAP" or name.startswith("rank") or name in ("precision", "recall", "f1")
+    share = name == "mAP" or name.startswith(("rank", "camera_", "own_camera", "same_person"))
+    share = share or name in ("precision", "recall", "f1")
     return f"{100 * value:.1f} %" if share and isinstance(value, float) else str(value)

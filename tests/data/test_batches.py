@@ -10,6 +10,7 @@ from ccafl.data.batches import (
     EvaluationBatches,
     ImageStore,
     TrainingBatches,
+    camera_batches,
     identity_batches,
     seed_for,
     shuffled_batches,
@@ -42,6 +43,26 @@ def test_identity_batches_come_to_every_image(seed):
     assert sorted(drawn.tolist()) == list(range(24))
     assert torch.equal(drawn, identity_batches(groups, 3, 4, 2, seed).flatten())
     assert not torch.equal(drawn, identity_batches(groups, 3, 4, 2, seed + 1).flatten())
+
+
+@given(seed=st.integers(0, 10**6), batch_cameras=st.integers(1, 5))
+def test_camera_batches_are_of_few_cameras(seed, batch_cameras):
+    random = torch.Generator().manual_seed(seed)
+    groups = torch.randint(-1, 20, (400,), generator=random)
+    cameras = torch.randint(4, (400,), generator=random)
+    draws = camera_batches(groups, cameras, 12, 4, 3, batch_cameras, seed)
+    assert torch.equal(draws, camera_batches(groups, cameras, 12, 4, 3, batch_cameras, seed))
+    assert draws.shape == (12, 12)
+    assert (groups[draws] >= 0).all()
+    for drawn in draws:
+        assert len(cameras[drawn].unique()) <= batch_cameras
+        assert torch.equal(groups[drawn].unique(return_counts=True)[1], torch.full((4,), 3))
+
+
+def test_camera_batches_come_to_cameras_as_often_as_they_have_images():
+    cameras = torch.tensor([0] * 300 + [1] * 100)
+    draws = camera_batches(torch.arange(400) // 2, cameras, 2000, 2, 2, 1, seed=0)
+    assert abs((cameras[draws[:, 0]] == 0).float().mean() - 0.75) < 0.04
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 128])
@@ -90,9 +111,11 @@ def test_loading_does_not_disturb_chance(store):
 def test_a_store_gives_the_same_with_and_without_memory(store):
     streamed = ImageStore(store.paths, store.size, cache_bytes=0)
     assert all(torch.equal(streamed[index], store[index]) for index in range(len(store)))
-    batches = list(EvaluationBatches(store, [4, 1, 2], batch=2).loader(workers=0))
-    assert [len(batch) for batch in batches] == [2, 1]
-    assert torch.equal(batches[0][1], evaluation_transform()(store[1]))
+    cameras = torch.arange(len(store)) * 10
+    batches = list(EvaluationBatches(store, cameras, [4, 1, 2], batch=2).loader(workers=0))
+    assert [len(images) for images, _ in batches] == [2, 1]
+    assert [seen.tolist() for _, seen in batches] == [[40, 10], [20]]
+    assert torch.equal(batches[0][0][1], evaluation_transform()(store[1]))
 
 
 def test_images_are_normalised_with_imagenets_numbers():

@@ -59,7 +59,7 @@ def epoch_of(config: Config, phase: Phase, *, associated: bool = True) -> Encode
     images, association = persons_in_cameras(persons=10, cameras=3, images=4)
     if not associated:
         association = torch.full_like(association, -1)
-    network = build_network(config.model, len(images.identity_cameras), seed=0)
+    network = build_network(config.model, len(images.identity_cameras), cameras=3, seed=0)
     encoder, optimizer = fabric.setup(network.encoder, encoder_optimizer(network.encoder, config.stage2))
     features = torch.nn.functional.normalize(torch.randn(len(images.identities), network.encoder.reid_dim))
     learners = Learners(encoder, optimizer, network.classifier, classifier_optimizer(network.classifier, config.stage2))

@@ -112,7 +112,11 @@ def test_resuming_what_is_finished_does_nothing_anew(world, small, whole):
     results = train_run(small, world, whole, resume=True)
     assert (whole / "checkpoints" / "last.pt").stat().st_mtime_ns == before
     assert results == json.loads((whole / "results.json").read_text())
-    assert sorted(file.name for file in (whole / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(file.name for file in (whole / "checkpoints").iterdir()) == [
+        "before_adversarial.pt",
+        "best.pt",
+        "last.pt",
+    ]
 
 
 def test_another_seed_is_another_run(world, small, whole, tmp_path):

@@ -101,22 +101,24 @@ class TrainingBatches(Dataset[Tensor]):
         return DataLoader(self, batch_size=None, num_workers=workers, pin_memory=pin_memory)
 
 
-class EvaluationBatches(Dataset[Tensor]):
-    """Images in the order of ``indices``, test transform, ``batch`` at a time: (<= batch, 3, H, W)."""
+class EvaluationBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Images in the order of ``indices``, test transform, with their cameras, ``batch`` at a time:
+    (<= batch, 3, H, W) and (<= batch,).
+    """
 
-    def __init__(self, store: ImageStore, indices: Sequence[int], batch: int) -> None:
-        self.store, self.indices, self.batch = store, indices, batch
+    def __init__(self, store: ImageStore, cameras: Tensor, indices: Sequence[int], batch: int) -> None:
+        self.store, self.cameras, self.indices, self.batch = store, cameras, indices, batch
         self.transform = evaluation_transform()
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch)
 
-    def __getitem__(self, number: int) -> Tensor:
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         chosen = self.indices[number * self.batch : (number + 1) * self.batch]
         images: Tensor = self.transform(torch.stack([self.store[index] for index in chosen]))
-        return images
+        return images, self.cameras[list(chosen)]
 
-    def loader(self, workers: int) -> DataLoader[Tensor]:
+    def loader(self, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches in order."""
         return DataLoader(self, batch_size=None, num_workers=workers)
 
@@ -143,6 +145,35 @@ def identity_batches(groups: Tensor, steps: int, identities: int, images: int, s
     visit = _occurrence(visited)
     within = (visit[:, None] * images + np.arange(images)) % counts[visited][:, None]
     return torch.from_numpy(shuffled[starts[visited][:, None] + within].reshape(steps, -1))
+
+
+def camera_batches(
+    groups: Tensor, cameras: Tensor, steps: int, identities: int, images: int, batch_cameras: int, seed: int
+) -> Tensor:
+    """`identity_batches`, each of the images of a few cameras only: (steps, P * K) int64 image indices.
+
+    So that a camera has images enough in a batch for statistics of its own (``model.camera_norm``). A step's cameras
+    are drawn without replacement, a camera's chance growing with its images.
+
+    Args:
+        groups: (n,) int64, the identity every image counts for; images below 0 are not drawn.
+        cameras: (n,) int64.
+        steps, identities, images: S, P, K.
+        batch_cameras: G, cameras a step; all of them where there are no more.
+        seed: of the epoch.
+    """
+    random = np.random.default_rng(seed)
+    drawn = groups >= 0
+    names, counts = cameras[drawn].unique(return_counts=True)
+    keys = np.log(random.random((steps, len(names)))) / counts.numpy()  # the G largest: weighted, without replacement
+    chosen = np.sort(np.argsort(-keys, axis=1)[:, :batch_cameras], axis=1)
+    draws = torch.empty(steps, identities * images, dtype=torch.int64)
+    sets, place = np.unique(chosen, axis=0, return_inverse=True)
+    for number, some in enumerate(sets):
+        at = torch.from_numpy(np.flatnonzero(place == number))
+        kept = groups.where(drawn & torch.isin(cameras, names[torch.from_numpy(some)]), -1)
+        draws[at] = identity_batches(kept, len(at), identities, images, seed_for(seed, number))
+    return draws
 
 
 def _in_rounds(count: int, width: int, rows: int, random: np.random.Generator) -> Integers:

@@ -57,6 +57,7 @@ class EvaluationImages:
     paths: tuple[Path, ...]
     persons: Tensor
     cameras: Tensor
+    camera_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -101,7 +102,8 @@ def persons_of(records: Sequence[Record]) -> Tensor | None:
 def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[EvaluationImages, EvaluationImages]:
     """Number persons and cameras of query and gallery alike; persons "-1" and "0" keep their protocol meaning."""
     both = [*query, *gallery]
-    camera_index = {name: index for index, name in enumerate(sorted({record.camera for record in both}))}
+    camera_names = tuple(sorted({record.camera for record in both}))
+    camera_index = {name: index for index, name in enumerate(camera_names)}
     reserved = {"-1": JUNK, "0": DISTRACTOR}
     names = sorted({tested_person(record) for record in both} - reserved.keys())
     person_index = reserved | {name: index for index, name in enumerate(names, start=1)}
@@ -111,9 +113,16 @@ def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tup
             paths=tuple(record.path for record in records),
             persons=torch.tensor([person_index[tested_person(record)] for record in records], dtype=torch.int64),
             cameras=torch.tensor([camera_index[record.camera] for record in records], dtype=torch.int64),
+            camera_names=camera_names,
         )
 
     return numbered(query), numbered(gallery)
+
+
+def known_cameras(images: LabelledImages | EvaluationImages, known: Sequence[str]) -> Tensor:
+    """The cameras (n,) of ``images`` as numbered in ``known``, a run's camera names; -1 for one that is not there."""
+    numbers = {name: number for number, name in enumerate(known)}
+    return torch.tensor([numbers.get(name, -1) for name in images.camera_names])[images.cameras]
 
 
 def unmatched_queries(query: EvaluationImages, gallery: EvaluationImages) -> list[int]:

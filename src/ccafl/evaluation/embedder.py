@@ -1,7 +1,7 @@
 """A trained run, ready to turn pictures into features."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from ccafl.config import Config, load_config
 from ccafl.data.images import load_image
 from ccafl.data.transforms import evaluation_transform, resized
 from ccafl.errors import InputError
+from ccafl.model.camera_norm import UNKNOWN
 from ccafl.model.embedding import embed_batches
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_encoder
@@ -24,30 +25,43 @@ class Embedder:
     Attributes:
         config: of the run.
         encoder: in evaluation mode.
+        camera_names: the cameras it was trained on.
         dim: D, numbers a feature.
     """
 
-    def __init__(self, config: Config, encoder: ImageEncoder, device: torch.device) -> None:
+    def __init__(
+        self, config: Config, encoder: ImageEncoder, camera_names: Sequence[str], device: torch.device
+    ) -> None:
         self.config = config
+        self.camera_names = tuple(camera_names)
         self.device = device
         self.encoder = encoder.to(device).eval()
         self.dim = encoder.reid_dim
         self._transform = evaluation_transform()
 
-    def embed(self, images: Sequence[str | Path | Image.Image]) -> Tensor:
+    def embed(self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None) -> Tensor:
         """Features of paths or pictures: (n, D) float32 on the CPU, L2-normalised; their products are cosines.
+
+        Args:
+            images: what to embed.
+            cameras: names of their cameras, which encoders with ``model.camera_norm`` make use of.
 
         Raises:
             InputError: a picture cannot be read.
         """
-        features = list(self.stream(images))
+        features = list(self.stream(images, cameras))
         return torch.cat(features) if features else torch.empty(0, self.dim)
 
-    def stream(self, images: Iterable[str | Path | Image.Image]) -> Iterator[Tensor]:
+    def stream(
+        self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None = None
+    ) -> Iterator[Tensor]:
         """The same batch by batch, for more pictures than fit in memory: (<= batch, D) each."""
-        prepared = map(self._prepared, images)
+        numbers = {name: number for number, name in enumerate(self.camera_names)}
+        known = repeat(UNKNOWN) if cameras is None else (numbers.get(name, UNKNOWN) for name in cameras)
+        prepared = zip(map(self._prepared, images), known, strict=False)
         size = self.config.runtime.extraction_batch
-        batches = (torch.stack(group) for group in iter(lambda: list(islice(prepared, size)), []))
+        groups = iter(lambda: list(islice(prepared, size)), [])
+        batches = ((torch.stack([p for p, _ in group]), torch.tensor([c for _, c in group])) for group in groups)
         for features in embed_batches(self.encoder.embed, self.encoder, batches, self.device):
             yield features.cpu()
 
@@ -72,6 +86,7 @@ def load_run(run: Path, *, checkpoint: str = "last") -> Embedder:
     config = load_config(str(run / "config.yaml"))
     path = run / "checkpoints" / f"{checkpoint}.pt"
     state = load_checkpoint(path)
-    encoder = build_encoder(config.model)
+    camera_names = state["camera_names"]
+    encoder = build_encoder(config.model, len(camera_names))
     load_state(encoder, state["encoder"], str(path))
-    return Embedder(config, encoder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return Embedder(config, encoder, camera_names, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -5,16 +5,21 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ccafl.model.image_encoder import ImageEncoder
+
 
 @torch.no_grad()
 def embed_batches(
-    embed: Callable[[Tensor], Tensor], module: nn.Module, batches: Iterable[Tensor], device: torch.device
+    embed: Callable[[Tensor, Tensor], Tensor],
+    module: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
 ) -> Iterator[Tensor]:
     """Apply ``embed`` to every batch with ``module`` in evaluation mode; its mode is put back at the end.
 
     Args:
-        embed: (b, 3, H, W) -> (b, D), using ``module``.
-        batches: normalised images (b, 3, H, W).
+        embed: (b, 3, H, W) and cameras (b,) -> (b, D), using ``module``.
+        batches: normalised images (b, 3, H, W) and their cameras (b,), which stay on the CPU.
         device: where ``module`` lies.
 
     Yields:
@@ -23,7 +28,32 @@ def embed_batches(
     was_training = module.training
     module.eval()
     try:
-        for images in batches:
-            yield embed(images.to(device, non_blocking=True)).float()
+        for images, cameras in batches:
+            yield embed(images.to(device, non_blocking=True), cameras).float()
     finally:
         module.train(was_training)
+
+
+@torch.no_grad()
+def measure_camera_statistics(
+    encoder: ImageEncoder, batches: Iterable[tuple[int, Iterable[Tensor]]], device: torch.device
+) -> None:
+    """Measure cameras' batch statistics anew with the encoder as it is: running ones are of weights gone by.
+
+    Args:
+        encoder: with ``norm_cameras``.
+        batches: for every camera some batches of its images, (b, 3, H, W); their statistics are averaged.
+        device: where ``encoder`` lies.
+    """
+    norm = encoder.norm_cameras
+    assert norm is not None
+    was_training, momentum = encoder.training, norm.momentum
+    encoder.train()
+    try:
+        for camera, some in batches:
+            for number, images in enumerate(some, start=1):
+                norm.momentum = 1 / number
+                encoder(images.to(device), image_text=False, cameras=torch.full((len(images),), camera))
+    finally:
+        norm.momentum = momentum
+        encoder.train(was_training)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from open_clip.model import CLIP
 
 from ccafl.config import Model
 from ccafl.model.classifier import GlobalIDClassifier
@@ -21,8 +22,8 @@ class Network:
     classifier: GlobalIDClassifier
 
 
-def build_network(settings: Model, identities: int, seed: int) -> Network:
-    """Build the network for N accumulated identities; random parts follow from ``seed``.
+def build_network(settings: Model, identities: int, cameras: int, seed: int) -> Network:
+    """Build the network for N accumulated identities in C cameras; random parts follow from ``seed``.
 
     Raises:
         InputError: the architecture or its weights cannot be had.
@@ -30,7 +31,7 @@ def build_network(settings: Model, identities: int, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = load_clip(settings.architecture, settings.weights, quick_gelu=settings.quick_gelu)
-        encoder = ImageEncoder(clip.visual, settings.image_size, settings.last_stride)
+        encoder = _encoder(clip, settings, cameras)
         return Network(
             encoder=encoder,
             prompts=PromptLearner(clip, identities, settings.template, settings.prompt_tokens),
@@ -46,7 +47,13 @@ def resolved(settings: Model) -> Model:
     return settings.model_copy(update={"quick_gelu": trained_with_quick_gelu(settings.architecture, settings.weights)})
 
 
-def build_encoder(settings: Model) -> ImageEncoder:
+def build_encoder(settings: Model, cameras: int) -> ImageEncoder:
     """The image encoder alone, to be filled from a checkpoint: no weights are fetched."""
     clip = load_clip(settings.architecture, None, quick_gelu=settings.quick_gelu)
-    return ImageEncoder(clip.visual, settings.image_size, settings.last_stride)
+    return _encoder(clip, settings, cameras)
+
+
+def _encoder(clip: CLIP, settings: Model, cameras: int) -> ImageEncoder:
+    return ImageEncoder(
+        clip.visual, settings.image_size, settings.last_stride, norm_cameras=cameras if settings.camera_norm else None
+    )

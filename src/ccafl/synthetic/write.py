@@ -1,6 +1,7 @@
 """The synthetic world as a folder of images with a manifest, labelled camera by camera."""
 
 import csv
+import json
 import shutil
 import stat
 import tempfile
@@ -43,7 +44,8 @@ def synthesize(
     test_fraction: float = 1 / 3,
     advance: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write ``out/manifest.csv`` and ``out/images/<camera>/<label>/*.jpg``, whole or not at all.
+    """Write ``out/manifest.csv``, ``out/world.json`` (what it is drawn from) and ``out/images/<camera>/<label>/*.jpg``,
+    whole or not at all.
 
     Training persons have a label in each camera that tells nothing about their labels in the others; the truth is in
     the column ``person``. Test persons are others; the first image of each in each camera is a query, the rest are the
@@ -75,7 +77,9 @@ def synthesize(
                 rows += _write_visit(world, visit, folder, size)
             if advance is not None:
                 advance(visit.images)
+        drawn = {"seed": seed, "persons": persons, "cameras": cameras, "images": images, "size": size}
         with disk_errors(out):
+            (folder / "world.json").write_text(json.dumps(drawn) + "\n")
             _write_manifest(folder / "manifest.csv", rows)
     return out / "manifest.csv"
 

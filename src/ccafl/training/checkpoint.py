@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ccafl.config import Config
 from ccafl.errors import InputError
 from ccafl.files import written_whole
 
@@ -40,6 +41,36 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: is not a checkpoint of this version of ccafl; train again")
     return content
+
+
+def kept_path(last: Path, epoch: int) -> Path:
+    """Where a run keeps the state that epoch ``epoch`` of stage 2 began with, beside its last checkpoint."""
+    return last.with_name(f"epoch-{epoch}.pt")
+
+
+def fork(run: Path, epoch: int, out: Path, config: Config) -> bool:
+    """Begin run ``out`` as a copy of ``run`` as it was at the start of an epoch, to go on with other settings.
+
+    What it ends with is what training it from its own beginning gives, if both train alike until then
+    (`ccafl.training.schedule.shared_epochs`).
+
+    Args:
+        run: a run that kept its state of that epoch.
+        epoch: of stage 2.
+        out: a folder with the new run's ``config.yaml``.
+        config: the new run's settings.
+
+    Returns:
+        Whether it was done; not where ``run`` did not keep that state.
+    """
+    kept = kept_path(run / "checkpoints" / "last.pt", epoch)
+    if not kept.is_file():
+        return False
+    state = load_checkpoint(kept) | {"config": config.model_dump(mode="json"), "best_map": -1.0}
+    with written_whole(out / "events.jsonl") as temporary:
+        temporary.write_bytes((run / "events.jsonl").read_bytes()[: state["events_bytes"]])
+    save_checkpoint(out / "checkpoints" / "last.pt", state)
+    return True
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:

@@ -9,13 +9,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ccafl.config import Config, Stage2
-from ccafl.data.batches import ImageStore, TrainingBatches, identity_batches, seed_for
+from ccafl.data.batches import ImageStore, TrainingBatches, camera_batches, identity_batches, seed_for
 from ccafl.data.records import LabelledImages
 from ccafl.data.transforms import training_transform
 from ccafl.method.inter_camera import adversarial_loss, adversarial_masks, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.losses import batch_hard_triplet, text_classification_loss
 from ccafl.method.memory import HybridMemory, PrototypeMemory
+from ccafl.method.precise_ics import global_classification_loss
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.training.memories import hybrid_memories, mean_text_features, prototype_memory
@@ -91,6 +92,7 @@ class EncoderEpoch:
         self.phase, self.epoch = phase, epoch
         self.device = start.features.device
         self.association = start.association
+        self.associated_count = int(start.association.max()) + 1
         self.identity_associations = start.association.to(self.device)
         self.identity_cameras = images.identity_cameras.to(self.device)
         self.cameras: list[HybridMemory] = []
@@ -108,10 +110,14 @@ class EncoderEpoch:
         """Image indices of every step, (S, P * K)."""
         stage2 = self.config.stage2
         groups = self.images.identities
-        if self.prototypes is not None and (stage2.draw == "associated" or self.config.mode == "supervised"):
+        if self.prototypes is not None and (stage2.draw == "associated" or self.config.mode != "ccafl"):
             groups = self.association[groups]
         seed = seed_for(self.config.seed, 2, self.epoch, 0)
-        return identity_batches(groups, stage2.steps_per_epoch, stage2.identities, stage2.images, seed)
+        shape = (stage2.steps_per_epoch, stage2.identities, stage2.images)
+        learning = stage2.intra_camera if self.phase.learning == "intra" else stage2.inter_camera
+        if learning.batch_cameras is None:
+            return identity_batches(groups, *shape, seed)
+        return camera_batches(groups, self.images.cameras, *shape, learning.batch_cameras, seed)
 
     def steps(self, store: ImageStore) -> Iterator[Losses]:
         """Run the epoch on the images of ``store``; yields every step's losses, detached scalars by name."""
@@ -133,18 +139,23 @@ class EncoderEpoch:
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:
         """One step on this process's share of the images, (B / processes, 3, H, W), and all B indices (on the CPU)."""
-        features, image_text = self.encoder(images, image_text=self.phase.text)
+        features, image_text = self.encoder(images, self.phase.text, self._own_cameras(indices))
         features = self._gathered(features)
         image_text = None if image_text is None else self._gathered(image_text)
-        losses: Losses = {"global_id": self._learn_classifier(features.detach(), indices)}
-        if self.phase.learning == "intra":
-            learned = self._intra_camera(features, image_text, indices)
+        losses: Losses = {}
+        if self.phase.learning == "global":
+            learned = self._global(features, indices)
         else:
-            learned = self._inter_camera(features, image_text, indices)
+            losses["global_id"] = self._learn_classifier(features.detach(), indices)
+            learn = self._intra_camera if self.phase.learning == "intra" else self._inter_camera
+            learned = learn(features, image_text, indices)
         total = torch.stack(list(learned.values())).sum() if learned else _nothing(features, image_text)
         self.optimizer.zero_grad()
+        self.classifier_optimizer.zero_grad()
         self.fabric.backward(total)
         self.optimizer.step()
+        if self.phase.learning == "global":
+            self.classifier_optimizer.step()
         self._update_memories(features.detach(), indices)
         return losses | {name: loss.detach() for name, loss in learned.items()} | {"total": total.detach()}
 
@@ -152,6 +163,10 @@ class EncoderEpoch:
         factor = stage2_factor(self.config.stage2, self.epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+
+    def _own_cameras(self, indices: Tensor) -> Tensor:
+        """Cameras of this process's share of the batch."""
+        return self.images.cameras[indices].chunk(self.fabric.world_size)[self.fabric.global_rank]
 
     def _gathered(self, features: Tensor) -> Tensor:
         """Features of the global batch (B, D), in its order, the gradient going back to each process's share."""
@@ -207,6 +222,20 @@ class EncoderEpoch:
         if self.phase.adversarial:
             losses["adversarial"] = self._adversarial(features, identities)
         return losses
+
+    def _global(self, features: Tensor, indices: Tensor) -> Losses:
+        """Precise-ICS after its association: the classifier's first C weights are those of the C joined identities."""
+        rows, labels, _ = self._associated(indices)
+        if not len(rows):
+            return {}
+        stage2 = self.config.stage2
+        cosines = self.classifier(features[rows])[:, : self.associated_count]
+        normalised = F.normalize(features[rows])
+        scale, smoothing = stage2.adversarial.scale, stage2.label_smoothing
+        return {
+            "global": global_classification_loss(cosines, labels, scale, smoothing),
+            "triplet": batch_hard_triplet(normalised, normalised, labels, labels, stage2.triplet_margin),
+        }
 
     def _adversarial(self, features: Tensor, identities: Tensor) -> Tensor:
         settings = self.config.stage2.adversarial

@@ -4,7 +4,7 @@ identities out. The true persons stay outside: what needs them is an `Observer`.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,30 +21,40 @@ from ccafl.data.records import LabelledImages
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.association import associate, centred_by_camera, identity_centres
-from ccafl.model.embedding import embed_batches
+from ccafl.model.classifier import GlobalIDClassifier
+from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network
 from ccafl.terminal import Bar, bar
-from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
+from ccafl.training.checkpoint import kept_path, load_checkpoint, load_state, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
 from ccafl.training.events import Events
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import phase_of
 
+_STATISTICS_IMAGES = 512  # of a camera, from which its batch statistics are measured
 _STEPS_BETWEEN_WORDS = 20  # reading a loss for the progress bar waits for the device: not at every step
 
-Embed = Callable[[ImageStore], Tensor]
-"""Features of all images of a store: (n, D), L2-normalised, on the CPU."""
+Embed = Callable[[ImageStore, Tensor], Tensor]
+"""Features of all images of a store, whose cameras (n,) are numbered as in training: (n, D), L2-normalised."""
 
 
 class Observer(Protocol):
     """Measures with what training may not see: the true persons, query and gallery."""
 
+    def text_alignment(self, text_features: Tensor, image_features: Tensor, images: LabelledImages) -> dict[str, float]:
+        """How well the prompts' features (N, E), learned in stage 1, describe the images' (n, E)."""
+
     def association_quality(self, association: Tensor) -> dict[str, float]:
         """Figures of an association (N,), empty where the truth is unknown."""
 
+    def same_person_mass(
+        self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages
+    ) -> float | None:
+        """Probability the classifier gives a person's identities in other cameras, None where the truth is unknown."""
+
     def ranking(self, embed: Embed) -> dict[str, float]:
-        """mAP and CMC of the encoder as it is, empty without query and gallery."""
+        """mAP, CMC and how far the encoder, as it is, tells the camera; empty without query and gallery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,7 @@ def train(
     network: Network,
     store: ImageStore,
     given_association: Tensor | None = None,
+    keep: Collection[int] = (),
 ) -> Trained:
     """Train, or go on from ``out``'s last checkpoint.
 
@@ -105,28 +116,37 @@ def train(
         network: as `build_network` makes it from ``config``.
         store: the training images.
         given_association: (N,) for mode ``supervised``: the true persons.
+        keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
 
     Raises:
         InputError: the checkpoint is of other settings or images, or the folder cannot be written.
     """
-    return _Run(config, images, out, fabric, observer, network, store, given_association).go()
+    return _Run(config, images, out, fabric, observer, network, store, given_association, keep).go()
 
 
 def embed_store(
-    fabric: Fabric, encoder: ImageEncoder, store: ImageStore, config: Config, *, image_text: bool = False
+    fabric: Fabric,
+    encoder: ImageEncoder,
+    store: ImageStore,
+    cameras: Tensor,
+    config: Config,
+    *,
+    image_text: bool = False,
 ) -> Tensor:
     """Features (n, D) of all images of ``store`` on every process's device, each process encoding its share.
 
     Re-ID features, L2-normalised; or image-text features as they are.
     """
 
-    def embed(batch: Tensor) -> Tensor:
+    def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
         with fabric.autocast():
-            features: Tensor = encoder(batch)[1] if image_text else encoder.embed(batch)
-            return features
+            if image_text:
+                projected: Tensor = encoder(batch, cameras=batch_cameras)[1]
+                return projected
+            return encoder.embed(batch, batch_cameras)
 
     share = range(fabric.global_rank, len(store), fabric.world_size)
-    batches = EvaluationBatches(store, share, config.runtime.extraction_batch).loader(config.data.workers)
+    batches = EvaluationBatches(store, cameras, share, config.runtime.extraction_batch).loader(config.data.workers)
     parts = list(embed_batches(embed, encoder, batches, fabric.device))
     dim = encoder.image_text_dim if image_text else encoder.reid_dim
     own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
@@ -161,11 +181,13 @@ class _Run:
         network: Network,
         store: ImageStore,
         given_association: Tensor | None,
+        keep: Collection[int],
     ) -> None:
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
-        self.store, self.given_association = store, given_association
+        self.store, self.given_association, self.keep = store, given_association, keep
         self.fingerprint = _fingerprint(images)
         self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
+        self.before_adversarial = self.last.with_name("before_adversarial.pt")
         self.network = _synchronised(network, fabric)
         self.encoder = self.network.encoder
         self.encoder_optimizer = encoder_optimizer(self.encoder, config.stage2)
@@ -185,8 +207,8 @@ class _Run:
         fabric.barrier()  # every process has read the checkpoint before one writes
         self.events = Events(out, events_bytes) if fabric.is_global_zero else None
         if fabric.is_global_zero:
-            remove_leftovers(self.last)
-            remove_leftovers(self.best)
+            for checkpoint in (self.last, self.best, self.before_adversarial):
+                remove_leftovers(checkpoint)
         self.started = time.monotonic()
 
     def go(self) -> Trained:
@@ -202,7 +224,7 @@ class _Run:
 
     def _prompt_stage(self) -> None:
         settings = self.config.stage1
-        features = embed_store(self.fabric, self.encoder, self.store, self.config, image_text=True)
+        features = self._training_features(image_text=True)
         steps = settings.epochs * -(-len(self.images) // settings.batch_size)
         with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero) as progress:
             progress.advance(steps // settings.epochs * self.epoch)
@@ -221,47 +243,98 @@ class _Run:
                 )
                 for loss in epoch_losses:
                     losses.add({"prompt": loss}, progress)
-                self._finish_epoch({"losses": losses.means()}, began)
+                event: dict[str, Any] = {"losses": losses.means()}
+                if self.epoch + 1 == settings.epochs:
+                    text_features = all_text_features(self.fabric, self.network)
+                    event["text_alignment"] = self.observer.text_alignment(text_features, features, self.images)
+                self._finish_epoch(event, began)
 
     def _encoder_stage(self) -> None:
         stage2, runtime = self.config.stage2, self.config.runtime
         text_features = all_text_features(self.fabric, self.network)
+        first_adversarial = next(
+            (epoch for epoch in range(stage2.epochs) if phase_of(self.config, epoch).adversarial), None
+        )
         with bar(
             "stage 2: encoder", stage2.epochs * stage2.steps_per_epoch, shown=self.fabric.is_global_zero
         ) as progress:
             progress.advance(self.epoch * stage2.steps_per_epoch)
             while self.epoch < stage2.epochs:
                 began = time.monotonic()
-                features, quality = self._associate()
                 phase = phase_of(self.config, self.epoch)
+                features, quality = self._associate()
+                mass = self.observer.same_person_mass(features, self.classifier, self.images)
+                if self.epoch == first_adversarial:
+                    self.figures |= {"same_person_mass_before": mass} if mass is not None else {}
+                    self._keep_before_adversarial()
                 start = EpochStart(features, text_features, self.association)
                 epoch = EncoderEpoch(self.fabric, self.config, self.learners, self.images, start, phase, self.epoch)
                 losses = _Means()
                 for step in epoch.steps(self.store):
                     losses.add(step, progress, beside=quality)
                 event: dict[str, Any] = {"phase": phase.name, "losses": losses.means(), "association": quality}
+                event["same_person_mass"] = mass
                 last = self.epoch + 1 == stage2.epochs
                 if last:
-                    _, quality = self._associate()
+                    features, quality = self._associate()
                     event["final_association"] = quality
+                    mass = self.observer.same_person_mass(features, self.classifier, self.images)
+                    event["final_same_person_mass"] = mass
+                    self.figures |= {"same_person_mass": mass} if mass is not None else {}
                 if last or (runtime.evaluate_every and (self.epoch + 1) % runtime.evaluate_every == 0):
+                    self._measure_cameras()
                     ranking = self.observer.ranking(self._embed)
                     event["ranking"] = ranking
-                    self.figures = ranking | {f"association_{name}": value for name, value in quality.items()}
+                    self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
                 self._finish_epoch(event, began)
 
     def _associate(self) -> tuple[Tensor, dict[str, float]]:
-        """Re-ID features of all training images, and the association from them (or as the mode has it)."""
-        features = embed_store(self.fabric, self.encoder, self.store, self.config)
-        if self.given_association is not None:
-            self.association = self.given_association
-        elif self.config.mode == "ccafl":
-            self.association = associate_images(features, self.images, self.config.stage2.association)
-        quality = {} if self.config.mode == "intra" else self.observer.association_quality(self.association)
-        return features, quality
+        """Re-ID features of all training images, and how right the association from them is (or the mode's).
 
-    def _embed(self, store: ImageStore) -> Tensor:
-        return embed_store(self.fabric, self.encoder, store, self.config).cpu()
+        Mode ``intra`` has its features measured so as well, and uses none of it.
+        """
+        self._measure_cameras()
+        features = self._training_features()
+        association = self.given_association
+        made_once = self.config.mode == "precise_ics" and self.epoch > self.config.stage2.intra_camera.epochs
+        if made_once:
+            association = self.association
+        elif association is None:
+            association = associate_images(features, self.images, self.config.stage2.association)
+        if self.config.mode != "intra":
+            self.association = association
+        return features, self.observer.association_quality(association)
+
+    def _keep_before_adversarial(self) -> None:
+        """The encoder and the classifier that ICAL begins with, for the figures that compare before and after."""
+        if self.fabric.is_global_zero:
+            state = {"encoder": self.encoder.state_dict(), "classifier": self.classifier.state_dict()}
+            save_checkpoint(self.before_adversarial, state)
+
+    def _measure_cameras(self) -> None:
+        """Every camera's statistics, from images evenly chosen, where the encoder keeps them."""
+        if self.encoder.norm_cameras is None:
+            return
+
+        def batches(camera: int) -> Iterator[Tensor]:
+            own = (self.images.cameras == camera).nonzero().squeeze(1)
+            some = own[:: -(-len(own) // _STATISTICS_IMAGES)].tolist()
+            size = min(self.config.runtime.extraction_batch, _STATISTICS_IMAGES)
+            chosen = EvaluationBatches(self.store, self.images.cameras, some, size)
+            return (images for images, _ in chosen.loader(self.config.data.workers))
+
+        cameras = range(len(self.images.camera_names))
+        with self.fabric.autocast():
+            measure_camera_statistics(
+                self.encoder, ((camera, batches(camera)) for camera in cameras), self.fabric.device
+            )
+
+    def _training_features(self, *, image_text: bool = False) -> Tensor:
+        store, cameras = self.store, self.images.cameras
+        return embed_store(self.fabric, self.encoder, store, cameras, self.config, image_text=image_text)
+
+    def _embed(self, store: ImageStore, cameras: Tensor) -> Tensor:
+        return embed_store(self.fabric, self.encoder, store, cameras, self.config).cpu()
 
     def _finish_epoch(self, event: dict[str, Any], began: float) -> None:
         """Tell of the epoch, then keep its state: a run killed between the two tells of it again, once."""
@@ -278,6 +351,8 @@ class _Run:
         state = self._state(self.events.written_bytes)
         if best:  # before last.pt: killed between the two, the epoch is done again and its best with it
             save_checkpoint(self.best, state)
+        if self.stage == 2 and self.epoch in self.keep:
+            save_checkpoint(kept_path(self.last, self.epoch), state)
         save_checkpoint(self.last, state)
         self.fabric.barrier()
 

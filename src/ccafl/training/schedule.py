@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from ccafl.config import Config, Stage1, Stage2
+from ccafl.config import Adversarial, Config, InterCamera, Stage1, Stage2
 
 
 def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
@@ -30,22 +30,24 @@ def stage2_factor(settings: Stage2, epoch: int) -> float:
 class Phase:
     """What an epoch of stage 2 learns by."""
 
-    learning: Literal["intra", "inter"]
+    learning: Literal["intra", "inter", "global"]
     text: bool
     adversarial: bool
 
     @property
     def name(self) -> str:
-        """For people: ``intra``, ``inter``, ``inter + text``, ``inter + text + adversarial``."""
+        """For people: ``intra``, ``inter``, ``inter + text + adversarial``, ...; ``global`` is Precise-ICS's."""
         parts = [self.learning, *(["text"] if self.text else []), *(["adversarial"] if self.adversarial else [])]
         return " + ".join(parts)
 
 
 def phase_of(config: Config, epoch: int) -> Phase:
-    """The phase of a stage-2 epoch (docs/method.md, 4.1, 4.3, 4.4, and the two reference modes)."""
+    """The phase of a stage-2 epoch (docs/method.md, 4.1, 4.3, 4.4, and the reference modes)."""
     stage2 = config.stage2
-    if config.mode == "intra" or (config.mode == "ccafl" and epoch < stage2.intra_camera.epochs):
+    if config.mode == "intra" or (config.mode != "supervised" and epoch < stage2.intra_camera.epochs):
         return Phase("intra", text=stage2.intra_camera.text, adversarial=False)
+    if config.mode == "precise_ics":
+        return Phase("global", text=False, adversarial=False)
     text_from = stage2.inter_camera.text_from
     adversarial = stage2.adversarial.first_epoch <= epoch < stage2.adversarial.last_epoch
     return Phase(
@@ -53,3 +55,28 @@ def phase_of(config: Config, epoch: int) -> Phase:
         text=text_from is not None and epoch >= text_from,
         adversarial=adversarial and config.mode == "ccafl",
     )
+
+
+def shared_epochs(one: Config, other: Config) -> int:
+    """How many first epochs of stage 2 two configurations train alike: one's state after them is the other's too.
+
+    0 also where stage 1 differs.
+    """
+    for epoch in range(min(one.stage2.epochs, other.stage2.epochs)):
+        if _what_counts(one, epoch) != _what_counts(other, epoch):
+            return epoch
+    return one.stage2.epochs if one.stage2.epochs == other.stage2.epochs else 0
+
+
+def _what_counts(config: Config, epoch: int) -> tuple[Phase, Config]:
+    """The phase of an epoch, and the settings without those of later phases."""
+    phase = phase_of(config, epoch)
+    unused: dict[str, Any] = {}
+    if phase.learning == "intra":
+        unused = {"draw": "accumulated", "inter_camera": InterCamera()}
+    if not phase.adversarial:
+        unused["adversarial"] = Adversarial(scale=config.stage2.adversarial.scale)
+    if phase.learning != "global":
+        unused["intra_camera"] = config.stage2.intra_camera.model_copy(update={"epochs": 0})
+    mode = config.mode if config.mode == "supervised" else "ccafl"  # the others' phases tell them apart
+    return phase, config.model_copy(update={"mode": mode, "stage2": config.stage2.model_copy(update=unused)})

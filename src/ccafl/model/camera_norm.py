@@ -1,0 +1,89 @@
+"""Batch normalisation camera by camera: what light, lens and view do to a camera's features is taken away in every
+layer. Not in the paper; after Zhuang et al., "Rethinking the Distribution Gap of Person Re-identification with
+Camera-based Batch Normalization" (arXiv 2001.08680).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UNKNOWN = -1
+"""A camera that training did not see."""
+
+
+class Cameras:
+    """The cameras of the batch on its way through a network, which is sorted by them: shared by all its norms.
+
+    Attributes:
+        count: C.
+        momentum: share of a batch in the running statistics it changes.
+        groups: (camera, its number of images) for every camera in the batch, in the batch's order.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.momentum = 0.1
+        self.groups: list[tuple[int, int]] = []
+
+    def sort(self, cameras: Tensor | None, batch: int) -> Tensor:
+        """Note the batch's cameras; returns the order (B,) that sorts it.
+
+        Args:
+            cameras: (B,) int64 on the CPU, in 0..C-1 or `UNKNOWN`; None where none is known.
+            batch: B.
+        """
+        if cameras is None:
+            cameras = torch.full((batch,), UNKNOWN)
+        names, counts = cameras.unique(return_counts=True)
+        self.groups = list(zip(names.tolist(), counts.tolist(), strict=True))
+        return cameras.argsort(stable=True)
+
+
+class CameraBatchNorm(nn.Module):
+    """A batch norm's weights with C cameras' statistics.
+
+    In training each camera's images are normalised by their own statistics; a lone feature, which has none, by the
+    camera's running ones. In evaluation the camera's running statistics serve, for an unknown camera those of all
+    cameras together.
+
+    Attributes:
+        running_mean, running_var: (C, channels).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, cameras: Cameras) -> None:
+        super().__init__()
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        self.cameras = cameras
+        self.eps = norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+        self.register_buffer("running_mean", norm.running_mean.repeat(cameras.count, 1))
+        self.register_buffer("running_var", norm.running_var.repeat(cameras.count, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels) or (B, channels, h, w), sorted by camera as `Cameras.sort` says; the same shape."""
+        groups = self.cameras.groups
+        parts = features.split([count for _, count in groups])
+        return torch.cat([self._normalised(part, camera) for part, (camera, _) in zip(parts, groups, strict=True)])
+
+    def _normalised(self, features: Tensor, camera: int) -> Tensor:
+        learning = self.training and features.numel() > features.shape[1]
+        mean, variance = self._pooled() if camera == UNKNOWN else (self.running_mean[camera], self.running_var[camera])
+        return F.batch_norm(features, mean, variance, self.weight, self.bias, learning, self.cameras.momentum, self.eps)
+
+    def _pooled(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance over all cameras, each with the same share."""
+        mean = self.running_mean.mean(0)
+        return mean, self.running_var.mean(0) + (self.running_mean - mean).square().mean(0)
+
+
+def by_camera(module: nn.Module, cameras: Cameras) -> nn.Module:
+    """``module`` with every batch norm in it replaced by a `CameraBatchNorm` of the same weights and statistics."""
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        return CameraBatchNorm(module, cameras)
+    for name, child in module.named_children():
+        setattr(module, name, by_camera(child, cameras))
+    return module

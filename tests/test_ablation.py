@@ -1,0 +1,195 @@
+"""What each part is worth: the rows, their shared beginnings, the table."""
+
+import json
+
+import pytest
+import torch
+
+from ccafl import ablation
+from ccafl.ablation import ablate, fork_plan, parse_seeds, rows_of
+from ccafl.cli import main
+from ccafl.config import load_config
+from ccafl.errors import InputError
+from ccafl.pipeline import train_run
+from ccafl.synthetic.write import synthesize
+from ccafl.training.checkpoint import load_checkpoint
+from ccafl.training.schedule import phase_of, shared_epochs
+
+SMALL = [
+    "model.image_size=[32, 16]",
+    "stage1.epochs=1",
+    "stage2.epochs=5",
+    "stage2.steps_per_epoch=2",
+    "stage2.identities=4",
+    "stage2.images=2",
+    "stage2.intra_camera.epochs=2",
+    "stage2.adversarial.first_epoch=3",
+    "stage2.adversarial.last_epoch=5",
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "world"
+    return synthesize(out, seed=3, persons=12, cameras=3, images=3, size=(32, 16)).parent
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_config("demo", SMALL)
+
+
+def learned(config) -> dict[str, list[str]]:
+    """What every epoch learns by."""
+    return [phase_of(config, epoch).name for epoch in range(config.stage2.epochs)]
+
+
+def test_each_row_is_what_its_name_says(small):
+    rows = rows_of(small)
+    assert learned(rows["icdl"]) == ["intra"] * 5
+    assert learned(rows["associated"]) == ["intra"] * 2 + ["inter"] * 3
+    assert learned(rows["text"]) == ["intra + text"] * 2 + ["inter + text"] * 3
+    assert learned(rows["ccafl"]) == ["intra"] * 2 + ["inter"] + ["inter + adversarial"] * 2
+    assert learned(rows["supervised"]) == ["inter"] * 5
+    assert learned(rows["precise_ics"]) == ["intra"] * 2 + ["global"] * 3
+    assert rows["intra_l1"].stage2.intra_camera.centre_weight == 1
+    assert rows["without_icdl"].stage2.intra_camera.centre_weight == 1
+    assert rows["ccafl"] == small
+    assert rows["ccafl_plus"].model.camera_norm
+    assert not rows["ccafl_paper"].stage2.association.one_camera_once
+    assert rows["ccafl_paper"].stage2.association.rate == 1.7
+
+
+def test_all_rows_take_as_many_steps(small):
+    steps = {
+        row.stage2.epochs * row.stage2.steps_per_epoch * row.stage2.identities * row.stage2.images
+        for row in rows_of(small).values()
+    }
+    assert len(steps) == 1
+
+
+def test_the_papers_phases_are_shares_of_the_epochs():
+    paper = rows_of(load_config("market1501"))
+    assert "ccafl_paper" not in paper  # it is CCAFL there
+    of_half = rows_of(load_config("market1501", ["stage2.epochs=40"]))["ccafl_paper"].stage2
+    assert (of_half.intra_camera.epochs, of_half.inter_camera.text_from) == (2, 5)
+    assert (of_half.adversarial.first_epoch, of_half.adversarial.last_epoch) == (20, 25)
+
+
+def test_no_two_rows_are_the_same(small):
+    rows = rows_of(small)
+    assert "without_text" not in rows  # it has no text
+    settings = [row.model_dump_json() for row in rows.values()]
+    assert len(set(settings)) == len(settings)
+    with_text = rows_of(load_config("demo", [*SMALL, "stage2.intra_camera.text=true"]))
+    assert not with_text["without_text"].stage2.intra_camera.text
+
+
+def test_rows_begin_alike_until_their_settings_differ(small):
+    rows = rows_of(small)
+    assert shared_epochs(rows["icdl"], rows["associated"]) == 2
+    assert shared_epochs(rows["associated"], rows["ccafl"]) == 3
+    assert shared_epochs(rows["intra_l1"], rows["without_icdl"]) == 2
+    assert shared_epochs(rows["intra_l1"], rows["precise_ics"]) == 2
+    assert shared_epochs(rows["ccafl"], rows["precise_ics"]) == 0
+    for name in ("supervised", "text", "intra_l1", "ccafl_plus"):
+        assert shared_epochs(rows["icdl"], rows[name]) == 0
+    assert shared_epochs(rows["ccafl"], rows["ccafl"]) == 5
+    assert shared_epochs(small, small.model_copy(update={"seed": 1})) == 0
+    plan = fork_plan(rows)
+    assert plan["associated"] == ("icdl", 2)
+    assert plan["ccafl"] == ("associated", 3)
+    assert plan["ccafl_plus"] == (None, 0)
+
+
+def test_a_row_that_goes_on_from_another_ends_as_one_trained_alone(world, small, tmp_path, capsys):
+    together = ablate(small, world, tmp_path / "both", seeds=[0], command="", only=["icdl", "associated", "ccafl"])
+    trained = train_run(small, world, tmp_path / "alone")
+    for name in ("mAP", "association", "same_person_mass_before", "same_person_mass", "camera_probe"):
+        both = json.loads((tmp_path / "both" / "seed-0" / "ccafl" / "results.json").read_text())
+        assert both[name] == trained[name], name
+    checkpoints = [
+        load_checkpoint(run / "checkpoints" / "last.pt")
+        for run in (tmp_path / "both" / "seed-0" / "ccafl", tmp_path / "alone")
+    ]
+    for key, tensor in checkpoints[0]["encoder"].items():
+        assert torch.equal(tensor, checkpoints[1]["encoder"][key]), key
+    assert checkpoints[0]["config"] == checkpoints[1]["config"]
+    told = [
+        [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "both" / "seed-0" / "ccafl", tmp_path / "alone")
+    ]
+    assert [event | {"seconds": 0} for event in told[0]] == [event | {"seconds": 0} for event in told[1]]
+    assert together["rows"]["ccafl"]["mAP"] == [trained["mAP"]]
+
+
+def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    ablate(small, world, out, seeds=[0], command="", only=["icdl"])
+    trained = []
+    original = ablation.train_run
+    monkeypatch.setattr(ablation, "train_run", lambda row, *a, **k: trained.append(row) or original(row, *a, **k))
+    table = ablate(small, world, out, seeds=[0, 1], command="ccafl ablate demo", only=["icdl", "associated"])
+    assert [(row.mode, row.seed) for row in trained] == [("ccafl", 0), ("intra", 1), ("ccafl", 1)]
+    assert table == json.loads((out / "ablation.json").read_text())
+    assert table["seeds"] == [0, 1]
+    assert all(len(table["rows"][row][figure]) == 2 for row in ("icdl", "associated") for figure in ("mAP", "rank1"))
+    assert table["camera_chance"] == pytest.approx(1 / 3)
+    page = (out / "ablation.md").read_text()
+    assert "| `icdl` |" in page
+    assert "`associated` - `icdl`" in page
+    assert "ccafl ablate demo" in page
+
+
+def test_the_table_says_means_spreads_and_paired_differences():
+    def row(maps, f1):
+        figures = {figure: [] for figure in ablation.FIGURES}
+        return figures | {"mAP": maps, "rank1": maps, "association_f1": f1, "seconds": [10.0, 20.0]}
+
+    rows = {
+        "supervised": row([0.8, 0.8], []),
+        "icdl": row([0.2, 0.4], [0.1, 0.2]),
+        "associated": row([0.3, 0.6], [0.3, 0.4]),
+    }
+    page = ablation.markdown(
+        {
+            "rows": rows,
+            "seeds": [0, 1],
+            "steps": [100],
+            "camera_chance": 0.25,
+            "command": "c",
+            "commit": "d",
+            "hardware": "e",
+        }
+    )
+    assert "| `icdl` | 30.0 ± 14.1 |" in page
+    assert "| `associated` - `icdl` | +15.0 ± 7.1 | +20.0 ± 0.0 |" in page
+    assert "`associated`: 56.2 % of `supervised`'s mAP" in page
+    assert "chance is 25.0" in page
+
+
+@pytest.mark.parametrize("text", ["", "a", "0,,1", "0,0", "-1", "1.5"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(InputError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_bad_rows_and_modes_end_with_one_line(world, tmp_path, capsys):
+    for arguments, said in (
+        (["--rows", "icdl,nonsense"], "nonsense: no such row"),
+        (["--set", "mode=intra"], "an ablation takes CCAFL apart"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["ablate", "demo", "--data", str(world), "--out", str(tmp_path / "out"), *arguments])
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1
+        assert said in error[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_other_settings_are_not_counted(world, small, tmp_path):
+    ablate(small, world, tmp_path / "out", seeds=[0], command="", only=["icdl"])
+    other = small.model_copy(update={"stage1": small.stage1.model_copy(update={"epochs": 0})})
+    with pytest.raises(InputError, match="trained with other settings"):
+        ablate(other, world, tmp_path / "out", seeds=[0], command="", only=["icdl"])
