@@ -117,12 +117,15 @@ def extract(
     run: Run,
     images: Annotated[Path, typer.Option(help="A picture, or a folder of pictures.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet file with columns image and feature.", show_default=False)],
+    camera: Annotated[
+        str | None, typer.Option(help="The camera of them all, which runs with model.camera_norm make use of.")
+    ] = None,
     skip_unreadable: Skip = False,
 ) -> None:
     """Turn pictures into features."""
     from ccafl import pipeline, terminal
 
-    count = pipeline.extract_run(run, images, out, skip_unreadable=skip_unreadable)
+    count = pipeline.extract_run(run, images, out, camera=camera, skip_unreadable=skip_unreadable)
     terminal.say(f"{count} features in {out}")
 
 

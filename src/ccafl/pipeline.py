@@ -129,16 +129,22 @@ def evaluate_run(
     return results
 
 
-def extract_run(run: Path, images: Path, out: Path, *, skip_unreadable: bool = False) -> int:
+def extract_run(run: Path, images: Path, out: Path, *, camera: str | None = None, skip_unreadable: bool = False) -> int:
     """Write the features of one picture, or of all pictures below a folder, to a Parquet file; returns how many.
 
+    ``camera`` names the camera of all of them, for an encoder that keeps cameras' statistics.
+
     Raises:
-        InputError: nothing to read, an unreadable picture, or the file cannot be written.
+        InputError: nothing to read, an unreadable picture, an unknown camera, or the file cannot be written.
     """
     embedder = load_run(run)
+    if camera is not None and camera not in embedder.camera_names:
+        raise InputError(
+            f"--camera {camera}: the run was not trained on it; give one of {', '.join(embedder.camera_names)}, or none"
+        )
     paths = _readable_paths(_pictures(images), skip=skip_unreadable, shown=True)
     with bar("features", len(paths)) as progress:
-        write_features(embedder, paths, out, progress.advance)
+        write_features(embedder, paths, out, progress.advance, camera=camera)
     return len(paths)
 
 

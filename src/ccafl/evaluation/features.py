@@ -1,6 +1,7 @@
 """Features of a folder of pictures, written as a Parquet table."""
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +12,16 @@ from ccafl.files import written_whole
 
 
 def write_features(
-    embedder: Embedder, images: Sequence[Path], out: Path, advance: Callable[[int], None] | None = None
+    embedder: Embedder,
+    images: Sequence[Path],
+    out: Path,
+    advance: Callable[[int], None] | None = None,
+    *,
+    camera: str | None = None,
 ) -> None:
     """Write columns ``image`` (text, the path as given) and ``feature`` (D float32, L2-normalised), a row an image.
+
+    ``camera`` names the camera of all of them.
 
     Batches are written as they come: memory does not grow with the number of images. The file appears when it is whole.
 
@@ -23,7 +31,7 @@ def write_features(
     schema = pa.schema([("image", pa.string()), ("feature", pa.list_(pa.float32(), embedder.dim))])
     with written_whole(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         done = 0
-        for features in embedder.stream(images):
+        for features in embedder.stream(images, None if camera is None else repeat(camera)):
             names = [str(path) for path in images[done : done + len(features)]]
             values = pa.FixedSizeListArray.from_arrays(pa.array(features.numpy().ravel()), embedder.dim)
             writer.write_batch(pa.record_batch([pa.array(names), values], schema=schema))
