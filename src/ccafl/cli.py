@@ -142,6 +142,25 @@ def associate(
     terminal.show_results(pipeline.associate_run(run, data, out, kind=source), out)
 
 
+@app.command()
+def report(
+    run: Run,
+    data: Annotated[
+        Path | None, typer.Option(help="The run's images, if they lie elsewhere now.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the run's folder if not given.")] = None,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Show pictures of real persons, too; drawn ones always are.")
+    ] = False,
+    source: Kind = None,
+) -> None:
+    """Draw a run: losses, association, figure 5, embedding, rank lists, activation maps, as one offline page."""
+    from ccafl import terminal
+    from ccafl.report.run_report import report_run
+
+    terminal.say(f"report in {report_run(run, data=data, kind=source, out=out, with_images=with_images)}")
+
+
 @data_app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="As --data of train.", show_default=False)], source: Kind = None

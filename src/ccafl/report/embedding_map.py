@@ -1,0 +1,58 @@
+"""The features' neighbourhoods on a plane (t-SNE)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_POINTS = 1200
+_MARKS = "osD^v<>Ph*Xd"
+_PERSONS = 12  # shown apart
+
+
+def layout(features: Tensor) -> Tensor:
+    """Places (n, 2) of features (n, D), L2-normalised; the same for the same features."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, max(2.0, (len(features) - 1) / 3))
+    placed = TSNE(init="pca", perplexity=perplexity, random_state=0, metric="cosine").fit_transform(features.numpy())
+    return torch.from_numpy(placed)
+
+
+def evenly(persons: Tensor, most: int = MOST_POINTS) -> Tensor:
+    """Indices of at most ``most`` images: whole persons, evenly chosen among them."""
+    names, counts = persons.unique(return_counts=True)
+    share = max(1, -(-int(counts.sum()) // most))
+    kept = torch.isin(persons, names[::share])
+    return kept.nonzero().squeeze(1)[:most]
+
+
+def map_figure(places: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str]) -> "Figure":
+    """The same places twice: by camera, and a dozen persons that many cameras saw."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(10, 5.4), layout="constrained")
+    palette = colormaps["tab10"]
+    by_camera, by_person = drawn.subplots(1, 2)
+    for number, camera in enumerate(cameras.unique().tolist()):
+        own = cameras == camera
+        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)], "label": camera_names[camera]}
+        by_camera.scatter(*places[own].T.numpy(), s=12, alpha=0.75, linewidths=0, **look)
+    by_person.scatter(*places.T.numpy(), s=6, color="#cccccc", linewidths=0, label="others")
+    names = persons.unique().tolist()
+    seen = {name: len(cameras[persons == name].unique()) for name in names if name > 0}
+    for number, name in enumerate(sorted(seen, key=lambda name: -seen[name])[:_PERSONS]):
+        own = persons == name
+        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)], "label": f"person {number + 1}"}
+        by_person.scatter(*places[own].T.numpy(), s=28, linewidths=0.4, edgecolors="black", **look)
+    for axes, title in ((by_camera, "by camera"), (by_person, "by person")):
+        axes.set_title(title, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=5, frameon=False)
+    return drawn

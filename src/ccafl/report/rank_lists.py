@@ -1,0 +1,52 @@
+"""The worst and the best queries, with what was found for them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ccafl.data.records import JUNK, EvaluationImages
+from ccafl.evaluation.ranking import Ranking
+
+_FIRST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RankList:
+    """A query's first gallery images.
+
+    Attributes:
+        query: index among the queries.
+        average_precision: 0..1.
+        found: (gallery index, whether it is the query's person), best first.
+    """
+
+    query: int
+    average_precision: float
+    found: list[tuple[int, bool]]
+
+
+def rank_lists(
+    query_features: Tensor,
+    gallery_features: Tensor,
+    query: EvaluationImages,
+    gallery: EvaluationImages,
+    ranking: Ranking,
+    count: int = 5,
+) -> tuple[list[RankList], list[RankList]]:
+    """The ``count`` worst and best queries by average precision; the best among those with several matches."""
+    precisions = ranking.average_precisions
+    matches = ((query.persons[:, None] == gallery.persons) & (query.cameras[:, None] != gallery.cameras)).sum(1)
+    order = precisions.nan_to_num(2).argsort(stable=True)
+    matched = order[~precisions[order].isnan()]
+    several = matched[matches[matched] >= min(3, int(matches.max()))]
+
+    def listed(number: int) -> RankList:
+        same = query.persons[number] == gallery.persons
+        removed = (gallery.persons == JUNK) | (same & (query.cameras[number] == gallery.cameras))
+        products = (gallery_features @ query_features[number]).masked_fill(removed, -torch.inf)
+        first = products.topk(min(_FIRST, int((~removed).sum()))).indices.tolist()
+        return RankList(number, float(precisions[number]), [(index, bool(same[index])) for index in first])
+
+    worst, best = matched[:count].tolist(), several.flip(0)[:count].tolist()
+    return [listed(number) for number in worst], [listed(number) for number in best]
