@@ -1,6 +1,7 @@
 """What each part is worth: the rows, their shared beginnings, the table."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -139,6 +140,19 @@ def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypat
     assert "| `icdl` |" in page
     assert "`associated` - `icdl`" in page
     assert "ccafl ablate demo" in page
+
+
+def test_a_beginning_that_was_interrupted_is_made_anew(world, small, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    ablate(small, world, out, seeds=[0], command="", only=["icdl", "associated"])
+    expected = json.loads((out / "seed-0" / "associated" / "results.json").read_text())
+    shutil.rmtree(out / "seed-0" / "associated")
+    with monkeypatch.context() as patch:
+        patch.setattr(ablation, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ablation._begin_as(out / "seed-0" / "icdl", 2, out / "seed-0" / "associated", small)
+    table = ablate(small, world, out, seeds=[0], command="", only=["icdl", "associated"])
+    assert table["rows"]["associated"]["mAP"] == [expected["mAP"]]
 
 
 def test_the_table_says_means_spreads_and_paired_differences():

@@ -183,8 +183,8 @@ def ablate(
                 say(f"seed {seed}, row {number} of {len(seeded)}: {name}")
                 parent, epoch = plan[name]
                 keep = sorted({epoch for other, epoch in plan.values() if other == name})
-                if parent is not None and not (folder / name).exists():
-                    _begin_as(folder / parent, epoch, folder / name, row, data)
+                if parent is not None and not (folder / name / "config.yaml").is_file():
+                    _begin_as(folder / parent, epoch, folder / name, row)
                 finished = train_run(
                     row, data, folder / name, kind=kind, resume=True, skip_unreadable=skip_unreadable, keep=keep
                 )
@@ -224,8 +224,8 @@ def _chosen(rows: dict[str, Config], only: Sequence[str] | None) -> dict[str, Co
     return rows if only is None else {name: row for name, row in rows.items() if name in only}
 
 
-def _begin_as(parent: Path, epoch: int, out: Path, row: Config, data: Path) -> None:
-    """The files of a run that has been through its first epochs."""
+def _begin_as(parent: Path, epoch: int, out: Path, row: Config) -> None:
+    """The files of a run that has been through its first epochs, its settings last: without them it begins anew."""
     settings = row.model_copy(update={"model": resolved(row.model)})
     if fork(parent, epoch, out, settings):
         write_text(out / "data.json", (parent / "data.json").read_text())
