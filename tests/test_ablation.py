@@ -96,6 +96,11 @@ def test_rows_begin_alike_until_their_settings_differ(small):
     for name in ("supervised", "text", "intra_l1", "ccafl_plus"):
         assert shared_epochs(rows["icdl"], rows[name]) == 0
     assert shared_epochs(rows["ccafl"], rows["ccafl"]) == 5
+    stage2 = small.stage2
+    stronger = stage2.model_copy(update={"adversarial": stage2.adversarial.model_copy(update={"margin": 0.7})})
+    assert shared_epochs(small, small.model_copy(update={"stage2": stronger})) == 3
+    softer = stage2.model_copy(update={"inter_camera": stage2.inter_camera.model_copy(update={"temperature": 0.2})})
+    assert shared_epochs(small, small.model_copy(update={"stage2": softer})) == 2
     assert shared_epochs(small, small.model_copy(update={"seed": 1})) == 0
     plan = fork_plan(rows)
     assert plan["associated"] == ("icdl", 2)

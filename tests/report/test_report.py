@@ -1,5 +1,6 @@
-"""A run's page: what it says, that it needs nothing from elsewhere, and whom it shows."""
+"""A run's page: what it says, that it needs nothing from elsewhere, whom it shows, what it says of missing parts."""
 
+import csv
 import json
 import re
 import shutil
@@ -7,21 +8,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from open_clip.model import CLIP
 
 from ccafl.cli import main
 from ccafl.config import load_config
-from ccafl.data.records import EvaluationImages
+from ccafl.data.records import EvaluationImages, accumulate, persons_of
+from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.ranking import rank
+from ccafl.model.clip import load_clip
+from ccafl.model.image_encoder import ImageEncoder
 from ccafl.pipeline import train_run
+from ccafl.report import run_report
+from ccafl.report.activation import has_map
+from ccafl.report.curves import loss_lines, phases, quality_plots
 from ccafl.report.embedding_map import evenly
-from ccafl.report.probability import probabilities
+from ccafl.report.inputs import drawn_by_ccafl, read_events
+from ccafl.report.probability import OTHER, OWN, SAME, probabilities
 from ccafl.report.rank_lists import rank_lists
 from ccafl.report.run_report import report_run
 from ccafl.synthetic.write import synthesize
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = ["results", "losses", "quality", "probability", "map", "ranks", "activation"]
+FROM_IMAGES = SECTIONS[3:]
 THUMBNAIL = "data:image/jpeg"
 
 
@@ -54,14 +64,43 @@ def page(trained):
     return report_run(trained).read_text()
 
 
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the run that may be harmed."""
+    return Path(shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("report.html")))
+
+
 def section(page: str, name: str) -> str:
     return re.search(f'<section id="{name}">.*?</section>', page, re.DOTALL)[0]
+
+
+def is_drawn(page: str, name: str) -> bool:
+    body = section(page, name)
+    return 'class="reason"' not in body and ("<figure>" in body or 'class="tile' in body)
+
+
+def rows_of(world: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((world / "manifest.csv").open()))
+
+
+def manifest(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return path
+
+
+# --- What the page says -----------------------------------------------------------------------------------------------
 
 
 def test_every_section_is_there_with_its_picture(page):
     assert re.findall(r'<section id="(\w+)">', page) == SECTIONS
     for name in ("losses", "quality", "probability", "map", "activation"):
-        assert "<figure><img" in section(page, name), name
+        body = section(page, name)
+        assert body.count("<figure>") == 1, name
+        assert re.search(r'<img src="data:image/(svg\+xml|png);base64,[^"]+" alt="[^"]{20,}">', body), name
+        assert len(re.search("<figcaption>(.+?)</figcaption>", body)[1]) > 60, name
     assert section(page, "ranks").count("tile") > 20
     assert 'class="reason"' not in page
 
@@ -72,53 +111,270 @@ def test_the_page_needs_nothing_from_elsewhere(page):
     assert all(link.startswith(("data:", "#")) for link in links)
     assert "<script" not in page
     assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_same_run_gives_the_same_page(trained, page, tmp_path):
+    assert report_run(trained, out=tmp_path / "again.html").read_text() == page
 
 
 def test_the_numbers_are_the_runs_own(trained, page):
     results = json.loads((trained / "results.json").read_text())
-    text = re.sub(r"<[^>]+>", " ", section(page, "results"))
-    for name in ("mAP", "rank1", "camera_probe", "same_person_mass"):
-        assert f"{results[name]:.4f}" in text, name
+    found = dict(re.findall(r'<tr><th scope="row">([^<]+)</th><td>([^<]+)</td></tr>', section(page, "results")))
+    flat = {name: value for name, value in results.items() if name != "association"}
+    flat |= {f"association {name}": value for name, value in results["association"].items()}
+    assert found.keys() == {name.replace("_", " ") for name in flat}
+    for name, value in flat.items():
+        shown = found[name.replace("_", " ")]
+        assert shown == value if isinstance(value, str) else float(shown) == pytest.approx(value, abs=1e-4)
     assert f"mAP {results['mAP']:.4f}" in section(page, "ranks")
     masses = re.findall(r"<td>([\d.]+)</td>", section(page, "probability"))
     assert float(masses[0]) == pytest.approx(results["same_person_mass_before"], abs=1e-3)
     assert float(masses[1]) == pytest.approx(results["same_person_mass"], abs=1e-3)
+    assert "mode ccafl" in page
+    assert "4 of 4 epochs, 8 steps" in page
 
 
-def test_real_persons_are_shown_only_when_asked_for(world, trained, tmp_path):
+def test_the_words_on_figure_5_are_what_the_numbers_say(page):
+    body = section(page, "probability")
+    said = re.search(
+        r"in other cameras (\w+) from (\S+) to (\S+), the own identity\S+ (\w+) from (\S+) to (\S+)\.<",
+        body,
+    ).groups()
+    for word, old, new in (said[:3], said[3:]):
+        assert word == ("rose" if float(new) > float(old) else "fell")
+    table = re.findall(r"<td>([\d.]+)</td>", body)
+    assert [said[1], said[2], said[4], said[5]] == [table[0], table[1], table[3], table[4]]
+    for column in (0, 1):
+        assert sum(float(value) for value in table[column::3]) == pytest.approx(1, abs=2e-4)
+
+
+def test_curves_are_the_events(trained):
+    events = read_events(trained / "events.jsonl")
+    assert phases(events) == [(0, "intra"), (2, "inter"), (3, "inter + ICAL")]
+    lines = loss_lines(events)
+    assert {name for stage, name in lines if stage == 1} == {"prompt"}
+    for (stage, name), points in lines.items():
+        assert points == [
+            (event["epoch"], event["losses"][name])
+            for event in events
+            if event["stage"] == stage and name in event["losses"]
+        ]
+    told = {line.name: line.points for plot in quality_plots(events) for line in plot.lines}
+    learnt = [event for event in events if event["stage"] == 2]
+    last = learnt[-1]
+    assert told["mAP"] == [(2, learnt[1]["ranking"]["mAP"]), (4, last["ranking"]["mAP"])]
+    own = "nearest strangers of the own camera"
+    assert told[own][-1] == (4, last["ranking"]["own_camera_neighbours"])
+    assert told["recall"] == [
+        *((event["epoch"], event["association"]["recall"]) for event in learnt),
+        (4, last["final_association"]["recall"]),
+    ]
+    assert told["mean probability"][-1] == (4, last["final_same_person_mass"])
+
+
+def test_names_of_the_user_are_only_names(world, trained, tmp_path):
+    names = {"c1": "_left", "c2": r"$\foo$", "c3": "<b>&"}
+    rows = [{**row, "camera": names[row["camera"]]} for row in rows_of(world)]
+    tests = [row for row in rows if row["split"] != "train"]
+    said = report_run(trained, data=manifest(world / "names.csv", tests), out=tmp_path / "page.html").read_text()
+    for name in ("map", "ranks", "activation"):
+        assert is_drawn(said, name), name
+    assert "&lt;b&gt;&amp;" in said
+    assert "<b>&" not in said
+
+
+# --- Whom it shows ----------------------------------------------------------------------------------------------------
+
+
+def test_real_persons_are_shown_only_when_asked_for(world, trained, tmp_path, monkeypatch):
     real = tmp_path / "real"
     shutil.copytree(world, real)
     (real / "world.json").unlink()
-    assert THUMBNAIL in report_run(trained, out=tmp_path / "drawn.html").read_text()
+    under_maps = []
+    drawn = run_report.activation_figure
+
+    def activation_figure(maps, pictures, titles):
+        under_maps.append(pictures is not None)
+        return drawn(maps, pictures, titles)
+
+    monkeypatch.setattr(run_report, "activation_figure", activation_figure)
+    said = report_run(trained, out=tmp_path / "drawn.html").read_text()
+    assert THUMBNAIL in said
+    assert "of nobody" in said
     hidden = report_run(trained, data=real, out=tmp_path / "hidden.html").read_text()
     assert THUMBNAIL not in hidden
+    assert "<img" not in section(hidden, "ranks")
+    assert "No pictures are shown" in hidden
     assert "the pictures themselves are not shown" in hidden
-    assert "✓ right" in hidden
-    assert THUMBNAIL in report_run(trained, data=real, out=tmp_path / "shown.html", with_images=True).read_text()
+    assert re.search(r"✓ right</b><br>no\. \d+<br>c\d<br>person\d+<", hidden)
+    shown = report_run(trained, data=real, out=tmp_path / "shown.html", with_images=True).read_text()
+    assert THUMBNAIL in shown
+    assert "may be of real persons" in shown
+    assert under_maps == [True, False, True]
 
 
-def test_what_is_missing_is_said(world, trained, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
+@pytest.mark.parametrize("content", ["{}", '{"seed": 1}', "hello", "[]"])
+def test_any_world_json_is_not_ours(content, tmp_path):
+    (tmp_path / "world.json").write_text(content)
+    assert not drawn_by_ccafl(tmp_path)
+
+
+def test_pictures_from_outside_a_drawn_world_are_not_shown(world, trained, tmp_path):
+    assert drawn_by_ccafl(world)
+    assert drawn_by_ccafl(world / "manifest.csv")
+    elsewhere = Path(shutil.copytree(world / "images", tmp_path / "elsewhere"))
+    rows = rows_of(world)
+    last = rows[-1]["image"].removeprefix("images/")
+    rows[-1]["image"] = str(elsewhere / last)
+    mixed = manifest(world / "mixed.csv", rows)
+    assert THUMBNAIL not in report_run(trained, data=mixed, out=tmp_path / "page.html").read_text()
+
+
+# --- Where parts are missing ------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_end_or_ical_says_so(run):
     (run / "checkpoints" / "before_adversarial.pt").unlink()
     (run / "results.json").unlink()
     said = report_run(run).read_text()
     assert "no inter-camera adversarial learning" in section(said, "probability")
     assert "has not finished" in section(said, "results")
-    (run / "data.json").write_text(json.dumps({"path": str(tmp_path / "gone"), "source": "manifest"}))
+    assert all(is_drawn(said, name) for name in ("losses", "quality", "map", "ranks", "activation"))
+
+
+def test_a_run_whose_images_have_moved_says_so(run, tmp_path):
+    for content in (json.dumps({"path": str(tmp_path / "gone"), "source": "manifest"}), "{", "[1]", None):
+        (run / "data.json").unlink()
+        if content is not None:
+            (run / "data.json").write_text(content)
+        said = report_run(run).read_text()
+        for name in FROM_IMAGES:
+            assert "give --data" in section(said, name), (content, name)
+        assert is_drawn(said, "losses")
+        if content is None:
+            break
+        (run / "data.json").touch()
+
+
+def test_a_run_that_is_being_written_is_shown_as_far_as_it_is(run):
+    lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    (run / "events.jsonl").write_text("".join(lines[:3]) + lines[3][: len(lines[3]) // 2])
+    (run / "checkpoints" / "last.pt").unlink()
+    (run / "results.json").write_text('{"mAP": ')
     said = report_run(run).read_text()
-    for name in ("probability", "map", "ranks", "activation"):
-        assert "give --data" in section(said, name)
-    said = report_run(run, data=world / "images").read_text()  # a folder a camera: no test set, persons unknown
-    assert "no query and gallery" in section(said, "ranks")
+    assert "2 of 4 epochs" in said
+    assert is_drawn(said, "losses")
+    assert "damaged" in section(said, "results")
+    for name in FROM_IMAGES:
+        assert "no such checkpoint" in section(said, name)
 
 
-def test_bad_input_ends_with_one_line(world, trained, tmp_path, capsys):
-    for arguments in ([tmp_path], [trained, "--data", tmp_path / "none"], [trained, "--out", "/proc/none/page.html"]):
-        with pytest.raises(SystemExit) as stopped:
-            main(["report", *map(str, arguments)])
-        assert stopped.value.code == 2
-        assert len([line for line in capsys.readouterr().err.splitlines() if "error" in line]) == 1
+def test_a_run_before_its_first_epoch_has_nothing_to_draw(run):
+    (run / "events.jsonl").write_text("")
+    said = report_run(run).read_text()
+    assert "No epoch has ended" in section(said, "losses")
+    assert "Nothing was measured" in section(said, "quality")
+
+
+def test_other_data_are_not_taken_for_the_training_images(trained, tmp_path):
+    other = synthesize(tmp_path / "other", seed=9, persons=24, cameras=3, images=4, size=(32, 16))
+    said = report_run(trained, data=other, out=tmp_path / "page.html").read_text()
+    assert "not those the run was trained on" in section(said, "probability")
+    assert all(is_drawn(said, name) for name in ("map", "ranks", "activation"))
+
+
+def test_as_many_labels_of_other_names_are_not_taken_for_the_runs(world, trained, tmp_path):
+    rows = [{**row, "label": row["label"].replace("p", "q")} for row in rows_of(world)]
+    said = report_run(trained, data=manifest(world / "renamed.csv", rows), out=tmp_path / "page.html").read_text()
+    assert "not those the run was trained on" in section(said, "probability")
+
+
+def test_without_a_test_set_the_map_is_of_training_images(world, trained, tmp_path):
+    training = [row for row in rows_of(world) if row["split"] == "train"]
+    said = report_run(trained, data=manifest(world / "train.csv", training), out=tmp_path / "page.html").read_text()
+    assert is_drawn(said, "map")
+    assert "training features" in section(said, "map")
+    assert "the true persons" in section(said, "map")
+    for name in ("ranks", "activation"):
+        assert "no query and gallery" in section(said, name)
+    unknown = manifest(world / "unknown.csv", [{**row, "person": ""} for row in training])
+    said = report_run(trained, data=unknown, out=tmp_path / "page.html").read_text()
+    for name in ("map", "probability"):
+        assert is_drawn(said, name)
+        assert "own association" in section(said, name)
+
+
+def test_a_test_set_alone_says_what_cannot_be_shown(world, trained, tmp_path):
+    tests = [row for row in rows_of(world) if row["split"] != "train"]
+    said = report_run(trained, data=manifest(world / "test.csv", tests), out=tmp_path / "page.html").read_text()
+    assert "no training images" in section(said, "probability")
+    assert is_drawn(said, "ranks")
+    one_camera = [row for row in tests if row["camera"] == "c1"]
+    said = report_run(trained, data=manifest(world / "one.csv", one_camera), out=tmp_path / "page.html").read_text()
+    assert "in another camera" in section(said, "ranks")
+    few = [row for row in tests if row["split"] == "query"] + [row for row in tests if row["split"] == "gallery"][:2]
+    said = report_run(trained, data=manifest(world / "few.csv", few), out=tmp_path / "page.html").read_text()
+    assert "Too few images" in section(said, "map")
+
+
+def test_unreadable_images_are_left_out_and_counted(world, trained, tmp_path):
+    data = Path(shutil.copytree(world, tmp_path / "harmed"))
+    for row in [row for row in rows_of(world) if row["split"] == "gallery"][:2]:
+        (data / row["image"]).write_text("no picture")
+    said = report_run(trained, data=data, out=tmp_path / "page.html").read_text()
+    assert "2 images could not be read" in said
+    assert all(is_drawn(said, name) for name in FROM_IMAGES)
+
+
+def test_only_a_resnet_has_a_map():
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1}
+    vit = CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text)
+    assert not has_map(ImageEncoder(vit.visual, (32, 16)))
+    assert has_map(ImageEncoder(load_clip("tiny", None).visual, (32, 16)))
+
+
+def test_a_tower_without_a_map_says_so(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_report, "has_map", lambda encoder: False)
+    said = report_run(trained, out=tmp_path / "page.html").read_text()
+    assert "ViT" in section(said, "activation")
+    assert is_drawn(said, "ranks")
+
+
+# --- Bad input --------------------------------------------------------------------------------------------------------
+
+
+def refusal(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", *map(str, arguments)])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_bad_input_ends_with_one_line(world, trained, run, tmp_path, capsys):
+    assert "is not a run" in refusal(capsys, tmp_path)
+    assert "no such file" in refusal(capsys, trained, "--data", tmp_path / "none")
+    assert "no such kind" in refusal(capsys, trained, "--data", world, "--source", "nothing")
+    rows = [{**row, "image": f"gone/{row['image']}"} for row in rows_of(world)]
+    assert "no such image" in refusal(capsys, trained, "--data", manifest(world / "gone.csv", rows))
+    lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    (run / "events.jsonl").write_text(lines[0] + "{\n" + lines[1])
+    assert "line 2" in refusal(capsys, run)
+    (run / "events.jsonl").unlink()
+    assert "has not begun" in refusal(capsys, run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run_report, "_page", lambda *_: pytest.fail("worked for nothing"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for place in (folder, "/proc/none/page.html"):
+        assert "cannot be written" in refusal(capsys, trained, "--out", place)
+    assert list(tmp_path.rglob("*")) == [folder]
 
 
 def test_a_missing_library_is_named(trained, monkeypatch):
@@ -127,16 +383,29 @@ def test_a_missing_library_is_named(trained, monkeypatch):
         report_run(trained)
 
 
+# --- In a browser -----------------------------------------------------------------------------------------------------
+
+
 def test_in_a_browser_without_network(trained, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("no chromium here; install Debian's chromium to look at the page in a browser")
     file = report_run(trained, out=tmp_path / "page.html")
     said = []
+
+    def only_files(route):
+        if route.request.url.startswith(("file:", "data:")):
+            route.continue_()
+        else:
+            said.append(f"wants {route.request.url}")
+            route.abort()
+
     with playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width in (1200, 390):
-            context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
+        for width, scheme in ((1200, "light"), (1200, "dark"), (390, "light")):
+            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            context.set_offline(True)
+            context.route("**/*", only_files)
             tab = context.new_page()
             tab.on("console", lambda message: said.append(message.text))
             tab.on("pageerror", lambda error: said.append(str(error)))
@@ -147,9 +416,21 @@ def test_in_a_browser_without_network(trained, tmp_path):
             assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
             assert tab.evaluate("document.images.length") > 20
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            assert tab.evaluate("[...document.querySelectorAll('figure img')].every(i => i.clientWidth >= 800)")
             assert "✓ right" in tab.locator("#ranks").inner_text()
+            ground, ink = (
+                tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
+                for name in ("backgroundColor", "color")
+            )
+            assert (sum(ground[:3]) < 150) == (scheme == "dark")
+            assert abs(sum(ground[:3]) - sum(ink[:3])) > 450
+            tab.locator("details summary").click()
+            assert "stage2:" in tab.locator("details pre").inner_text()
         browser.close()
     assert said == []
+
+
+# --- What it is made from ---------------------------------------------------------------------------------------------
 
 
 def test_rank_lists_follow_the_protocol():
@@ -169,36 +450,46 @@ def test_rank_lists_follow_the_protocol():
     assert [one.average_precision for one in worst] == sorted(precisions)[:3]
     assert best[0].average_precision >= best[-1].average_precision >= worst[-1].average_precision
     for one in worst + best:
+        person, camera = query.persons[one.query], query.cameras[one.query]
+        assert one.matches == int(((gallery.persons == person) & (gallery.cameras != camera)).sum())
         for index, right in one.found:
             assert gallery.persons[index] != -1
-            assert right == (gallery.persons[index] == query.persons[one.query])
-            assert not (right and gallery.cameras[index] == query.cameras[one.query])
+            assert right == (gallery.persons[index] == person)
+            assert not (right and gallery.cameras[index] == camera)
         products = [float(gallery_features[index] @ query_features[one.query]) for index, _ in one.found]
         assert products == sorted(products, reverse=True)
 
 
 def test_probabilities_show_the_same_person_in_the_same_places(world):
-    from ccafl.data.records import accumulate, persons_of
-    from ccafl.data.source import read_source
-
     records = read_source(world).train
     images, persons = accumulate(records), persons_of(records)
     torch.manual_seed(0)
     chosen = torch.arange(0, len(images), 2)
     before, after = (torch.rand(len(chosen), len(persons)) for _ in range(2))
     found = probabilities(before, after, chosen, images, persons, 16.0)
-    assert len(found.samples) == 4
+    assert len(found.samples) == 6
+    assert {sample.camera for sample in found.samples} == {"c1", "c2", "c3"}  # the cameras take turns
     for sample in found.samples:
-        kinds = [kind for *_, kind in sample.bars]
-        assert kinds == sorted(kinds, key=["own", "same person", "another person"].index)
-        cameras = [camera for camera, *_, kind in sample.bars if kind != "another person"]
+        kinds = [bar.kind for bar in sample.bars]
+        assert kinds == sorted(kinds, key=[OWN, SAME, OTHER].index)
+        assert kinds.count(OWN) == 1
+        cameras = [bar.camera for bar in sample.bars if bar.kind != OTHER]
+        assert cameras[0] == sample.camera
         assert len(set(cameras)) == len(cameras)  # a person has one identity a camera
-    assert 0 < found.mass_before < 1
-    assert found.mass_before != found.mass_after
+        assert sum(bar.before for bar in sample.bars) + sample.rest_before == pytest.approx(1, abs=1e-5)
+    assert 0 < found.before.same < 1
+    assert found.before.same != found.after.same
+    identities = images.identities[chosen]
+    own = (16 * before).softmax(1)[torch.arange(len(chosen)), identities].mean()
+    assert found.before.own == pytest.approx(float(own), abs=1e-6)
 
 
-def test_the_map_takes_whole_persons():
-    persons = torch.arange(3000) // 10
+def test_the_map_takes_whole_persons_and_no_junk():
+    persons = torch.arange(3000) // 10 + 1
     kept = evenly(persons, 1000)
     assert len(kept) <= 1000
     assert set(torch.bincount(persons[kept])[persons[kept].unique()].tolist()) == {10}
+    market = torch.cat([torch.full((3819,), -1), torch.zeros(2798, dtype=torch.int64), persons])
+    kept = evenly(market, 1000)
+    assert 500 < len(kept) <= 1000
+    assert int(market[kept].min()) > 0

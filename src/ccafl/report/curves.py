@@ -1,6 +1,8 @@
-"""Losses, mAP and association by epoch, from a run's events."""
+"""Losses, mAP, association and camera measures by epoch, from a run's events."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,84 +13,157 @@ Events = Sequence[Mapping[str, Any]]
 
 _COLOURS = ("#0b5cad", "#c4500c", "#2d7d46", "#7a3fa0")
 _MARKS = ("o", "s", "^", "D")
+_LOG_FROM = 10  # a loss whose largest mean is so many times its smallest is drawn on a logarithmic scale
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A measure by epoch: (epoch, value) each; ``dotted`` for what chance gives."""
+
+    name: str
+    points: list[tuple[float, float]]
+    dotted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Lines that belong together, all of them shares."""
+
+    title: str
+    lines: list[Line]
+
+
+def phases(events: Events) -> list[tuple[int, str]]:
+    """(epoch, name) of every phase of stage 2, at its first epoch."""
+    found: list[tuple[int, str]] = []
+    for event in events:
+        if event["stage"] == 2:
+            name = str(event.get("phase", "")).replace("adversarial", "ICAL")
+            if not found or found[-1][1] != name:
+                found.append((int(event["epoch"]), name))
+    return found
+
+
+def loss_lines(events: Events) -> dict[tuple[int, str], list[tuple[int, float]]]:
+    """(epoch, mean loss) of every (stage, loss), in the order they are first told of."""
+    found: dict[tuple[int, str], list[tuple[int, float]]] = {}
+    for event in sorted(events, key=lambda event: int(event["stage"])):
+        for name, value in event.get("losses", {}).items():
+            found.setdefault((int(event["stage"]), name), []).append((int(event["epoch"]), float(value)))
+    return found
 
 
 def loss_curves(events: Events) -> "Figure":
-    """One small plot a loss, stage by stage, phases marked."""
+    """One small plot a loss, stage by stage, phases marked. The events tell of one loss at least."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
-    named = [(stage, name) for stage in (1, 2) for name in _loss_names(events, stage)]
+    lines = loss_lines(events)
     columns = 3
-    rows = -(-len(named) // columns)
-    drawn = Figure(figsize=(10, 2.3 * rows), layout="constrained")
-    for place, (stage, name) in enumerate(named):
-        axes = drawn.add_subplot(rows, columns, place + 1)
-        own = [event for event in events if event["stage"] == stage and name in event["losses"]]
-        axes.plot([event["epoch"] for event in own], [event["losses"][name] for event in own], color=_COLOURS[0])
+    rows = -(-len(lines) // columns)
+    drawn = Figure(figsize=(10, 2.4 * rows), layout="constrained")
+    for place, ((stage, name), points) in enumerate(lines.items(), start=1):
+        axes = drawn.add_subplot(rows, columns, place)
+        values = [value for _, value in points]
+        axes.plot(*zip(*points, strict=True), color=_COLOURS[0], marker=".", markersize=4)
+        if min(values) > 0 and max(values) >= _LOG_FROM * min(values):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
         axes.set_title(f"stage {stage}: {name.replace('_', ' ')}", fontsize=9)
-        _plain(axes)
+        axes.set_ylabel("mean loss", fontsize=8)
+        _epochs(axes)
         if stage == 2:
-            _mark_phases(axes, events, names=False)
+            _mark_phases(axes, events)
     return drawn
 
 
-def _loss_names(events: Events, stage: int) -> list[str]:
-    names: dict[str, None] = {}
-    for event in events:
-        if event["stage"] == stage:
-            names |= dict.fromkeys(event["losses"])
-    return list(names)
+def quality_plots(events: Events) -> list[Plot]:
+    """What was measured: ranking, association, camera measures, the classifier's mass; only what is there.
+
+    The association and the mass are measured at an epoch's start and once more at the end, ranking and camera after an
+    epoch.
+    """
+    learnt = [event for event in events if event["stage"] == 2]
+
+    def at_start(key: str, name: str) -> list[tuple[float, float]]:
+        return _known((event["epoch"], (event.get(key) or {}).get(name)) for event in learnt)
+
+    def after(key: str, name: str) -> list[tuple[float, float]]:
+        return _known((event["epoch"] + 1, (event.get(key) or {}).get(name)) for event in learnt)
+
+    mass = _known((event["epoch"], event.get("same_person_mass")) for event in learnt)
+    mass += _known((event["epoch"] + 1, event.get("final_same_person_mass")) for event in learnt)
+    plots = [
+        Plot(
+            "ranking of query and gallery",
+            [Line("mAP", after("ranking", "mAP")), Line("rank-1", after("ranking", "rank1"))],
+        ),
+        Plot(
+            "association of the cameras' labels",
+            [
+                Line(name, at_start("association", key) + after("final_association", key))
+                for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+            ],
+        ),
+        Plot(
+            "how far features tell the camera",
+            [
+                Line("camera probe", after("ranking", "camera_probe")),
+                Line("camera probe, by chance", after("ranking", "camera_chance"), dotted=True),
+                Line("nearest strangers of the own camera", after("ranking", "own_camera_neighbours")),
+                Line("the same, by chance", after("ranking", "own_camera_chance"), dotted=True),
+            ],
+        ),
+        Plot("classifier: same person in other cameras", [Line("mean probability", mass)]),
+    ]
+    kept = [Plot(plot.title, [line for line in plot.lines if line.points]) for plot in plots]
+    return [plot for plot in kept if plot.lines]
 
 
-def quality_curves(events: Events) -> "Figure":
-    """Left: mAP, rank-1 and the camera probe where they were taken; right: the association at every epoch's start."""
+def _known(points: Iterable[tuple[float, float | None]]) -> list[tuple[float, float]]:
+    return [(epoch, value) for epoch, value in points if value is not None and not math.isnan(value)]
+
+
+def quality_curves(plots: Sequence[Plot], events: Events) -> "Figure":
+    """Two plots a row, from 0 to 1, phases marked; one whose values are all small from 0 to its own largest."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(10, 3.6), layout="constrained")
-    ranked = [event for event in events if event.get("ranking")]
-    ranking = {
-        name: [(event["epoch"] + 1, event["ranking"].get(key)) for event in ranked]
-        for name, key in (("mAP", "mAP"), ("rank-1", "rank1"), ("camera probe", "camera_probe"))
-    }
-    joined = [event for event in events if event["stage"] == 2 and event.get("association")]
-    association = {
-        name: [(event["epoch"], event["association"][name]) for event in joined]
-        for name in ("precision", "recall", "f1")
-    }
-    chance = next((event["ranking"]["camera_chance"] for event in ranked if "camera_chance" in event["ranking"]), None)
-    for place, (title, lines) in enumerate((("ranking and camera", ranking), ("association", association)), start=1):
-        axes = drawn.add_subplot(1, 2, place)
-        for number, (name, points) in enumerate(lines.items()):
-            known = [(epoch, value) for epoch, value in points if value is not None]
-            if known:
-                axes.plot(
-                    *zip(*known, strict=True), label=name, color=_COLOURS[number], marker=_MARKS[number], markersize=4
-                )
-        if place == 1 and chance is not None:
-            axes.axhline(chance, color=_COLOURS[2], linestyle=":", label="camera probe, chance")
-        axes.set_title(title, fontsize=10)
-        axes.set_ylim(0, 1)
-        _plain(axes)
-        _mark_phases(axes, events, names=True)
-        if axes.lines and axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, loc="lower right")
+    rows = -(-len(plots) // 2)
+    drawn = Figure(figsize=(10, 3.5 * rows), layout="constrained")
+    for place, plot in enumerate(plots, start=1):
+        axes = drawn.add_subplot(rows, 2, place)
+        number = -1
+        for line in plot.lines:
+            number += not line.dotted  # what chance gives has the colour of what it is compared with, before it
+            look: dict[str, Any] = {"linestyle": ":"} if line.dotted else {"marker": _MARKS[number], "markersize": 4}
+            axes.plot(*zip(*line.points, strict=True), label=line.name, color=_COLOURS[number], **look)
+        largest = max(value for line in plot.lines for _, value in line.points)
+        axes.set_ylim(0, 1.02 if largest > 0.25 else 1.15 * largest + 1e-3)
+        axes.set_title(plot.title, fontsize=10)
+        axes.set_ylabel("share", fontsize=8)
+        _epochs(axes)
+        _mark_phases(axes, events)
+        axes.legend(fontsize=8, loc="best", framealpha=0.85)
     return drawn
 
 
-def _plain(axes: "Axes") -> None:
+def _epochs(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_xlabel("epoch", fontsize=8)
-    axes.tick_params(labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.tick_params(which="both", labelsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _mark_phases(axes: "Axes", events: Events, *, names: bool) -> None:
-    """A light line where a phase of stage 2 begins."""
-    before = None
-    for event in events:
-        if event["stage"] == 2 and event["phase"] != before:
-            axes.axvline(event["epoch"], color="#888888", linewidth=0.8, linestyle="--")
-            if names:
-                place = {"x": event["epoch"], "y": 1.0, "transform": axes.get_xaxis_transform(), "va": "top"}
-                axes.text(s=f" {event['phase']}", fontsize=7, rotation=90, alpha=0.7, **place)
-            before = event["phase"]
+def _mark_phases(axes: "Axes", events: Events) -> None:
+    """A light line where a phase of stage 2 begins, with its name; all plots over the same epochs."""
+    last = max(int(event["epoch"]) for event in events if event["stage"] == 2) + 1
+    axes.set_xlim(-0.03 * last, 1.03 * last)
+    for epoch, name in phases(events):
+        axes.axvline(epoch, color="#888888", linewidth=0.8, linestyle="--", zorder=0)
+        place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        look: dict[str, Any] = {"fontsize": 7, "color": "#555555", "rotation": 90, "va": "top", "zorder": 0}
+        axes.annotate(name, (epoch, 1), (2, -2), **place, **look)

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ccafl.report.page import drawn_text
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_POINTS = 1200
+FEWEST_POINTS = 10
 _MARKS = "osD^v<>Ph*Xd"
 _PERSONS = 12  # shown apart
 
@@ -18,41 +21,54 @@ def layout(features: Tensor) -> Tensor:
     """Places (n, 2) of features (n, D), L2-normalised; the same for the same features."""
     from sklearn.manifold import TSNE
 
-    perplexity = min(30.0, max(2.0, (len(features) - 1) / 3))
+    perplexity = min(30.0, (len(features) - 1) / 3)
     placed = TSNE(init="pca", perplexity=perplexity, random_state=0, metric="cosine").fit_transform(features.numpy())
     return torch.from_numpy(placed)
 
 
 def evenly(persons: Tensor, most: int = MOST_POINTS) -> Tensor:
-    """Indices of at most ``most`` images: whole persons, evenly chosen among them."""
-    names, counts = persons.unique(return_counts=True)
+    """Indices of at most ``most`` images of persons (n,): whole persons, evenly chosen; no junk and no distractors."""
+    names, counts = persons[persons > 0].unique(return_counts=True)
     share = max(1, -(-int(counts.sum()) // most))
     kept = torch.isin(persons, names[::share])
     return kept.nonzero().squeeze(1)[:most]
 
 
-def map_figure(places: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str]) -> "Figure":
-    """The same places twice: by camera, and a dozen persons that many cameras saw."""
+def map_figure(
+    places: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str], labels: Sequence[str]
+) -> "Figure":
+    """The same places twice: by camera, and a dozen persons that many cameras saw.
+
+    Args:
+        places: (n, 2).
+        cameras: (n,) int64.
+        persons: (n,) int64.
+        camera_names: by camera.
+        labels: n, what the person of each is called.
+    """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(10, 5.4), layout="constrained")
+    drawn = Figure(figsize=(10, 5.6), layout="constrained")
     palette = colormaps["tab10"]
     by_camera, by_person = drawn.subplots(1, 2)
     for number, camera in enumerate(cameras.unique().tolist()):
         own = cameras == camera
-        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)], "label": camera_names[camera]}
-        by_camera.scatter(*places[own].T.numpy(), s=12, alpha=0.75, linewidths=0, **look)
-    by_person.scatter(*places.T.numpy(), s=6, color="#cccccc", linewidths=0, label="others")
+        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)]}
+        name = drawn_text(camera_names[camera])
+        by_camera.scatter(*places[own].T.numpy(), s=14, alpha=0.75, linewidths=0, label=name, **look)
+    by_person.scatter(*places.T.numpy(), s=6, color="#bbbbbb", linewidths=0, label="others")
     names = persons.unique().tolist()
     seen = {name: len(cameras[persons == name].unique()) for name in names if name > 0}
     for number, name in enumerate(sorted(seen, key=lambda name: -seen[name])[:_PERSONS]):
         own = persons == name
-        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)], "label": f"person {number + 1}"}
-        by_person.scatter(*places[own].T.numpy(), s=28, linewidths=0.4, edgecolors="black", **look)
+        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)]}
+        called = drawn_text(labels[int(own.nonzero()[0])])
+        by_person.scatter(*places[own].T.numpy(), s=28, linewidths=0.4, edgecolors="black", label=called, **look)
     for axes, title in ((by_camera, "by camera"), (by_person, "by person")):
         axes.set_title(title, fontsize=10)
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=5, frameon=False)
+        legend = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "ncols": 4, "frameon": False}
+        axes.legend(fontsize=8, markerscale=1.4, **legend)
     return drawn

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # what a browser may load: nothing
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --ground: #fff; --soft: #5a5a5a; --line: #d4d4d4;
   --right: #0a6b3d; --wrong: #b3261e; }
@@ -19,22 +21,27 @@ _STYLE = """
   --right: #5fd39a; --wrong: #ff8f85; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 72rem; font: 16px/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--ground); }
+  color: var(--ink); background: var(--ground); overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; }
 p { max-width: 46rem; } .soft, figcaption { color: var(--soft); font-size: .92rem; }
-figure { margin: 1rem 0; }
-figure > img { width: 100%; background: #fff; border: 1px solid var(--line); border-radius: 6px; }
+figure { margin: 1rem 0; } .wide { overflow-x: auto; }
+figure img { display: block; width: 100%; min-width: 52rem; background: #fff; border: 1px solid var(--line);
+  border-radius: 6px; }
 figcaption { max-width: 52rem; margin-top: .35rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
+caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .3rem; }
 th, td { text-align: left; padding: .2rem 1.2rem .2rem 0; border-bottom: 1px solid var(--line); font-weight: normal; }
-td { text-align: right; } pre { overflow-x: auto; font-size: .82rem; }
+td, thead th { text-align: right; } thead th:first-child { text-align: left; }
+pre { overflow-x: auto; font-size: .82rem; }
 .ranks { display: flex; gap: .4rem; overflow-x: auto; padding: .4rem 0; }
-.tile { flex: 0 0 4.6rem; border: 3px solid var(--line); border-radius: 6px; padding: .15rem; font-size: .75rem;
+.tile { flex: 0 0 5.2rem; border: 3px solid var(--line); border-radius: 6px; padding: .15rem; font-size: .75rem;
   text-align: center; line-height: 1.3; overflow-wrap: anywhere; }
-.tile img { width: 100%; display: block; border-radius: 3px; image-rendering: auto; }
+.tile img { width: 64px; max-width: 100%; display: block; margin: 0 auto .2rem; border-radius: 3px; }
 .right { border-color: var(--right); } .right b { color: var(--right); }
 .wrong { border-color: var(--wrong); border-style: dashed; } .wrong b { color: var(--wrong); }
-nav a { margin-right: 1rem; color: inherit; } .reason { border-left: 3px solid var(--line); padding-left: .8rem; }
+nav a { display: inline-block; margin-right: 1rem; color: inherit; }
+.reason { border-left: 3px solid var(--line); padding-left: .8rem; }
 """
 
 
@@ -47,17 +54,19 @@ class Section:
     body: str
 
 
-def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
-    """The whole page."""
+def page(title: str, head: Sequence[str], sections: Sequence[Section]) -> str:
+    """The whole page; ``head`` are the lines below its title."""
     links = "".join(f'<a href="#{part.name}">{escape(part.title)}</a>' for part in sections)
+    lines = "".join(f'<p class="soft">{escape(line)}</p>' for line in head)
     parts = "".join(
         f'<section id="{part.name}"><h2>{escape(part.title)}</h2>{part.body}</section>' for part in sections
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><link rel='icon' href='data:,'><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1><p class='soft'>{escape(subtitle)}</p><nav>{links}</nav>{parts}</body></html>\n"
+        f'<title>{escape(title)}</title><link rel="icon" href="data:,"><style>{_STYLE}</style></head><body>'
+        f"<header><h1>{escape(title)}</h1>{lines}</header><nav>{links}</nav><main>{parts}</main></body></html>\n"
     )
 
 
@@ -66,15 +75,25 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
+def heading(text: str) -> str:
+    """A heading within a section."""
+    return f"<h3>{escape(text)}</h3>"
+
+
 def reason(text: str) -> str:
     """Why a section is empty."""
     return f'<p class="reason">{escape(text)}</p>'
 
 
-def table(rows: Mapping[str, str]) -> str:
-    """Names and values."""
-    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
-    return f'<div class="wide"><table>{lines}</table></div>'
+def table(caption: str, rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """Rows of a name and its values, under a header where the values need one."""
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
+        for name, *values in rows
+    )
+    head = f"<thead><tr>{names}</tr></thead>" if header else ""
+    return f'<div class="wide"><table><caption>{escape(caption)}</caption>{head}<tbody>{lines}</tbody></table></div>'
 
 
 def details(summary: str, text: str) -> str:
@@ -82,30 +101,43 @@ def details(summary: str, text: str) -> str:
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def figure(drawn: "Figure", caption: str, *, raster: bool = False) -> str:
-    """A matplotlib figure with its caption, which is also what a screen reader says."""
+def figure(drawn: "Figure", what: str, caption: str, *, raster: bool = False) -> str:
+    """A matplotlib figure; ``what`` it is tells a screen reader. Scrolled sideways on a phone, so that it can be read.
+
+    The same figure gives the same text.
+    """
+    from matplotlib import rc_context
+
     content = io.BytesIO()
     if raster:
         drawn.savefig(content, format="png", dpi=150)
     else:
-        drawn.savefig(content, format="svg", metadata={"Date": None})
+        with rc_context({"svg.hashsalt": "ccafl"}):
+            drawn.savefig(content, format="svg", metadata={"Date": None})
     kind = "png" if raster else "svg+xml"
     source = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
-    said = escape(caption)
-    return f'<figure><img src="{source}" alt="{said}"><figcaption>{said}</figcaption></figure>'
+    image = f'<img src="{source}" alt="{escape(what)}">'
+    scrolled = f'<div class="wide" tabindex="0" role="group" aria-label="{escape(what)}">{image}</div>'
+    return f"<figure>{scrolled}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def drawn_text(text: str) -> str:
+    """A user's name as matplotlib shall draw it: no formula, and not left out of a legend."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def tile(lines: Iterable[str], *, picture: Image.Image | None = None, right: bool | None = None) -> str:
     """A small card of a rank list: a picture if it may be shown, words, and whether it is right."""
-    image = "" if picture is None else f'<img src="{thumbnail(picture)}" alt="">'
+    image = "" if picture is None else f'<img src="{thumbnail(picture)}" alt="">'  # the words beside it say it all
     sign = "" if right is None else f"<b>{'✓ right' if right else '✗ wrong'}</b><br>"
     kind = {None: "", True: " right", False: " wrong"}[right]
     return f'<div class="tile{kind}">{image}{sign}{"<br>".join(map(escape, lines))}</div>'
 
 
-def tiles(cards: Iterable[str]) -> str:
+def tiles(what: str, cards: Iterable[str]) -> str:
     """Cards in a row, scrolled sideways where they do not fit."""
-    return f'<div class="ranks" tabindex="0">{"".join(cards)}</div>'
+    return f'<div class="ranks" tabindex="0" role="group" aria-label="{escape(what)}">{"".join(cards)}</div>'
 
 
 def thumbnail(picture: Image.Image) -> str:

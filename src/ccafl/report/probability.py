@@ -1,5 +1,6 @@
 """Figure 5 of the paper: where the global ID classifier puts its probability, before and after ICAL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,19 +9,42 @@ from torch import Tensor
 
 from ccafl.data.records import LabelledImages
 from ccafl.evaluation.camera_agnosticism import same_person_mass
+from ccafl.report.page import drawn_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OTHERS = 4  # identities of other persons that are drawn beside
+OWN, SAME, OTHER = "own identity", "same person, other camera", "another person"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Probability of one accumulated identity, of ``camera``; ``kind`` is `OWN`, `SAME` or `OTHER`."""
+
+    camera: str
+    before: float
+    after: float
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image's probabilities: (name, before, after, kind) of its own identity, the same person's, some others."""
+    """One image's probabilities: its own identity, the same person's, the likeliest others, and how much is left."""
 
-    name: str
-    bars: list[tuple[str, float, float, str]]
+    camera: str
+    bars: list[Bar]
+    rest_before: float
+    rest_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mass:
+    """Mean probability, over images, of the own identity, of the same person in other cameras, of all others."""
+
+    own: float
+    same: float
+    others: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +53,16 @@ class Probabilities:
 
     Attributes:
         samples: a few images of persons that many cameras saw.
-        mass_before, mass_after: mean probability of the same person in other cameras, over all images given.
+        before, after: over all images given.
     """
 
     samples: list[Sample]
-    mass_before: float
-    mass_after: float
+    before: Mass
+    after: Mass
 
 
 def probabilities(
-    before: Tensor, after: Tensor, chosen: Tensor, images: LabelledImages, persons: Tensor, scale: float, count: int = 4
+    before: Tensor, after: Tensor, chosen: Tensor, images: LabelledImages, persons: Tensor, scale: float, count: int = 6
 ) -> Probabilities:
     """Compare the classifier's cosines of the same images before and after.
 
@@ -51,22 +75,36 @@ def probabilities(
         count: samples to show.
     """
     identities = images.identities[chosen]
-    cameras_of = torch.bincount(persons)[persons[identities]]
-    shown: dict[int, int] = {}
-    for row in cameras_of.argsort(descending=True, stable=True).tolist():
-        shown.setdefault(int(persons[identities[row]]), row)
-        if len(shown) == count:
-            break
-    old, new = ((scale * cosines).softmax(1) for cosines in (before, after))
-    return Probabilities(
-        [_sample(row, old[row], new[row], identities, images, persons) for row in shown.values()],
-        float(same_person_mass(before, identities, persons, scale).mean()),
-        float(same_person_mass(after, identities, persons, scale).mean()),
-    )
+    samples = []
+    for row in _rows(identities, images.identity_cameras, persons, count):
+        old, new = ((scale * cosines[row]).softmax(0) for cosines in (before, after))
+        samples.append(_sample(int(identities[row]), old, new, images, persons))
+    return Probabilities(samples, _mass(before, identities, persons, scale), _mass(after, identities, persons, scale))
 
 
-def _sample(row: int, old: Tensor, new: Tensor, identities: Tensor, images: LabelledImages, persons: Tensor) -> Sample:
-    own = int(identities[row])
+def _rows(identities: Tensor, identity_cameras: Tensor, persons: Tensor, count: int) -> list[int]:
+    """One row a person, of those whom most cameras saw; the cameras take turns."""
+    seen_by = torch.bincount(persons)[persons[identities]]
+    rows_of: dict[int, list[int]] = {}
+    for row in seen_by.argsort(descending=True, stable=True).tolist():
+        rows_of.setdefault(int(persons[identities[row]]), []).append(row)
+    turns = torch.zeros(int(identity_cameras.max()) + 1, dtype=torch.int64)
+    rows = []
+    for candidates in list(rows_of.values())[:count]:
+        cameras = identity_cameras[identities[candidates]]
+        best = int(turns[cameras].argmin())
+        turns[cameras[best]] += 1
+        rows.append(candidates[best])
+    return rows
+
+
+def _mass(cosines: Tensor, identities: Tensor, persons: Tensor, scale: float) -> Mass:
+    own = float((scale * cosines).softmax(1).gather(1, identities[:, None]).mean())
+    same = float(same_person_mass(cosines, identities, persons, scale).mean())
+    return Mass(own, same, 1 - own - same)
+
+
+def _sample(own: int, old: Tensor, new: Tensor, images: LabelledImages, persons: Tensor) -> Sample:
     same = [n for n in (persons == persons[own]).nonzero().squeeze(1).tolist() if n != own]
     strangers = torch.maximum(old, new).masked_fill(persons == persons[own], -1)
     others = strangers.topk(min(_OTHERS, int((persons != persons[own]).sum()))).indices.tolist()
@@ -74,33 +112,38 @@ def _sample(row: int, old: Tensor, new: Tensor, identities: Tensor, images: Labe
     def camera(identity: int) -> str:
         return images.camera_names[int(images.identity_cameras[identity])]
 
-    kinds = [(own, "own"), *((n, "same person") for n in same), *((n, "another person") for n in others)]
-    bars = [(camera(n), float(old[n]), float(new[n]), kind) for n, kind in kinds]
-    return Sample(f"a picture of camera {camera(own)}", bars)
+    kinds = [(own, OWN), *((n, SAME) for n in same), *((n, OTHER) for n in others)]
+    bars = [Bar(camera(n), float(old[n]), float(new[n]), kind) for n, kind in kinds]
+    rest_before, rest_after = 1 - sum(bar.before for bar in bars), 1 - sum(bar.after for bar in bars)
+    return Sample(camera(own), bars, max(rest_before, 0.0), max(rest_after, 0.0))
 
 
-_LOOK = {"own": ("#0b5cad", ""), "same person": ("#2d7d46", "//"), "another person": ("#9a9a9a", "..")}
+_LOOK = {OWN: ("#0b5cad", ""), SAME: ("#2d7d46", "//"), OTHER: ("#8a8a8a", "..")}
 
 
-def probability_figure(found: Probabilities) -> "Figure":
+def probability_figure(samples: Sequence[Sample]) -> "Figure":
     """Rows: samples; left before, right after ICAL; the same identities in the same places."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    drawn = Figure(figsize=(10, 2.1 * len(found.samples) + 0.5), layout="constrained")
-    for row, sample in enumerate(found.samples):
-        top = max(max(old, new) for _, old, new, _ in sample.bars)
+    drawn = Figure(figsize=(10, 1.9 * len(samples) + 0.5), layout="constrained")
+    for row, sample in enumerate(samples):
+        top = max(max(bar.before, bar.after) for bar in sample.bars)
         for column, title in enumerate(("before ICAL", "after ICAL")):
-            axes = drawn.add_subplot(len(found.samples), 2, 2 * row + column + 1)
-            for place, (_, old, new, kind) in enumerate(sample.bars):
-                colour, hatch = _LOOK[kind]
-                axes.bar(place, (old, new)[column], color=colour, hatch=hatch, edgecolor="white")
-            axes.set_xticks(range(len(sample.bars)), [camera for camera, *_ in sample.bars], fontsize=8)
-            axes.set_ylim(0, 1.08 * top)
-            axes.set_title(f"{title}: {sample.name}", fontsize=9)
+            axes = drawn.add_subplot(len(samples), 2, 2 * row + column + 1)
+            for place, bar in enumerate(sample.bars):
+                colour, hatch = _LOOK[bar.kind]
+                axes.bar(place, (bar.before, bar.after)[column], color=colour, hatch=hatch, edgecolor="white")
+            rest = (sample.rest_before, sample.rest_after)[column]
+            axes.text(0.99, 0.95, f"not drawn: {rest:.2f}", transform=axes.transAxes, fontsize=8, ha="right", va="top")
+            axes.set_xticks(range(len(sample.bars)), [drawn_text(bar.camera) for bar in sample.bars], fontsize=8)
+            axes.set_ylim(0, 1.15 * top)
+            axes.set_title(drawn_text(f"{title}: a picture of camera {sample.camera}"), fontsize=9)
             axes.set_ylabel("probability", fontsize=8)
             axes.tick_params(axis="y", labelsize=8)
             axes.spines[["top", "right"]].set_visible(False)
+            if row + 1 == len(samples):
+                axes.set_xlabel("camera of the accumulated identity", fontsize=8)
     patches = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind) for kind, (colour, hatch) in _LOOK.items()
     ]

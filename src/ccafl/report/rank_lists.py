@@ -18,11 +18,13 @@ class RankList:
     Attributes:
         query: index among the queries.
         average_precision: 0..1.
+        matches: gallery images of its person in other cameras.
         found: (gallery index, whether it is the query's person), best first.
     """
 
     query: int
     average_precision: float
+    matches: int
     found: list[tuple[int, bool]]
 
 
@@ -36,7 +38,7 @@ def rank_lists(
 ) -> tuple[list[RankList], list[RankList]]:
     """The ``count`` worst and best queries by average precision; the best among those with several matches."""
     precisions = ranking.average_precisions
-    matches = ((query.persons[:, None] == gallery.persons) & (query.cameras[:, None] != gallery.cameras)).sum(1)
+    matches = _matches(query, gallery)
     order = precisions.nan_to_num(2).argsort(stable=True)
     matched = order[~precisions[order].isnan()]
     several = matched[matches[matched] >= min(3, int(matches.max()))]
@@ -46,7 +48,17 @@ def rank_lists(
         removed = (gallery.persons == JUNK) | (same & (query.cameras[number] == gallery.cameras))
         products = (gallery_features @ query_features[number]).masked_fill(removed, -torch.inf)
         first = products.topk(min(_FIRST, int((~removed).sum()))).indices.tolist()
-        return RankList(number, float(precisions[number]), [(index, bool(same[index])) for index in first])
+        found = [(index, bool(same[index])) for index in first]
+        return RankList(number, float(precisions[number]), int(matches[number]), found)
 
     worst, best = matched[:count].tolist(), several.flip(0)[:count].tolist()
     return [listed(number) for number in worst], [listed(number) for number in best]
+
+
+def _matches(query: EvaluationImages, gallery: EvaluationImages) -> Tensor:
+    """(Q,) gallery images of every query's person in other cameras; counted, never pair by pair."""
+    cameras = len(gallery.camera_names)
+    persons = 1 - JUNK + int(max(query.persons.max(), gallery.persons.max()))
+    pairs = torch.bincount((gallery.persons - JUNK) * cameras + gallery.cameras, minlength=persons * cameras)
+    counts = pairs.view(persons, cameras)[query.persons - JUNK]
+    return counts.sum(1) - counts.gather(1, query.cameras[:, None])[:, 0]

@@ -1,7 +1,7 @@
 """The page of a run, from its folder and its images."""
 
 import importlib.util
-import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,24 @@ from ccafl.data.images import load_image
 from ccafl.data.records import (
     EvaluationImages,
     LabelledImages,
-    Source,
-    accumulate,
     evaluation_images,
     known_cameras,
     persons_of,
+    tested_person,
+    unmatched_queries,
 )
-from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.evaluation.ranking import rank
-from ccafl.files import write_text
+from ccafl.files import written_whole
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.report import page
-from ccafl.report.activation import activation_figure, activation_maps, chosen_images
-from ccafl.report.curves import loss_curves, quality_curves
-from ccafl.report.embedding_map import evenly, layout, map_figure
-from ccafl.report.page import Section
-from ccafl.report.probability import probabilities, probability_figure
+from ccafl.report.activation import activation_figure, activation_maps, chosen_images, has_map
+from ccafl.report.curves import loss_curves, loss_lines, phases, quality_curves, quality_plots
+from ccafl.report.embedding_map import FEWEST_POINTS, evenly, layout, map_figure
+from ccafl.report.inputs import Images, RunFolder, open_images, open_run, shows_nobody, trained_images
+from ccafl.report.page import Section, drawn_text
+from ccafl.report.probability import Mass, Probabilities, probabilities, probability_figure
 from ccafl.report.rank_lists import RankList, rank_lists
 from ccafl.terminal import bar
 from ccafl.training.checkpoint import load_checkpoint, load_state
@@ -45,6 +45,8 @@ def report_run(
 ) -> Path:
     """Write a run's page: one HTML file that needs no network; returns where it lies.
 
+    What is missing (the images, a test set, an end) is said on the page in the place of what needs it.
+
     Args:
         run: a folder made by training.
         data: where its images lie now; None for where they lay.
@@ -53,138 +55,195 @@ def report_run(
         with_images: show pictures, also where they may be of real persons. Drawn ones are always shown.
 
     Raises:
-        InputError: it is not a run, has not trained yet, ``data`` cannot be read, or the libraries are not there.
+        InputError: it is not a run or has not begun, ``data`` cannot be read, the file cannot be written, or the
+            libraries are not there.
     """
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f'ccafl report needs {missing[0]}: pip install "ccafl[report]"')
-    embedder = load_run(run)
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text("utf-8").splitlines()]
-    results = json.loads((run / "results.json").read_text("utf-8")) if (run / "results.json").is_file() else {}
-    opened = _open_data(run, data, kind)
-    shown = with_images or (not isinstance(opened, str) and drawn_by_ccafl(opened.where))
-    sections = [
-        Section("results", "Results", _results_section(run, results)),
-        Section("losses", "Losses", _losses_section(events)),
-        Section("quality", "Ranking and association by epoch", _quality_section(events)),
-    ]
-    if isinstance(opened, str):
-        parts = ("probability", "Before and after ICAL"), ("map", "Embedding"), ("ranks", "Rank lists"), *_ACTIVATION
-        sections += [Section(name, title, page.reason(opened)) for name, title in parts]
-    else:
-        sections.append(Section("probability", "Before and after ICAL", _probability_section(run, embedder, opened)))
-        sections += _test_sections(embedder, opened, shown)
+    opened = open_run(run)
     place = run / "report.html" if out is None else out
-    title = f"ccafl run {run.resolve().name}"
-    write_text(place, page.page(title, _subtitle(results, embedder, shown), sections))
+    with written_whole(place) as temporary:  # that it can be written is known before the work
+        temporary.write_text(_page(opened, open_images(run, data, kind), with_images), encoding="utf-8")
     return place
 
 
-_ACTIVATION = (("activation", "Activation maps"),)
+def _page(run: RunFolder, images: Images | str, with_images: bool) -> str:
+    shown = not isinstance(images, str) and (with_images or shows_nobody(images))
+    sections = [
+        Section("results", "Results", _results(run)),
+        Section("losses", "Losses", _losses(run)),
+        Section("quality", "Ranking, association and cameras by epoch", _quality(run)),
+        *_from_images(run, images, shown),
+    ]
+    head = [_subtitle(run), _pictures(images, shown)]
+    if not isinstance(images, str) and images.skipped:
+        head.append(f"{images.skipped:,} images could not be read and are left out.")
+    return page.page(f"ccafl run {run.where.resolve().name}", head, sections)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    where: Path
-    source: Source
-
-
-def _open_data(run: Path, data: Path | None, kind: str | None) -> _Opened | str:
-    """The run's images, or why they cannot be had; what the user names must be there."""
-    if data is not None:
-        return _Opened(data, read_source(data, kind))
-    if not (run / "data.json").is_file():
-        return "The run does not say where its images lay; give --data."
-    remembered = json.loads((run / "data.json").read_text("utf-8"))
-    where = Path(remembered["path"])
-    try:
-        source = read_source(where, remembered["source"])
-    except InputError as error:
-        return f"The images are not where they were ({error}); give --data."
-    gone = next((record.path for record in [*source.train, *source.gallery] if not record.path.is_file()), None)
-    if gone is not None:
-        return f"The images are not where they were ({gone} is missing); give --data."
-    return _Opened(where, source)
-
-
-def drawn_by_ccafl(data: Path) -> bool:
-    """Whether images are of ccafl's synthetic world, so of nobody: it leaves its ``world.json`` beside them."""
-    folder = data if data.is_dir() else data.parent
-    return (folder / "world.json").is_file()
-
-
-def _subtitle(results: dict[str, Any], embedder: Embedder, shown: bool) -> str:
-    config = embedder.config
-    pictures = "with pictures" if shown else "without pictures: they may be of real persons (--with-images shows them)"
-    steps = config.stage2.epochs * config.stage2.steps_per_epoch
+def _subtitle(run: RunFolder) -> str:
+    config, stage2 = run.config, run.config.stage2
     height, width = config.model.image_size
-    data = results.get("dataset", "unfinished")
-    return (
-        f"{data} · mode {config.mode} · {config.model.architecture} at {height}x{width} · {steps:,} steps · "
-        f"seed {config.seed} · {pictures}"
-    )
+    done = sum(event["stage"] == 2 for event in run.events)
+    seconds = run.results.get("seconds", sum(event.get("seconds", 0) for event in run.events))
+    parts = [
+        f"{run.results['dataset']}" if "dataset" in run.results else "not finished",
+        f"mode {config.mode}",
+        f"{config.model.architecture} at {height}x{width}",
+        f"{done} of {stage2.epochs} epochs, {done * stage2.steps_per_epoch:,} steps",
+        f"{seconds / 60:,.1f} minutes",
+        f"seed {config.seed}",
+    ]
+    return " · ".join(parts)
 
 
-def _results_section(run: Path, results: dict[str, Any]) -> str:
-    config = page.details("Settings (config.yaml)", (run / "config.yaml").read_text("utf-8"))
-    if not results:
-        return page.reason("The run has not finished, so it has no results yet.") + config
-    rows = {}
-    for name, value in results.items():
-        for inner, number in value.items() if isinstance(value, dict) else [("", value)]:
-            rows[f"{name} {inner}".strip().replace("_", " ")] = (
-                f"{number:.4f}" if isinstance(number, float) and abs(number) <= 1 else str(number)
-            )
-    return page.table(rows) + config
+def _pictures(images: Images | str, shown: bool) -> str:
+    if isinstance(images, str):
+        return "No pictures are shown: the images are not at hand."
+    if not shown:
+        return "No pictures are shown: they may be of real persons (--with-images shows them)."
+    if shows_nobody(images):
+        return "Pictures are shown: ccafl drew them, they are of nobody."
+    return "Pictures are shown, as --with-images asked: they may be of real persons; keep this page as personal data."
 
 
-def _losses_section(events: list[dict[str, Any]]) -> str:
-    caption = "Mean loss of every epoch, each part of the method apart. Dashed lines: a phase of stage 2 begins."
-    return page.figure(loss_curves(events), caption)
+def _results(run: RunFolder) -> str:
+    config = page.details("Settings (config.yaml)", (run.where / "config.yaml").read_text("utf-8"))
+    if not run.results:
+        return page.reason("The run has not finished, or its results.json is damaged, so it has no results.") + config
+    rows = [(name.replace("_", " "), _number(value)) for name, value in _flat(run.results)]
+    return page.table("What results.json holds; shares from 0 to 1.", rows) + config
 
 
-def _quality_section(events: list[dict[str, Any]]) -> str:
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        flat += _flat(value, f"{prefix}{name} ") if isinstance(value, dict) else [(prefix + name, value)]
+    return flat
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "not measured"
+    return f"{value:.4f}" if isinstance(value, float) and abs(value) <= 1 else str(value)
+
+
+def _losses(run: RunFolder) -> str:
+    if not loss_lines(run.events):
+        return page.reason("No epoch has ended yet.")
+    marked = ", ".join(f"{name} from epoch {epoch}" for epoch, name in phases(run.events))
     caption = (
-        "Left: mAP and rank-1 on query and gallery, and how often a linear probe tells the camera from a feature (less "
-        "is more camera-agnostic). Right: the association every epoch began with, against the true persons."
+        "Mean loss of every epoch, each part of the method apart; on a logarithmic scale where it falls or grows "
+        f"tenfold. Dashed lines: a phase of stage 2 begins ({marked or 'none yet'})."
     )
-    if not any(event.get("ranking") or event.get("association") for event in events):
-        return page.reason("The data have no query and gallery and no true persons, so nothing was measured.")
-    return page.figure(quality_curves(events), caption)
+    return page.figure(loss_curves(run.events), "Line charts: each loss by epoch", caption)
 
 
-def _probability_section(run: Path, embedder: Embedder, opened: _Opened) -> str:
-    kept = run / "checkpoints" / "before_adversarial.pt"
+def _quality(run: RunFolder) -> str:
+    plots = quality_plots(run.events)
+    if not plots:
+        return page.reason("Nothing was measured: no query and gallery and no true persons, or no epoch for it yet.")
+    caption = (
+        "Whatever was measured. Ranking: mAP and rank-1 on query and gallery. Association: which labels of different "
+        "cameras were taken for one person, against the true persons. Cameras: how often a linear probe tells the "
+        "camera from a feature, and how many of a query's nearest strangers its own camera saw; the nearer to chance, "
+        "the more camera-agnostic. Classifier: the probability it gives to the same person in other cameras."
+    )
+    return page.figure(
+        quality_curves(plots, run.events), "Line charts: " + "; ".join(plot.title for plot in plots), caption
+    )
+
+
+def _from_images(run: RunFolder, images: Images | str, shown: bool) -> list[Section]:
+    """What needs the images and the network."""
+    titles = {
+        "probability": "Before and after ICAL (the paper's figure 5)",
+        "map": "Embedding",
+        "ranks": "Rank lists",
+        "activation": "Activation maps",
+    }
+    missing = run.embedder if isinstance(run.embedder, str) else images
+    if isinstance(run.embedder, str) or isinstance(images, str):
+        return [Section(name, title, page.reason(str(missing))) for name, title in titles.items()]
+    embedder, found = run.embedder, images
+    bodies = {"probability": _told(lambda: _probability(run, embedder, found))} | _tested(run, embedder, found, shown)
+    return [Section(name, title, bodies[name]) for name, title in titles.items()]
+
+
+def _told(make: Callable[[], str]) -> str:
+    """What ``make`` gives, or why it cannot."""
+    try:
+        return make()
+    except InputError as error:
+        return page.reason(f"{error}.")
+
+
+def _probability(run: RunFolder, embedder: Embedder, opened: Images) -> str:
+    kept = run.where / "checkpoints" / "before_adversarial.pt"
     if not kept.is_file():
-        return page.reason("The run had no inter-camera adversarial learning (ICAL), so there is no before and after.")
-    images, persons = accumulate(opened.source.train), persons_of(opened.source.train)
-    last = load_checkpoint(run / "checkpoints" / "last.pt")
-    told = "the true persons" if persons is not None else "the run's own association (the true persons are unknown)"
-    if persons is None:
-        alone = torch.arange(len(images.identity_cameras)) + len(images.identity_cameras)
-        persons = torch.where(last["association"] >= 0, last["association"], alone)
+        return page.reason(
+            "The run has had no inter-camera adversarial learning (ICAL), so there is no before and after."
+        )
+    last = load_checkpoint(run.where / "checkpoints" / "last.pt")
+    images = trained_images(run, opened, len(last["classifier"]["weight"]))
+    if isinstance(images, str):
+        return page.reason(images)
+    persons, told = _persons(opened, last)
     chosen = torch.arange(0, len(images), -(-len(images) // _MASS_IMAGES))
     after = _cosines(embedder, last, images, chosen, "after ICAL")
-    earlier = load_run(run)
-    state = load_checkpoint(kept)
+    earlier, state = load_run(run.where), load_checkpoint(kept)
     load_state(earlier.encoder, state["encoder"], str(kept))
     before = _cosines(earlier, state, images, chosen, "before ICAL")
     found = probabilities(before, after, chosen, images, persons, embedder.config.stage2.adversarial.scale)
-    ratio = found.mass_after / found.mass_before if found.mass_before else float("inf")
-    numbers = page.table(
-        {
-            "mean probability of the same person in other cameras, before ICAL": f"{found.mass_before:.4f}",
-            "after ICAL": f"{found.mass_after:.4f}",
-            "ratio": f"{ratio:.2f}",
-        }
-    )
     caption = (
-        "The paper's figure 5: the global ID classifier's probability of a picture's own accumulated identity, of the "
-        f"same person's in other cameras, and of the likeliest other persons'. Who is the same follows {told}. Before "
-        "ICAL one peak, the own identity; after it several."
+        "The global ID classifier's probability of a picture's own accumulated identity, of the same person's in other "
+        f"cameras, and of the likeliest other persons' (what is left is not drawn). Who is the same follows {told}. In "
+        "the paper one peak, the own identity, becomes several: the same person's in other cameras. "
     )
-    measured = page.paragraph(f"Over {len(chosen):,} training images, evenly chosen:")
-    return page.figure(probability_figure(found), caption) + measured + numbers
+    drawn = page.figure(
+        probability_figure(found.samples),
+        "Bar charts: the classifier's probabilities for a few pictures, before and after ICAL",
+        caption + _peaks(found.before, found.after),
+    )
+    return drawn + _masses(found, len(chosen))
+
+
+def _peaks(before: Mass, after: Mass) -> str:
+    """What this run did, in words: the paper's claim may not hold for it."""
+    same, own = (_change(old, new) for old, new in ((before.same, after.same), (before.own, after.own)))
+    return f"In this run, on average, the same person's probability in other cameras {same}, the own identity's {own}."
+
+
+def _change(old: float, new: float) -> str:
+    word = "rose" if new > old else "fell"
+    return f"{word} from {old:.4f} to {new:.4f}"
+
+
+def _masses(found: Probabilities, images: int) -> str:
+    pairs = (
+        ("same person, other cameras", found.before.same, found.after.same),
+        ("own identity", found.before.own, found.after.own),
+        ("all others", found.before.others, found.after.others),
+    )
+    rows = [(name, f"{old:.4f}", f"{new:.4f}", f"{new / old:.2f}" if old else "-") for name, old, new in pairs]
+    what = f"Mean probability over {images:,} training images, evenly chosen"
+    note = page.paragraph(
+        "The classifier and the features learn on in these epochs whatever the loss, so not all of the difference is "
+        "ICAL's: the curve by epoch above shows how the probability moved before it began."
+    )
+    return page.table(what, rows, ("identities", "before ICAL", "after ICAL", "ratio")) + note
+
+
+def _persons(opened: Images, last: dict[str, Any]) -> tuple[Tensor, str]:
+    """The person (N,) of every accumulated identity, and whose word that is."""
+    persons = persons_of(opened.source.train)
+    if persons is not None:
+        return persons, "the true persons"
+    association: Tensor = last["association"]
+    alone = torch.arange(len(association)) + len(association)
+    joined = torch.where(association >= 0, association, alone)
+    return joined, "the run's own association (the true persons are unknown)"
 
 
 def _cosines(embedder: Embedder, state: dict[str, Any], images: LabelledImages, chosen: Tensor, title: str) -> Tensor:
@@ -197,6 +256,7 @@ def _cosines(embedder: Embedder, state: dict[str, Any], images: LabelledImages, 
 
 
 def _embedded(embedder: Embedder, images: LabelledImages | EvaluationImages, chosen: Tensor, title: str) -> Tensor:
+    """Features (n, D) of the chosen images."""
     paths = [images.paths[index] for index in chosen.tolist()]
     cameras = [images.camera_names[camera] for camera in images.cameras[chosen].tolist()]
     parts = []
@@ -207,80 +267,120 @@ def _embedded(embedder: Embedder, images: LabelledImages | EvaluationImages, cho
     return torch.cat(parts)
 
 
-def _test_sections(embedder: Embedder, opened: _Opened, shown: bool) -> list[Section]:
-    """What needs query and gallery; the map is of training images without them."""
-    if not opened.source.query or not opened.source.gallery:
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """Query and gallery with what each image's person is called."""
+
+    query: EvaluationImages
+    gallery: EvaluationImages
+    query_labels: list[str]
+    gallery_labels: list[str]
+
+
+def _tested(run: RunFolder, embedder: Embedder, opened: Images, shown: bool) -> dict[str, str]:
+    """What is made of query and gallery; the map is of training images where there are none."""
+    source = opened.source
+    if not source.query or not source.gallery:
         why = page.reason("The data have no query and gallery.")
-        return [
-            Section(name, title, why) for name, title in (("map", "Embedding"), ("ranks", "Rank lists"), *_ACTIVATION)
-        ]
-    query, gallery = evaluation_images(opened.source.query, opened.source.gallery)
-    everything = [torch.arange(len(images)) for images in (query, gallery)]
-    query_features = _embedded(embedder, query, everything[0], "query")
-    gallery_features = _embedded(embedder, gallery, everything[1], "gallery")
-    return [
-        Section("map", "Embedding", _map_section(gallery_features, gallery)),
-        Section("ranks", "Rank lists", _ranks_section(query_features, gallery_features, query, gallery, shown)),
-        Section("activation", "Activation maps", _activation_section(embedder, gallery, shown)),
-    ]
-
-
-def _map_section(features: Tensor, gallery: EvaluationImages) -> str:
-    kept = evenly(gallery.persons)
-    drawn = map_figure(layout(features[kept]), gallery.cameras[kept], gallery.persons[kept], gallery.camera_names)
-    caption = (
-        f"t-SNE of {len(kept):,} gallery features, the same places twice. Camera-agnostic features mix the cameras "
-        "(left) and keep each person together (right)."
+        return {"map": _told(lambda: _training_map(run, embedder, opened)), "ranks": why, "activation": why}
+    test = _Test(
+        *evaluation_images(source.query, source.gallery),
+        *([tested_person(record) for record in records] for records in (source.query, source.gallery)),
     )
-    return page.figure(drawn, caption, raster=True)
+    query, gallery = test.query, test.gallery
+    query_features = _embedded(embedder, query, torch.arange(len(query)), "query")
+    gallery_features = _embedded(embedder, gallery, torch.arange(len(gallery)), "gallery")
+    kept = evenly(gallery.persons)
+    labels = [test.gallery_labels[index] for index in kept.tolist()]
+    seen = gallery.cameras[kept], gallery.persons[kept], gallery.camera_names
+    return {
+        "map": _map(gallery_features[kept], *seen, labels, "gallery features"),
+        "ranks": _ranks(query_features, gallery_features, test, shown),
+        "activation": _told(lambda: _activation(embedder, test, shown)),
+    }
 
 
-def _ranks_section(
-    query_features: Tensor, gallery_features: Tensor, query: EvaluationImages, gallery: EvaluationImages, shown: bool
+def _training_map(run: RunFolder, embedder: Embedder, opened: Images) -> str:
+    last = load_checkpoint(run.where / "checkpoints" / "last.pt")
+    images = trained_images(run, opened, len(last["classifier"]["weight"]))
+    if isinstance(images, str):
+        return page.reason(images)
+    persons, told = _persons(opened, last)
+    own = persons[images.identities] + 1  # from 1, as test persons are
+    kept = evenly(own)
+    labels = [f"person {number}" for number in own[kept].tolist()]
+    features = _embedded(embedder, images, kept, "training images")
+    what = f"training features (there is no test set; persons after {told})"
+    return _map(features, images.cameras[kept], own[kept], images.camera_names, labels, what)
+
+
+def _map(
+    features: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str], labels: Sequence[str], what: str
 ) -> str:
+    if len(features) < FEWEST_POINTS:
+        return page.reason(f"Too few images of persons for a map ({len(features)}).")
+    caption = (
+        f"t-SNE of {len(features):,} {what}, the same places twice: coloured by camera, and with a dozen persons "
+        "picked out. Camera-agnostic features mix the cameras (left) and keep each person together (right)."
+    )
+    drawn = map_figure(layout(features), cameras, persons, camera_names, labels)
+    return page.figure(drawn, "Two scatter plots of features: by camera and by person", caption, raster=True)
+
+
+def _ranks(query_features: Tensor, gallery_features: Tensor, test: _Test, shown: bool) -> str:
+    query, gallery = test.query, test.gallery
+    if len(unmatched_queries(query, gallery)) == len(query):
+        return page.reason("No query's person is in the gallery in another camera, so nothing can be ranked.")
     ranking = rank(query_features, gallery_features, query.persons, query.cameras, gallery.persons, gallery.cameras)
     worst, best = rank_lists(query_features, gallery_features, query, gallery, ranking)
     said = page.paragraph(
-        f"The first gallery images of the worst and the best queries, of {len(query):,} with mAP {ranking.mAP:.4f}. "
-        "Images of the query's person in its own camera are left out, as the protocol has it."
+        f"The first ten gallery images of the worst and the best queries by average precision (AP), of {len(query):,} "
+        f"with mAP {ranking.mAP:.4f}. Each tile: right or wrong, place, camera, person. Images of the query's person "
+        "in its own camera are left out, as the protocol has it."
     )
-    lists = "".join(
-        f"<h3>{title}</h3>" + "".join(_rank_list(one, query, gallery, shown) for one in some)
-        for title, some in (("Worst", worst), ("Best", best))
+    return said + "".join(
+        page.heading(title) + "".join(_rank_list(one, test, shown) for one in some)
+        for title, some in (("Worst", worst), ("Best of those with several matches", best))
     )
-    return said + lists
 
 
-def _rank_list(one: RankList, query: EvaluationImages, gallery: EvaluationImages, shown: bool) -> str:
-    def card(images: EvaluationImages, index: int, words: str, right: bool | None) -> str:
+def _rank_list(one: RankList, test: _Test, shown: bool) -> str:
+    def card(images: EvaluationImages, labels: list[str], index: int, words: list[str], right: bool | None) -> str:
         picture = load_image(images.paths[index]) if shown else None
         camera = images.camera_names[int(images.cameras[index])]
-        return page.tile([words, camera], picture=picture, right=right)
+        return page.tile([*words, camera, labels[index]], picture=picture, right=right)
 
-    asked = card(query, one.query, f"query, AP {one.average_precision:.2f}", None)
-    found = [card(gallery, index, f"no. {place}", right) for place, (index, right) in enumerate(one.found, start=1)]
-    return page.tiles([asked, *found])
+    words = ["query", f"AP {one.average_precision:.2f}", f"{one.matches} to find"]
+    asked = card(test.query, test.query_labels, one.query, words, None)
+    found = [
+        card(test.gallery, test.gallery_labels, index, [f"no. {place}"], right)
+        for place, (index, right) in enumerate(one.found, start=1)
+    ]
+    return page.tiles(f"Rank list of a query of {test.query_labels[one.query]}", [asked, *found])
 
 
-def _activation_section(embedder: Embedder, gallery: EvaluationImages, shown: bool) -> str:
-    chosen = chosen_images(gallery)
-    if not len(chosen):
+def _activation(embedder: Embedder, test: _Test, shown: bool) -> str:
+    if not has_map(embedder.encoder):
+        return page.reason("The image tower is a ViT, which has no feature map.")
+    gallery, rows = test.gallery, chosen_images(test.gallery)
+    if not rows:
         return page.reason("The gallery holds no person.")
+    chosen, sizes = torch.cat(rows), [len(row) for row in rows]
     store = ImageStore([gallery.paths[index] for index in chosen.tolist()], embedder.config.model.image_size)
     cameras = known_cameras(gallery, embedder.camera_names)[chosen]
     images, _ = EvaluationBatches(store, cameras, range(len(store)), len(store))[0]
-    try:
-        maps = activation_maps(embedder.encoder, images, cameras)
-    except TypeError:
-        return page.reason("The image tower is a ViT, which has no feature map.")
-    pictures = torch.stack([store[index] for index in range(len(store))]) if shown else None
-    numbers = {person: number for number, person in enumerate(gallery.persons[chosen].unique().tolist(), start=1)}
+    maps = activation_maps(embedder.encoder, images, cameras).split(sizes)
+    pictures = torch.stack([store[index] for index in range(len(store))]).split(sizes) if shown else None
     titles = [
-        f"person {numbers[int(gallery.persons[index])]}\n{gallery.camera_names[int(gallery.cameras[index])]}"
-        for index in chosen.tolist()
+        [
+            drawn_text(f"{test.gallery_labels[index]}, {gallery.camera_names[int(gallery.cameras[index])]}")
+            for index in row.tolist()
+        ]
+        for row in rows
     ]
     caption = (
-        "Strength of the image tower's last feature map, the brighter the stronger, in pictures of the same persons in "
-        "several cameras" + ("." if shown else "; the pictures themselves are not shown.")
+        "Strength of the image tower's last feature map (the norm over its channels), the brighter the stronger; a row "
+        "a person, a place a camera" + ("." if shown else "; the pictures themselves are not shown.")
     )
-    return page.figure(activation_figure(maps, pictures, titles), caption, raster=True)
+    drawn = activation_figure(maps, pictures, titles)
+    return page.figure(drawn, "Heat maps of the same persons in several cameras", caption, raster=True)

@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain values only, written whole, read without pickle."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def fork(run: Path, epoch: int, out: Path, config: Config) -> bool:
         return False
     state = load_checkpoint(kept) | {"config": config.model_dump(mode="json"), "best_map": -1.0}
     with written_whole(out / "events.jsonl") as temporary:
-        temporary.write_bytes((run / "events.jsonl").read_bytes()[: state["events_bytes"]])
+        shutil.copyfile(run / "events.jsonl", temporary)  # resuming cuts off what came later
     save_checkpoint(out / "checkpoints" / "last.pt", state)
     return True
 
