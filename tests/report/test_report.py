@@ -28,6 +28,7 @@ from ccafl.report.probability import OTHER, OWN, SAME, probabilities
 from ccafl.report.rank_lists import rank_lists
 from ccafl.report.run_report import report_run
 from ccafl.synthetic.write import synthesize
+from ccafl.training.checkpoint import load_checkpoint
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = ["results", "losses", "quality", "probability", "map", "ranks", "activation"]
@@ -149,6 +150,20 @@ def test_the_words_on_figure_5_are_what_the_numbers_say(page):
         assert sum(float(value) for value in table[column::3]) == pytest.approx(1, abs=2e-4)
 
 
+def test_before_ical_is_the_network_and_the_classifier_of_then(run, page):
+    kept = run / "checkpoints" / "before_adversarial.pt"
+    told = re.findall(r"<td>([\d.]+)</td>", section(page, "probability"))
+    for part, name in (("encoder", "bnneck.weight"), ("classifier", "weight")):
+        state = load_checkpoint(kept)
+        state[part][name] = -state[part][name]
+        torch.save(state, run / "changed.pt")
+        whole, _ = kept.read_bytes(), kept.write_bytes((run / "changed.pt").read_bytes())
+        changed = re.findall(r"<td>([\d.]+)</td>", section(report_run(run).read_text(), "probability"))
+        assert changed[3] != told[3], part  # own identity, before
+        assert changed[4] == told[4], part  # and after
+        kept.write_bytes(whole)
+
+
 def test_curves_are_the_events(trained):
     events = read_events(trained / "events.jsonl")
     assert phases(events) == [(0, "intra"), (2, "inter"), (3, "inter + ICAL")]
@@ -244,17 +259,12 @@ def test_a_run_without_end_or_ical_says_so(run):
 
 
 def test_a_run_whose_images_have_moved_says_so(run, tmp_path):
-    for content in (json.dumps({"path": str(tmp_path / "gone"), "source": "manifest"}), "{", "[1]", None):
-        (run / "data.json").unlink()
-        if content is not None:
-            (run / "data.json").write_text(content)
+    for content in (json.dumps({"path": str(tmp_path / "gone"), "source": "manifest"}), "[1]"):
+        (run / "data.json").write_text(content)
         said = report_run(run).read_text()
         for name in FROM_IMAGES:
             assert "give --data" in section(said, name), (content, name)
         assert is_drawn(said, "losses")
-        if content is None:
-            break
-        (run / "data.json").touch()
 
 
 def test_a_run_that_is_being_written_is_shown_as_far_as_it_is(run):
@@ -277,9 +287,10 @@ def test_a_run_before_its_first_epoch_has_nothing_to_draw(run):
     assert "Nothing was measured" in section(said, "quality")
 
 
-def test_other_data_are_not_taken_for_the_training_images(trained, tmp_path):
+def test_other_data_are_not_taken_for_the_training_images(run, tmp_path):
+    (run / "association.csv").unlink()  # as before a run's end
     other = synthesize(tmp_path / "other", seed=9, persons=24, cameras=3, images=4, size=(32, 16))
-    said = report_run(trained, data=other, out=tmp_path / "page.html").read_text()
+    said = report_run(run, data=other).read_text()
     assert "not those the run was trained on" in section(said, "probability")
     assert all(is_drawn(said, name) for name in ("map", "ranks", "activation"))
 
@@ -294,7 +305,7 @@ def test_without_a_test_set_the_map_is_of_training_images(world, trained, tmp_pa
     training = [row for row in rows_of(world) if row["split"] == "train"]
     said = report_run(trained, data=manifest(world / "train.csv", training), out=tmp_path / "page.html").read_text()
     assert is_drawn(said, "map")
-    assert "training features" in section(said, "map")
+    assert f"{len(training)} training features" in section(said, "map")
     assert "the true persons" in section(said, "map")
     for name in ("ranks", "activation"):
         assert "no query and gallery" in section(said, name)
