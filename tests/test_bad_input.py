@@ -485,7 +485,9 @@ UNKNOWN = ("is not a setting", "remove it or mend its name")
         pytest.param("stage2: {epochs: 1.5}", ("stage2.epochs is 1.5", "valid integer"), id="fraction of an epoch"),
         pytest.param("stage2: [1]", ("stage2 is [1]", "valid dictionary"), id="list for a section"),
         pytest.param("stage2: {epochs: 0}", ("stage2.epochs is 0", "greater than or equal to 1"), id="no epoch"),
-        pytest.param("mode: magic", ("mode is 'magic'", "'ccafl', 'intra' or 'supervised'"), id="unknown mode"),
+        pytest.param(
+            "mode: magic", ("mode is 'magic'", "'ccafl', 'intra', 'supervised' or 'precise_ics'"), id="unknown mode"
+        ),
         pytest.param("model: {image_size: [32]}", ("model.image_size", "required"), id="one side only"),
         pytest.param("model: {image_size: [8, 8]}", ("model.image_size", "at least 16 pixels"), id="tiny images"),
         pytest.param("mode: ccafl\nstage2: {epochs: 3", ("line 2", "not valid YAML", "mend it"), id="not YAML"),
