@@ -293,7 +293,9 @@ def markdown(table: Results) -> str:
         for before, after in pairwise(ladder)
     ]
     reached = {
-        name: mean(row["mAP"]) / mean(rows["supervised"]["mAP"]) for name, row in rows.items() if "supervised" in rows
+        name: mean(row["mAP"]) / mean(rows["supervised"]["mAP"])
+        for name, row in rows.items()
+        if "supervised" in rows and name != "supervised"
     }
     upper = [f"- `{name}`: {100 * share:.1f} % of `supervised`'s mAP" for name, share in reached.items()]
     chance = table["camera_chance"]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.markdown import Markdown
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -82,8 +81,8 @@ def show_results(results: Mapping[str, Any], written_to: Path) -> None:
 
 
 def show_markdown(text: str, written_to: Path) -> None:
-    """A document, and where it lies."""
-    show(Markdown(text))
+    """A document as it is written, however wide its tables, and where it lies."""
+    output.print(text, markup=False, highlight=False, soft_wrap=True)
     say(f"written to {written_to}")
 
 
