@@ -37,7 +37,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small():
-    return load_config("demo", SMALL)
+    return load_config("market-split", SMALL)
 
 
 def learned(config) -> dict[str, list[str]]:
@@ -82,7 +82,7 @@ def test_no_two_rows_are_the_same(small):
     assert "without_text" not in rows  # it has no text
     settings = [row.model_dump_json() for row in rows.values()]
     assert len(set(settings)) == len(settings)
-    with_text = rows_of(load_config("demo", [*SMALL, "stage2.intra_camera.text=true"]))
+    with_text = rows_of(load_config("market-split", [*SMALL, "stage2.intra_camera.text=true"]))
     assert not with_text["without_text"].stage2.intra_camera.text
 
 
@@ -135,7 +135,7 @@ def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypat
     trained = []
     original = ablation.train_run
     monkeypatch.setattr(ablation, "train_run", lambda row, *a, **k: trained.append(row) or original(row, *a, **k))
-    table = ablate(small, world, out, seeds=[0, 1], command="ccafl ablate demo", only=["icdl", "associated"])
+    table = ablate(small, world, out, seeds=[0, 1], command="ccafl ablate market-split", only=["icdl", "associated"])
     assert [(row.mode, row.seed) for row in trained] == [("ccafl", 0), ("intra", 1), ("ccafl", 1)]
     assert table == json.loads((out / "ablation.json").read_text())
     assert table["seeds"] == [0, 1]
@@ -144,7 +144,7 @@ def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypat
     page = (out / "ablation.md").read_text()
     assert "| `icdl` |" in page
     assert "`associated` - `icdl`" in page
-    assert "ccafl ablate demo" in page
+    assert "ccafl ablate market-split" in page
 
 
 def test_a_beginning_that_was_interrupted_is_made_anew(world, small, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ def test_bad_rows_and_modes_end_with_one_line(world, tmp_path, capsys):
         (["--set", "mode=intra"], "an ablation takes CCAFL apart"),
     ):
         with pytest.raises(SystemExit) as stopped:
-            main(["ablate", "demo", "--data", str(world), "--out", str(tmp_path / "out"), *arguments])
+            main(["ablate", "market-split", "--data", str(world), "--out", str(tmp_path / "out"), *arguments])
         assert stopped.value.code == 2
         error = capsys.readouterr().err.strip().splitlines()
         assert len(error) == 1

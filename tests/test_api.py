@@ -44,7 +44,7 @@ def world(tmp_path_factory):
 def trained(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
-    run("train", "demo", "--data", world, "--out", out, *sets)
+    run("train", "market-split", "--data", world, "--out", out, *sets)
     return out
 
 
@@ -102,7 +102,7 @@ def test_embed_takes_any_picture_mode(trained):
 
 def test_without_a_test_set_the_last_epoch_is_the_best(world, tmp_path):
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
-    run("train", "demo", "--data", world / "images", "--out", tmp_path / "run", *sets)
+    run("train", "market-split", "--data", world / "images", "--out", tmp_path / "run", *sets)
     last, best = (torch.load(tmp_path / "run" / "checkpoints" / f"{name}.pt") for name in ("last", "best"))
     assert last["epoch"] == best["epoch"] == 2
     assert json.loads((tmp_path / "run" / "results.json").read_text())["mAP"] is None
@@ -116,7 +116,7 @@ def test_queries_without_any_match_are_refused_before_anything_is_written(world,
         one_camera = [row for row in rows if row["split"] == "train" or row["camera"] == "c1"]
         table.writerows(one_camera)
     with pytest.raises(SystemExit) as ended:
-        main(["train", "demo", "--data", str(world / "nobody.csv"), "--out", str(tmp_path / "run")])
+        main(["train", "market-split", "--data", str(world / "nobody.csv"), "--out", str(tmp_path / "run")])
     assert ended.value.code == 2
     assert "nobody.csv: no query's person" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -125,7 +125,7 @@ def test_queries_without_any_match_are_refused_before_anything_is_written(world,
 def test_supervised_and_intra_are_the_same_trainer(world, tmp_path):
     sets = [part for setting in SETTINGS for part in ("--set", setting)]
     for mode in ("supervised", "intra"):
-        run("train", "demo", "--data", world, "--out", tmp_path / mode, *sets, "--set", f"mode={mode}")
+        run("train", "market-split", "--data", world, "--out", tmp_path / mode, *sets, "--set", f"mode={mode}")
         events = [json.loads(line) for line in (tmp_path / mode / "events.jsonl").read_text().splitlines()]
         phases = {event["phase"] for event in events if event["stage"] == 2}
         assert phases == {"inter" if mode == "supervised" else "intra"}

@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
     """A run trained on the world; tests leave it as it is."""
     run = tmp_path_factory.mktemp("trained") / "run"
-    succeed("train", "demo", "--data", world, "--out", run, *SMALL)
+    succeed("train", "market-split", "--data", world, "--out", run, *SMALL)
     return run
 
 
@@ -251,7 +251,7 @@ def test_badly_laid_out_data_are_refused_by_every_command_that_reads_them(
     parts = layout(data)
     before = files_in(trained)
     for command in (
-        ("train", "demo", "--data", data, "--out", out, *SMALL),
+        ("train", "market-split", "--data", data, "--out", out, *SMALL),
         ("data", "check", data),
         ("data", "split", data, out),
         ("evaluate", trained, "--data", data),
@@ -265,7 +265,7 @@ def test_badly_laid_out_data_are_refused_by_every_command_that_reads_them(
 def test_unknown_source_is_refused(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     for command in (
-        ("train", "demo", "--data", world, "--out", out),
+        ("train", "market-split", "--data", world, "--out", out),
         ("data", "check", world),
         ("data", "split", world, out),
     ):
@@ -309,7 +309,7 @@ def test_training_refuses_an_unreadable_image(
 ) -> None:
     image, out = images_of(spoilt, split)[0], tmp_path / "out"
     reason = breakage(image)
-    message = refusal(capsys, "train", "demo", "--data", spoilt, "--out", out, *SMALL)
+    message = refusal(capsys, "train", "market-split", "--data", spoilt, "--out", out, *SMALL)
     assert_says(message, image, reason, "mend or remove", "--skip-unreadable")
     assert not out.exists()
 
@@ -342,7 +342,7 @@ def test_unreadable_images_are_all_counted_in_one_refusal(
     images = images_of(spoilt, "train")[:3]
     for image in images:
         truncate(image)
-    message = refusal(capsys, "train", "demo", "--data", spoilt, "--out", tmp_path / "out", *SMALL)
+    message = refusal(capsys, "train", "market-split", "--data", spoilt, "--out", tmp_path / "out", *SMALL)
     assert_says(message, images[0], "(and 2 more: ", images[1], images[2])
 
 
@@ -352,7 +352,7 @@ def test_unreadable_images_are_listed_once_and_left_out_if_asked(
     images, out = images_of(spoilt, "train"), tmp_path / "out"
     bad = [*images[:3], images_of(spoilt, "gallery")[0]]
     reasons = [breakage(image) for breakage, image in zip(BREAKAGES, bad, strict=True)]
-    succeed("train", "demo", "--data", spoilt, "--out", out, *SMALL, "--skip-unreadable")
+    succeed("train", "market-split", "--data", spoilt, "--out", out, *SMALL, "--skip-unreadable")
     errors = capsys.readouterr().err
     assert "skipped 4 unreadable images" in errors
     for image, reason in zip(bad, reasons, strict=True):
@@ -368,7 +368,7 @@ def test_skipped_images_are_listed_with_brackets_in_their_names(
     data = Path(shutil.copytree(world, tmp_path / "[bold]" / "a[" / "b]"))  # to Rich, [bold] and [/b] are markup
     image = images_of(data, "train")[0]
     write_text_in(image)
-    succeed("train", "demo", "--data", data, "--out", tmp_path / "out", *SMALL, "--skip-unreadable")
+    succeed("train", "market-split", "--data", data, "--out", tmp_path / "out", *SMALL, "--skip-unreadable")
     assert str(image) in capsys.readouterr().err
 
 
@@ -378,7 +378,7 @@ def test_training_refuses_when_no_image_is_left(tmp_path: Path, capsys: pytest.C
         write_text_in(image)
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        main(["train", "demo", "--data", str(data), "--out", str(out), *SMALL, "--skip-unreadable"])
+        main(["train", "market-split", "--data", str(data), "--out", str(out), *SMALL, "--skip-unreadable"])
     assert stop.value.code == 2
     listed, error, end = capsys.readouterr().err.partition("error: ")
     assert listed.startswith("skipped 8 unreadable images")
@@ -388,21 +388,21 @@ def test_training_refuses_when_no_image_is_left(tmp_path: Path, capsys: pytest.C
 
 def test_one_camera_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = labelled_folders(tmp_path / "images", cameras=1), tmp_path / "out"
-    message = refusal(capsys, "train", "demo", "--data", data, "--out", out, *SMALL)
+    message = refusal(capsys, "train", "market-split", "--data", data, "--out", out, *SMALL)
     assert_says(message, data, "one camera (c0)", "add cameras or set mode=intra")
     assert not out.exists()
 
 
 def test_one_label_alone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = labelled_folders(tmp_path / "images", cameras=1, labels=1), tmp_path / "out"
-    message = refusal(capsys, "train", "demo", "--data", data, "--out", out, *SMALL, "--set", "mode=intra")
+    message = refusal(capsys, "train", "market-split", "--data", data, "--out", out, *SMALL, "--set", "mode=intra")
     assert_says(message, data, "only one label", "label more persons")
     assert not out.exists()
 
 
 def test_supervised_mode_without_persons_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = labelled_folders(tmp_path / "images"), tmp_path / "out"
-    message = refusal(capsys, "train", "demo", "--data", data, "--out", out, *SMALL, "--set", "mode=supervised")
+    message = refusal(capsys, "train", "market-split", "--data", data, "--out", out, *SMALL, "--set", "mode=supervised")
     assert_says(message, data, "needs the true person of every image", "give a manifest with them")
     assert not out.exists()
 
@@ -422,7 +422,7 @@ def test_association_without_training_images_is_refused(
 ) -> None:
     lines = (world / "manifest.csv").read_text().splitlines()
     data = table(tmp_path / "images", lines[0], *(f"{world}/{line}" for line in lines[1:] if ",train," not in line))
-    for command in (("associate", trained), ("train", "demo")):
+    for command in (("associate", trained), ("train", "market-split")):
         message = refusal(capsys, *command, "--data", data, "--out", tmp_path / "out")
         assert_says(message, data, "no training image", ";")
         assert not (tmp_path / "out").exists()
@@ -546,7 +546,7 @@ def test_bad_settings_on_the_command_line_are_refused(
     setting: str, parts: tuple[str, ...], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    message = refusal(capsys, "train", "demo", "--data", world, "--out", out, *SMALL, "--set", setting)
+    message = refusal(capsys, "train", "market-split", "--data", world, "--out", out, *SMALL, "--set", setting)
     assert_says(message, *parts)
     assert not out.exists()
 
@@ -567,7 +567,7 @@ def test_weights_that_do_not_fit_are_refused(
 ) -> None:
     weights, out = tmp_path / "weights.safetensors", tmp_path / "out"
     parts = write(weights)
-    command = ("train", "demo", "--data", world, "--out", out, *SMALL)
+    command = ("train", "market-split", "--data", world, "--out", out, *SMALL)
     assert_says(refusal(capsys, *command, "--set", f"model.weights={weights}"), weights, *parts)
     assert not out.exists()
 
@@ -580,14 +580,14 @@ def test_training_leaves_an_output_folder_that_exists(
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     for resume in ((), ("--resume",)):
-        message = refusal(capsys, "train", "demo", "--data", world, "--out", tmp_path, *SMALL, *resume)
+        message = refusal(capsys, "train", "market-split", "--data", world, "--out", tmp_path, *SMALL, *resume)
         assert_says(message, tmp_path, "exists already", "choose another output or remove it")
         assert files_in(tmp_path) == {"mine.txt": b"mine"}
 
 
 def test_training_leaves_a_run_that_exists(world: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files_in(trained)
-    message = refusal(capsys, "train", "demo", "--data", world, "--out", trained, *SMALL)
+    message = refusal(capsys, "train", "market-split", "--data", world, "--out", trained, *SMALL)
     assert_says(message, trained, "exists already", "choose another output or remove it")
     assert files_in(trained) == before
 
@@ -597,8 +597,8 @@ def test_training_leaves_a_file_in_the_place_of_its_folder(
 ) -> None:
     out = tmp_path / "out"
     out.write_text("mine")
-    assert_says(refusal(capsys, "train", "demo", "--data", world, "--out", out, *SMALL), out, "exists already")
-    below = refusal(capsys, "train", "demo", "--data", world, "--out", out / "run", *SMALL)
+    assert_says(refusal(capsys, "train", "market-split", "--data", world, "--out", out, *SMALL), out, "exists already")
+    below = refusal(capsys, "train", "market-split", "--data", world, "--out", out / "run", *SMALL)
     assert_says(below, out / "run", "cannot be made", "choose another output")
     assert out.read_text() == "mine"
 
@@ -607,7 +607,7 @@ def test_resuming_with_other_settings_is_refused(
     world: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_in(trained)
-    command = ("train", "demo", "--data", world, "--out", trained, "--resume", *SMALL)
+    command = ("train", "market-split", "--data", world, "--out", trained, "--resume", *SMALL)
     message = refusal(capsys, *command, "--set", "stage2.epochs=2")
     assert_says(message, trained / "config.yaml", "stage2.epochs: 1, now 2", "use them or another --out")
     assert files_in(trained) == before
@@ -616,7 +616,7 @@ def test_resuming_with_other_settings_is_refused(
 def test_resuming_on_other_data_is_refused(tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files_in(trained)
     other = labelled_folders(tmp_path / "images")
-    message = refusal(capsys, "train", "demo", "--data", other, "--out", trained, "--resume", *SMALL)
+    message = refusal(capsys, "train", "market-split", "--data", other, "--out", trained, "--resume", *SMALL)
     assert_says(message, trained / "checkpoints" / "last.pt", "other images or labels", "give the same --data")
     assert files_in(trained) == before
 
@@ -707,7 +707,7 @@ def test_damaged_checkpoint_is_refused(
     before = files_in(run)
     for command in (
         *using(run, world, out),
-        ("train", "demo", "--data", world, "--out", run, "--resume", *SMALL),
+        ("train", "market-split", "--data", world, "--out", run, "--resume", *SMALL),
     ):
         assert_says(refusal(capsys, *command), checkpoint, "is damaged or not a checkpoint", "train again")
         assert files_in(run) == before
@@ -783,7 +783,7 @@ def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     with monkeypatch.context() as patch:
         patch.setattr(_Run, "_encoder_stage", stop)
         with pytest.raises(SystemExit) as end:
-            main(["train", "demo", "--data", str(world), "--out", str(run), *SMALL])
+            main(["train", "market-split", "--data", str(world), "--out", str(run), *SMALL])
     assert end.value.code == 130
     return run
 
@@ -791,7 +791,7 @@ def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_full_disk_keeps_the_checkpoint_before_and_the_run_can_go_on(stopped: Path, world: Path) -> None:
     last = stopped / "checkpoints" / "last.pt"
     before = last.read_bytes()
-    command = ("train", "demo", "--data", world, "--out", stopped, "--resume", *SMALL)
+    command = ("train", "market-split", "--data", world, "--out", stopped, "--resume", *SMALL)
     code, errors = in_a_process(*command, limit=FILE_LIMIT)
     assert code == 2
     assert_says(one_line(errors), stopped / "checkpoints", "cannot be written", "free space")
@@ -810,7 +810,7 @@ def test_full_disk_at_the_first_checkpoint_leaves_a_run_to_go_on_with(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = ("train", "demo", "--data", world, "--out", out, *SMALL)
+    command = ("train", "market-split", "--data", world, "--out", out, *SMALL)
     with full_disk(FILE_LIMIT):
         message = refusal(capsys, *command)
     assert_says(message, out / "checkpoints" / "last.pt", "cannot be written", "free space")
@@ -826,7 +826,7 @@ def test_full_disk_at_the_events_is_refused_by_name(
     events, last = stopped / "events.jsonl", stopped / "checkpoints" / "last.pt"
     before = last.read_bytes()
     with full_disk(events.stat().st_size):
-        message = refusal(capsys, "train", "demo", "--data", world, "--out", stopped, "--resume", *SMALL)
+        message = refusal(capsys, "train", "market-split", "--data", world, "--out", stopped, "--resume", *SMALL)
     assert_says(message, events, "; free space")
     assert last.read_bytes() == before
 

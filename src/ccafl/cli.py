@@ -172,6 +172,28 @@ def check(
     terminal.show(render(pipeline.check_data(path, kind=source)))
 
 
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(help="Folder to make, or to go on with.", show_default=False)],
+    persons: Annotated[int, typer.Option(help="Persons drawn.")] = 6000,
+    cameras: Annotated[int, typer.Option(help="Cameras drawn.")] = 240,
+    views: Annotated[int, typer.Option(help="Pictures of a person, each of another camera.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Times every picture is seen.")] = 24,
+    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the weights and the order.")] = 0,
+    precision: Annotated[str, typer.Option(help="As runtime.precision: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
+) -> None:
+    """Pretrain clip-synth, the CLIP that comes with the package, on pictures and captions of a synthetic world."""
+    from ccafl import pipeline, terminal
+    from ccafl.training.pretrain import Pretraining
+
+    settings = Pretraining(epochs=epochs, batch_size=batch, seed=seed)
+    results = pipeline.pretrain_clip(
+        out, persons=persons, cameras=cameras, views=views, settings=settings, precision=precision
+    )
+    terminal.show_results(results, out / "results.json")
+
+
 @data_app.command()
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.", show_default=False)],

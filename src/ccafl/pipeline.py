@@ -3,15 +3,20 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
 from torch import Tensor
 
-from ccafl.config import Config, dump, load_config
+from ccafl.config import Config, Runtime, dump, load_config
 from ccafl.data.batches import ImageStore, seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
@@ -28,6 +33,7 @@ from ccafl.data.records import (
 )
 from ccafl.data.source import read_source
 from ccafl.data.split import split
+from ccafl.data.transforms import evaluation_transform
 from ccafl.errors import InputError
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.embedder import Embedder, load_run
@@ -35,15 +41,25 @@ from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal
-from ccafl.files import check_free, new_folder, write_text
+from ccafl.evaluation.zero_shot import caption_recall, zero_shot_accuracy
+from ccafl.files import check_free, disk_errors, new_folder, write_text
+from ccafl.model.clip import load_clip
+from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_network, resolved
+from ccafl.model.text import encode_sentences, tokenized
+from ccafl.synthetic.caption import naming_upper
+from ccafl.synthetic.captioned import CaptionedWorld
+from ccafl.synthetic.person import UPPER_COLOURS
+from ccafl.synthetic.world import PRETRAINING_SEED, World
 from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, note
+from ccafl.training.pretrain import Pretraining, pretrain, save_clip
 from ccafl.training.run import Trained, associate_images, make_fabric, train
 
 Results = dict[str, Any]
 
 DEMO_PERSONS, DEMO_CAMERAS = 150, 4
+UNSEEN_PERSONS, UNSEEN_CAMERAS, UNSEEN_VIEWS = 250, 60, 4  # of the world that clip-synth is tested on
 
 
 def train_run(
@@ -190,7 +206,89 @@ def synthesize_world(out: Path, *, seed: int, persons: int, cameras: int, images
     """Draw a synthetic world with a progress bar; returns its manifest."""
     total = count_images(seed=seed, persons=persons, cameras=cameras, images=images)
     with bar("drawing the synthetic world", total) as progress:
-        return synthesize(out, seed=seed, persons=persons, cameras=cameras, images=images, advance=progress.advance)
+        return synthesize(
+            out,
+            seed=seed,
+            persons=persons,
+            cameras=cameras,
+            images=images,
+            processes=os.cpu_count() or 1,
+            advance=progress.advance,
+        )
+
+
+def pretrain_clip(
+    out: Path, *, persons: int, cameras: int, views: int, settings: Pretraining, precision: str = "auto"
+) -> Results:
+    """Draw a world that no other command draws, pretrain clip-synth on its captions, and test it on another such world.
+
+    ``out`` gets the pictures, a checkpoint to go on from, ``clip-synth.safetensors`` and ``results.json``.
+
+    Raises:
+        InputError: the folder cannot be used, or was begun with other settings.
+    """
+    for name, value, least in (("persons", persons, 2), ("views", views, 1), ("cameras", cameras, views)):
+        if value < least:
+            raise InputError(f"{name} {value}: too small; give {least} or more")
+    if persons * views < settings.batch_size:
+        raise InputError(f"batch {settings.batch_size}: more than the {persons * views} pictures; give a smaller one")
+    if not (out / "world.json").is_file():
+        new_folder(out)
+    fabric = make_fabric(Runtime(devices=1, precision=precision))  # type: ignore[arg-type]
+    fabric.launch()
+    seen = CaptionedWorld(World(PRETRAINING_SEED, persons, cameras), views)
+    unseen = CaptionedWorld(World(PRETRAINING_SEED + 1, UNSEEN_PERSONS, UNSEEN_CAMERAS), UNSEEN_VIEWS)
+    described = {"persons": persons, "cameras": cameras, "views": views}
+    clip = pretrain(seen, _drawn_pictures(seen, out, described), out, fabric, settings)
+    weights = out / "clip-synth.safetensors"
+    save_clip(weights, clip)
+    results = described | asdict(settings) | zero_shot(load_clip("clip-synth", str(weights)), unseen)
+    write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def zero_shot(clip: CLIP, unseen: CaptionedWorld) -> Results:
+    """How a CLIP finds described persons and names colours in a world, as `ImageEncoder` reads the pictures."""
+    images = np.empty((len(unseen.pictures), 3, *unseen.size), np.uint8)
+    with bar("drawing unseen persons", len(images)) as progress:
+        unseen.draw(images, os.cpu_count() or 1, progress.advance)
+    encoder, transform = ImageEncoder(clip.visual, unseen.size).eval(), evaluation_transform()
+    palette = [colour for colour, _ in UPPER_COLOURS]
+    shown = torch.from_numpy(unseen.pictures[:, 0])
+    colours = torch.tensor([palette.index(unseen.world.person(person).upper_colour.name) for person in shown.tolist()])
+    with torch.inference_mode():
+        features = torch.cat([encoder(transform(some))[1] for some in torch.from_numpy(images).split(256)])
+        sentences = [unseen.caption(picture) for picture in range(len(images))]
+        described = encode_sentences(clip, tokenized(sentences, clip.context_length))
+        classes = torch.stack([_mean_feature(clip, naming_upper(colour)) for colour in palette])
+    return {
+        "caption_recall_at_10": caption_recall(described, features, shown, shown),
+        "upper_colour_accuracy": zero_shot_accuracy(classes, features, colours),
+        "unseen_images": len(images),
+        "unseen_persons": unseen.world.persons,
+    }
+
+
+def _mean_feature(clip: CLIP, sentences: Sequence[str]) -> Tensor:
+    """The feature of what sentences have in common (E,): CLIP's ensemble of prompts."""
+    return F.normalize(encode_sentences(clip, tokenized(sentences, clip.context_length))).mean(0)
+
+
+def _drawn_pictures(captioned: CaptionedWorld, out: Path, described: Results) -> npt.NDArray[np.uint8]:
+    """The pictures in ``out/pictures.npy``, drawn if they are not there yet; read from the disk as they are needed."""
+    path, note_path = out / "pictures.npy", out / "world.json"
+    if note_path.is_file() and json.loads(note_path.read_text("utf-8")) != described:
+        raise InputError(f"{note_path}: the pictures there are of another world; use it or another output")
+    if not note_path.is_file():
+        shape = (len(captioned.pictures), 3, *captioned.size)
+        with disk_errors(path):
+            pictures = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            with bar("drawing pictures", len(pictures)) as progress:
+                captioned.draw(pictures, os.cpu_count() or 1, progress.advance)
+            pictures.flush()
+        write_text(note_path, json.dumps(described) + "\n")
+    drawn: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return drawn
 
 
 def demo(out: Path) -> dict[str, Results]:

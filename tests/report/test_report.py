@@ -56,7 +56,7 @@ def trained(world, tmp_path_factory):
         "stage2.adversarial.last_epoch=4",
         "runtime.evaluate_every=2",
     ]
-    train_run(load_config("demo", settings), world, out)
+    train_run(load_config("market-split", settings), world, out)
     return out
 
 

@@ -30,4 +30,4 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small():
-    return load_config("demo", SMALL)
+    return load_config("market-split", SMALL)

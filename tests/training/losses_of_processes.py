@@ -41,7 +41,7 @@ def main(data: str, out: str, processes: str, phase: str) -> None:
             yield step
 
     EncoderEpoch.steps = steps  # type: ignore[method-assign]
-    config = load_config("demo", [*SETTINGS, *PHASES[phase], f"runtime.devices={processes}"])
+    config = load_config("market-split", [*SETTINGS, *PHASES[phase], f"runtime.devices={processes}"])
     train_run(config, Path(data), Path(out))
     if not (Path(out) / "losses.json").exists():
         (Path(out) / "losses.json").write_text(json.dumps(losses))

@@ -21,7 +21,7 @@ PHASES = [
     Phase("inter", text=True, adversarial=True),
 ]
 SIZES = [
-    pytest.param("demo", [], id="tiny"),
+    pytest.param("demo", [], id="clip-synth"),
     pytest.param("market1501", ["model.weights=null"], id="RN50", marks=pytest.mark.full_size),
 ]
 

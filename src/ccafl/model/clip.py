@@ -4,6 +4,7 @@ import difflib
 import warnings
 import zipfile
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ TINY: dict[str, Any] = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
 }
 
+# The CLIP that comes with the package, pretrained on the synthetic world's captions (docs/clip-synth.md): 2.1 M
+# parameters in the image tower, 3.4 M in the text tower, most of them the words' embeddings.
+CLIP_SYNTH: dict[str, Any] = {
+    "embed_dim": 256,
+    "vision_cfg": {"image_size": 128, "layers": [2, 2, 2, 3], "width": 16},
+    "text_cfg": {"context_length": 64, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 4},
+}
+SHIPPED = "shipped"  # names the weights that come with the package
+_OWN = {"tiny": TINY, "clip-synth": CLIP_SYNTH}
+
 # The settings of open_clip that describe CLIP's own two towers; a model that needs any other has another kind of tower,
 # pooling or tokenizer.
 _CLIP_SETTINGS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
@@ -38,9 +49,10 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
     """Build a CLIP model (float32, on the CPU, in training mode as PyTorch builds modules).
 
     Args:
-        architecture: "tiny", or an open_clip name with CLIP's own towers ("RN50", "ViT-B-16").
-        weights: None for random ones; an open_clip tag of the architecture ("openai"), downloaded where it is not
-            cached; or the path of a file: OpenAI's TorchScript archive, .safetensors, or a saved state dict.
+        architecture: "tiny", "clip-synth", or an open_clip name with CLIP's own towers ("RN50", "ViT-B-16").
+        weights: None for random ones; "shipped" for those that come with the package (clip-synth's); an open_clip tag
+            of the architecture ("openai"), downloaded where it is not cached; or the path of a file: OpenAI's
+            TorchScript archive, .safetensors, or a saved state dict.
         quick_gelu: the activation the weights were trained with. None: what open_clip says of the tag; True for files
             and random weights, as OpenAI trained with it. With the wrong one the features are silently wrong.
 
@@ -54,7 +66,10 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
     config["quick_gelu"] = quick_gelu
     if weights is None:
         return CLIP(**config)
-    path = _download(tag, architecture, weights) if tag else _existing_file(architecture, weights)
+    if weights == SHIPPED:
+        path = _shipped(architecture)
+    else:
+        path = _download(tag, architecture, weights) if tag else _existing_file(architecture, weights)
     state = _read_weights(path)
     model = CLIP(**config)
     _check_fit(state, model.state_dict(), path, architecture)
@@ -70,12 +85,14 @@ def trained_with_quick_gelu(architecture: str, weights: str | None) -> bool:
 
 def _architecture_config(architecture: str) -> dict[str, Any]:
     """The arguments of open_clip's CLIP for a name."""
-    if architecture == "tiny":
-        return dict(TINY)
+    if architecture in _OWN:
+        return dict(_OWN[architecture])
     known: list[str] = list_models()
     if architecture not in known:
-        near = difflib.get_close_matches(architecture, ["tiny", *known], n=5) or ["RN50", "ViT-B-16"]
-        raise InputError(f"{architecture}: no such architecture; choose tiny or an open_clip name: {', '.join(near)}")
+        near = difflib.get_close_matches(architecture, [*_OWN, *known], n=5) or ["RN50", "ViT-B-16"]
+        raise InputError(
+            f"{architecture}: no such architecture; choose tiny, clip-synth or an open_clip name: {', '.join(near)}"
+        )
     config: dict[str, Any] = get_model_config(architecture)
     if not _has_clip_towers(config):
         raise InputError(f"{architecture}: its towers are not CLIP's own; choose tiny, RN50, ViT-B-16 or a relative")
@@ -88,6 +105,12 @@ def _has_clip_towers(config: Mapping[str, Any]) -> bool:
         and config["vision_cfg"].keys() <= _VISION_SETTINGS
         and config["text_cfg"].keys() <= _TEXT_SETTINGS
     )
+
+
+def _shipped(architecture: str) -> Path:
+    if architecture != "clip-synth":
+        raise InputError(f"weights {SHIPPED}: {architecture} has none; they come with clip-synth only")
+    return Path(str(resources.files("ccafl.weights").joinpath("clip-synth.safetensors")))
 
 
 def _existing_file(architecture: str, weights: str) -> Path:

@@ -1,215 +1,245 @@
-"""Cameras of the synthetic world: the place they look at, the way they look, and what they do to colours."""
+"""Cameras of the synthetic world: where they hang, the place they look at, and what they make of the light.
+
+Camera coordinates of the place: the camera hangs over the origin, ``x`` runs to its right, ``y`` away from it, ``z`` up
+from the ground; metres. Its frame (the whole picture it takes) is drawn once; persons are drawn into windows of it.
+"""
 
 from dataclasses import dataclass
-from math import pi
+from math import cos, pi, sin, tan
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+import numpy.typing as npt
+from PIL import Image, ImageFilter
 
-from ccafl.synthetic.person import Colour
+from ccafl.synthetic.body import Floats
+from ccafl.synthetic.render import Pixels
 
-SCENE_HEIGHT, SCENE_WIDTH = 256, 1024  # pixels of the painted place; pictures show windows of it
-OVERSAMPLING = 2  # pictures are composed this much larger, against jagged edges
+FRAME_HEIGHT, FRAME_WIDTH = 360, 640  # pixels
 GOLDEN = 0.6180339887  # steps of the golden ratio keep a few cameras apart in whatever they set
-VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: front, back, walking right, walking left
-GREY_WEIGHTS = (0.299, 0.587, 0.114)
+GREY = (0.299, 0.587, 0.114)
+TONES = 1024  # steps of a tone curve
+BRIGHTEST = 1.6  # linear light that a tone curve tells from more
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
     """What stays the same in every picture of a camera."""
 
-    scene: Image.Image  # RGB, SCENE_HEIGHT x SCENE_WIDTH
-    yaw: float  # degrees, the side that most persons show
-    elevation: float  # degrees it looks down
-    scale: float  # 1 shows the whole person, more crops
-    stretch: float  # breadth over height
-    shear: float
-    roll: float  # radians
-    shift: tuple[float, float]  # right and down, in shares of the picture's width and height
-    colours: tuple[float, ...]  # (12,) rows of the matrix from RGB 1 to RGB
-    curve: tuple[int, ...]  # (768,) tone curve of each channel
-    light: Image.Image  # RGB, what the light of the place leaves where, in the window
+    eye: Floats  # (3,)
+    axes: Floats  # (3, 3): the frame's right, down and forward
+    focal: float  # pixels of the frame
+    distance: float  # metres to the middle of the path, along the ground
+    reach: float  # metres that persons come aside from the middle of the path
+    sun: Floats  # (3,)
+    sunshine: float
+    sky: float
+    colours: Floats  # (3, 3), white balance, saturation and mixing of the channels
+    tones: npt.NDArray[np.uint8]  # (TONES,) what it writes for linear light from 0 to BRIGHTEST
+    scale: float  # of its detector's boxes, 1 fits the person
+    shift: tuple[float, float]  # of the boxes, right and down, in shares of their size
     blur: float  # pixels of a picture 128 high
     noise: float  # standard deviation, 0..255
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """What differs from one picture of a camera to the next."""
-
-    place: float  # 0..1, where along the scene
-    scale: float  # of the crop, around 1
-    shift: tuple[float, float]  # of the crop, in shares of the picture
-    exposure: float  # around 1
+    quality: int  # of its JPEGs
+    frame: Image.Image  # RGB, the empty place
+    before: Image.Image  # L, where something stands before the path
 
 
 def random_camera(rng: np.random.Generator, index: int) -> Camera:
-    """Draw camera number ``index``; consecutive cameras differ in view, colour cast and brightness."""
+    """Draw camera number ``index``; consecutive cameras differ in colour cast and brightness."""
     cast = (index * GOLDEN + rng.uniform(-0.06, 0.06)) % 1.0
     brightness = (index * GOLDEN**2 + 0.3 + rng.uniform(-0.06, 0.06)) % 1.0
+    distance, height = float(rng.uniform(5, 10)), float(rng.uniform(1.6, 5))
+    eye = np.array([0.0, 0.0, height])
+    axes = _axes(float(np.arctan2(height - 0.9, distance)), float(rng.uniform(-0.05, 0.05)))
+    focal = FRAME_WIDTH / 2 / tan(float(rng.uniform(20, 36)) * pi / 180)
+    side, up = float(rng.uniform(0, 2 * pi)), float(rng.uniform(0.5, 1.2))
+    sunshine = float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)]))
+    colours, tones = _colour_matrix(rng, cast), _tone_curve(rng, brightness)
+    light, before = _place(rng, eye, axes, focal, distance)
+    photograph = Image.fromarray(_written(light, colours, tones, 1.0))
     return Camera(
-        scene=_scene(rng),
-        yaw=VIEWS[index % len(VIEWS)] + float(rng.uniform(-15, 15)),
-        elevation=float(rng.uniform(0, 20)),
-        scale=float(rng.uniform(0.92, 1.2)),
-        stretch=float(rng.uniform(0.9, 1.12)),
-        shear=float(rng.uniform(-0.1, 0.1)),
-        roll=float(rng.uniform(-0.06, 0.06)),
-        shift=(float(rng.uniform(-0.06, 0.06)), float(rng.uniform(-0.04, 0.04))),
-        colours=_colour_matrix(rng, cast),
-        curve=_tone_curve(rng, brightness),
-        light=_light(rng),
+        eye=eye,
+        axes=axes,
+        focal=focal,
+        distance=distance,
+        reach=distance * FRAME_WIDTH / focal / 4,  # half of what the frame shows
+        sun=np.array([cos(up) * cos(side), cos(up) * sin(side), sin(up)]),
+        sunshine=sunshine,
+        sky=0.95 - 0.5 * sunshine,
+        colours=colours,
+        tones=tones,
+        scale=float(rng.uniform(0.96, 1.16)),
+        shift=(float(rng.uniform(-0.05, 0.05)), float(rng.uniform(-0.03, 0.03))),
         blur=float(rng.uniform(0, 0.9)),
-        noise=float(rng.uniform(2, 8)),
+        noise=float(rng.uniform(1.5, 7)),
+        quality=int(rng.integers(45, 93)),
+        frame=photograph.filter(ImageFilter.GaussianBlur(0.6)),
+        before=Image.fromarray(before),
     )
 
 
-def random_shot(rng: np.random.Generator, place: float) -> Shot:
-    """Draw what a detector's box and the passing light change."""
-    return Shot(
-        place=place,
-        scale=float(rng.uniform(0.95, 1.06)),
-        shift=(float(rng.uniform(-0.05, 0.05)), float(rng.uniform(-0.025, 0.025))),
-        exposure=float(rng.uniform(0.92, 1.08)),
-    )
-
-
-def photograph(camera: Camera, shot: Shot, figure: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Put a person before the camera's scene and give what the camera makes of it.
-
-    Args:
-        camera: the camera.
-        shot: the crop and the light of this picture.
-        figure: RGBA person, `OVERSAMPLING` times as large as the picture.
-        rng: for the noise of the sensor.
-
-    Returns:
-        RGB picture.
-    """
-    placed = figure.transform(figure.size, Image.Transform.AFFINE, _crop(camera, shot, figure.size), _BILINEAR)
-    composed = _window(camera.scene, shot.place, figure.size)
-    composed.paste(placed, (0, 0), placed)
-    picture = composed.reduce(OVERSAMPLING)
-    picture = ImageChops.multiply(picture, camera.light.resize(picture.size, _BILINEAR))
-    picture = picture.convert("RGB", tuple(shot.exposure * weight for weight in camera.colours)).point(camera.curve)
+def develop(camera: Camera, picture: Image.Image, exposure: float, rng: np.random.Generator) -> Image.Image:
+    """What the lens, the passing light and the sensor do to a picture: blur, exposure and noise."""
     picture = picture.filter(ImageFilter.GaussianBlur(camera.blur * picture.height / 128))
-    grain = rng.standard_normal((picture.height, picture.width, 3), dtype=np.float32) * camera.noise
-    return Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8))
+    grain = rng.standard_normal((picture.height, picture.width, 3), dtype=np.float32) * np.float32(camera.noise)
+    return Image.fromarray((np.asarray(picture) * np.float32(exposure) + grain).clip(0, 255).astype(np.uint8))
 
 
-_BILINEAR = Image.Resampling.BILINEAR
+def written(camera: Camera, light: Pixels) -> npt.NDArray[np.uint8]:
+    """What the camera writes for linear light; both (..., 3)."""
+    return _written(light, camera.colours, camera.tones, 1.0)
 
 
-def _crop(camera: Camera, shot: Shot, size: tuple[int, int]) -> tuple[float, ...]:
-    """The six numbers of the affine map from the picture back to the person's drawing (width x height pixels)."""
-    width, height = size
-    scale = camera.scale * shot.scale
-    right = (camera.shift[0] + shot.shift[0]) * width + width / 2
-    down = (camera.shift[1] + shot.shift[1]) * height + height / 2
-    across = (1 / (scale * camera.stretch), (camera.shear - camera.roll) / scale)
-    along = (camera.roll / scale, 1 / scale)
-    return (
-        *across, width / 2 - across[0] * right - across[1] * down,
-        *along, height / 2 - along[0] * right - along[1] * down,
-    )  # fmt: skip
+def _written(light: Pixels, colours: Floats, tones: npt.NDArray[np.uint8], exposure: float) -> npt.NDArray[np.uint8]:
+    matrix = (colours * exposure * (TONES - 1) / BRIGHTEST).astype(np.float32)
+    red, green, blue = light[..., 0], light[..., 1], light[..., 2]
+    mixed = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue for i in range(3)]
+    steps = np.stack(mixed, -1).clip(0, TONES - 1).astype(np.int16)
+    return tones[steps]
 
 
-def _window(scene: Image.Image, place: float, size: tuple[int, int]) -> Image.Image:
-    """The part of the scene behind a person, in the given size (width x height)."""
-    broad = SCENE_HEIGHT * size[0] / size[1]
-    left = place % 1.0 * (SCENE_WIDTH - broad)
-    return scene.resize(size, _BILINEAR, box=(left, 0, left + broad, SCENE_HEIGHT))
+def _axes(down: float, roll: float) -> Floats:
+    """Right, down and forward of a camera that looks ``down`` and is turned by ``roll`` (radians)."""
+    forward = np.array([0.0, cos(down), -sin(down)])
+    below = np.array([0.0, -sin(down), -cos(down)])
+    right = np.array([1.0, 0.0, 0.0])
+    return np.stack([cos(roll) * right + sin(roll) * below, cos(roll) * below - sin(roll) * right, forward])
 
 
-def _colour_matrix(rng: np.random.Generator, cast: float) -> tuple[float, ...]:
-    """White balance (``cast`` 0..1 goes round the colours), saturation and some mixing of the channels; (12,)."""
-    angles = 2 * pi * (cast + np.arange(3) / 3)
-    gains = np.exp(rng.uniform(0.14, 0.25) * np.cos(angles))
-    saturation = rng.uniform(0.45, 1.1)
-    matrix = saturation * np.eye(3) + (1 - saturation) * np.array(GREY_WEIGHTS)
-    matrix = matrix + rng.uniform(-0.08, 0.08, (3, 3))
-    matrix = gains[:, None] * matrix / matrix.sum(axis=1, keepdims=True)
-    return tuple(np.concatenate([matrix, np.zeros((3, 1))], axis=1).ravel().tolist())
+def _colour_matrix(rng: np.random.Generator, cast: float) -> Floats:
+    """White balance (``cast`` 0..1 goes round the colours), saturation and some mixing of the channels; (3, 3)."""
+    gains = np.exp(rng.uniform(0.12, 0.3) * np.cos(2 * pi * (cast + np.arange(3) / 3)))
+    saturation = rng.uniform(0.6, 1.1)
+    matrix = saturation * np.eye(3) + (1 - saturation) * np.array(GREY) + rng.uniform(-0.05, 0.05, (3, 3))
+    mixed: Floats = gains[:, None] * matrix / matrix.sum(axis=1, keepdims=True)
+    return mixed
 
 
-def _tone_curve(rng: np.random.Generator, brightness: float) -> tuple[int, ...]:
-    """Gamma, contrast and black level; ``brightness`` 0..1 from dark to bright; (768,)."""
-    gamma = 1.55 - 0.9 * brightness
-    contrast = rng.uniform(0.6, 1.05)
-    black = rng.uniform(0, 1) * (1 - min(contrast, 1.0))
-    tones = 255 * (black + contrast * (np.arange(256) / 255) ** gamma)
-    return tuple(np.tile(tones.round().clip(0, 255).astype(int), 3).tolist())
+def _tone_curve(rng: np.random.Generator, brightness: float) -> npt.NDArray[np.uint8]:
+    """Exposure (``brightness`` 0..1 from dark to bright), contrast and black level; (TONES,)."""
+    exposure = 2 ** (2.0 * (brightness - 0.4))
+    contrast = rng.uniform(0.7, 1.0)
+    black = rng.uniform(0, 0.7) * (1 - contrast)
+    linear = np.linspace(0, BRIGHTEST, TONES) * exposure
+    shoulder = linear * (1 + linear / 4) / (1 + linear)  # bright parts are held back
+    tones: npt.NDArray[np.uint8] = (
+        (255 * (black + contrast * shoulder.clip(0, 1) ** (1 / 2.2))).round().astype(np.uint8)
+    )
+    return tones
 
 
-def _light(rng: np.random.Generator) -> Image.Image:
-    """A soft fall of light across the window, RGB 32 x 16."""
-    across, down = np.linspace(-1, 1, 16), np.linspace(-1, 1, 32)[:, None]
-    falls = rng.uniform(-0.16, 0.16, 2)
-    light = 0.9 + falls[0] * across + falls[1] * down - rng.uniform(0, 0.15) * (across**2 + down**2) / 2
-    grey = Image.fromarray((255 * light).clip(0, 255).astype(np.uint8))
-    return grey.convert("RGB")
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Something standing about: opposite corners, metres, and what it gives back of the light."""
+
+    low: Floats  # (3,)
+    high: Floats
+    surface: Floats
 
 
-def _scene(rng: np.random.Generator) -> Image.Image:
-    """A wall or the open air above a ground, with things standing about."""
-    scene = Image.new("RGB", (SCENE_WIDTH, SCENE_HEIGHT), _surface_colour(rng))
-    draw = ImageDraw.Draw(scene)
-    horizon = int(rng.uniform(0.3, 0.75) * SCENE_HEIGHT)
-    _draw_wall(draw, rng, horizon)
-    _draw_ground(draw, rng, horizon)
-    for _ in range(int(rng.integers(10, 20))):
-        _draw_thing(draw, rng, horizon)
-    soft = scene.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.6, 2.2))))
-    grain = rng.normal(0, rng.uniform(2, 7), (SCENE_HEIGHT, SCENE_WIDTH, 1))
-    return Image.fromarray((np.asarray(soft) + grain).clip(0, 255).astype(np.uint8))
+def _place(
+    rng: np.random.Generator, eye: Floats, axes: Floats, focal: float, distance: float
+) -> tuple[Pixels, npt.NDArray[np.uint8]]:
+    """Linear light of the empty place (H, W, 3), and 255 where something stands before the path (H, W)."""
+    across = (np.arange(FRAME_WIDTH) + 0.5 - FRAME_WIDTH / 2) / focal
+    along = (np.arange(FRAME_HEIGHT) + 0.5 - FRAME_HEIGHT / 2) / focal
+    rays = [axes[2, i] + axes[0, i] * across[None] + axes[1, i] * along[:, None] for i in range(3)]
+    light, depth = _ground(rng, eye, rays)
+    light, depth = _wall(rng, eye, rays, distance + float(rng.uniform(2.5, 9)), light, depth)
+    before = np.zeros(depth.shape, bool)
+    for box, near in _things(rng, distance):
+        away, face = _meet_box(box, eye, rays)
+        hit = away < depth
+        light[hit] = (box.surface * np.array([0.8, 0.65, 1.0])[face[hit], None]) * 0.9
+        depth[hit] = away[hit]
+        before = (before & ~hit) | (hit & near)
+    grain = rng.normal(1, 0.035, depth.shape)
+    return (light * grain[..., None]).astype(np.float32), (before * np.uint8(255)).astype(np.uint8)
 
 
-def _surface_colour(rng: np.random.Generator, spread: float = 28) -> Colour:
-    """Some colour of walls, grounds and things: a grey with a tint."""
-    red, green, blue = (rng.uniform(55, 205) + rng.uniform(-spread, spread, 3)).clip(15, 240).astype(int).tolist()
-    return red, green, blue
+def _surface(rng: np.random.Generator, spread: float = 0.25) -> Floats:
+    """Some surface of walls, grounds and things: a grey with a tint; (3,)."""
+    colour: Floats = np.exp(rng.uniform(np.log(0.06), np.log(0.6)) + rng.uniform(-spread, spread, 3)).clip(0.02, 0.85)
+    return colour
 
 
-def _draw_wall(draw: ImageDraw.ImageDraw, rng: np.random.Generator, horizon: int) -> None:
-    """Rows of stones, upright panels or nothing, down to the horizon."""
-    colour, kind = _surface_colour(rng, 18), int(rng.integers(3))
-    tall, broad = int(rng.integers(14, 40)), int(rng.integers(24, 90))
+def _ground(rng: np.random.Generator, eye: Floats, rays: list[Floats]) -> tuple[Floats, Floats]:
+    """Ground with stones, stripes or patches, to the horizon, and a sky; its light (H, W, 3) and depth (H, W)."""
+    falls = rays[2] < -0.01
+    depth = np.where(falls, -eye[2] / np.where(falls, rays[2], -1), np.inf)
+    reached = np.where(falls, depth, 0)
+    x, y = eye[0] + reached * rays[0], eye[1] + reached * rays[1]
+    turn = rng.uniform(0, pi)
+    x, y = cos(turn) * x + sin(turn) * y, cos(turn) * y - sin(turn) * x
+    base, other = _surface(rng), _surface(rng)
+    kind, size = int(rng.integers(4)), float(rng.uniform(0.4, 1.5))
+    if kind == 0:  # stones with joints
+        mixed = (x / size % 1 < 0.05) | (y / size % 1 < 0.05)
+    elif kind == 1:  # two kinds of stones
+        mixed = (np.floor(x / size) + np.floor(y / size)) % 2 == 0
+        other = base * rng.uniform(0.6, 0.9)
+    elif kind == 2:  # stripes painted on a road
+        mixed = (x / (3 * size) % 1 < 0.12) & (y / size % 1 < 0.7)
+    else:  # patches of grass or mud
+        mixed = np.sin(x * 1.7 / size) + np.sin(y * 2.3 / size + x) + np.sin((x + y) * 0.9) > 1.1
+    light = np.where(mixed[..., None], other, base)
+    sky = np.array([0.75, 0.85, 1.0]) * rng.uniform(0.5, 1.2)
+    return np.where(falls[..., None], light, sky), depth
+
+
+def _wall(
+    rng: np.random.Generator, eye: Floats, rays: list[Floats], away: float, light: Floats, depth: Floats
+) -> tuple[Floats, Floats]:
+    """A wall behind the path, with courses, panels or windows, of some height."""
+    reached = away / np.maximum(rays[1], 1e-6)
+    x, z = eye[0] + reached * rays[0], eye[2] + reached * rays[2]
+    x = x + rng.uniform(-0.5, 0.5) * z * float(rng.random() < 0.1)
+    high = rng.choice([1.0, 3.0, 12.0], p=[0.25, 0.25, 0.5])
+    hit = (reached < depth) & (z < high) & (z > 0)
+    base, other = _surface(rng), _surface(rng)
+    kind, size = int(rng.integers(4)), float(rng.uniform(0.3, 1.2))
     if kind == 0:
-        for row, y in enumerate(range(0, horizon, tall)):
-            draw.line((0, y, SCENE_WIDTH, y), fill=colour, width=2)
-            for x in range(row % 2 * broad // 2, SCENE_WIDTH, broad):
-                draw.line((x, y, x, y + tall), fill=colour, width=2)
+        row = np.floor(z / size)
+        mixed = (z / size % 1 < 0.07) | ((x / (2 * size) + row % 2 / 2) % 1 < 0.035)
     elif kind == 1:
-        for x in range(0, SCENE_WIDTH, broad):
-            draw.rectangle((x, 0, x + broad // 2, horizon), fill=colour)
-
-
-def _draw_ground(draw: ImageDraw.ImageDraw, rng: np.random.Generator, horizon: int) -> None:
-    """A plain, tiled or striped ground from the horizon down."""
-    draw.rectangle((0, horizon, SCENE_WIDTH, SCENE_HEIGHT), fill=_surface_colour(rng))
-    colour, lean = _surface_colour(rng, 18), float(rng.uniform(-120, 120))
-    if rng.random() < 0.7:
-        for x in range(-200, SCENE_WIDTH + 200, int(rng.integers(30, 110))):
-            draw.line((x, horizon, x + lean, SCENE_HEIGHT), fill=colour, width=int(rng.integers(2, 7)))
-    for y in np.geomspace(8, SCENE_HEIGHT, int(rng.integers(3, 7))).tolist():
-        draw.line((0, horizon + y, SCENE_WIDTH, horizon + y), fill=colour, width=2)
-
-
-def _draw_thing(draw: ImageDraw.ImageDraw, rng: np.random.Generator, horizon: int) -> None:
-    """A window, post, tree, door or box somewhere along the scene."""
-    x, colour, other = int(rng.integers(0, SCENE_WIDTH)), _surface_colour(rng, 60), _surface_colour(rng)
-    kind, foot = int(rng.integers(5)), horizon + int(rng.integers(4, 40))
-    broad, tall = int(rng.integers(20, 70)), int(rng.integers(30, 110))
-    if kind == 0:
-        draw.rectangle((x, horizon - tall - 30, x + broad, horizon - 30), fill=colour, outline=other, width=4)
-    elif kind == 1:
-        draw.rectangle((x, 0, x + broad // 4, foot), fill=colour)
+        mixed = x / size % 1 < 0.5
+        other = base * rng.uniform(0.6, 0.95)
     elif kind == 2:
-        draw.rectangle((x - 5, horizon - tall, x + 5, foot), fill=other)
-        draw.ellipse((x - broad, horizon - tall - broad, x + broad, horizon - tall // 2), fill=colour)
-    elif kind == 3:
-        draw.rectangle((x, foot - tall - 40, x + broad, foot), fill=colour, outline=other, width=3)
+        mixed = (x / (3 * size) % 1 < 0.5) & (np.abs(z - 1.8) < 0.8)
     else:
-        draw.rectangle((x, foot - tall // 2, x + 2 * broad, foot), fill=colour)
-        draw.rectangle((x, foot - tall // 2, x + 2 * broad, foot - tall // 2 + 8), fill=other)
+        mixed = z < 1.0
+    painted = np.where(mixed[..., None], other, base) * 0.85
+    return np.where(hit[..., None], painted, light), np.where(hit, reached, depth)
+
+
+def _things(rng: np.random.Generator, distance: float) -> list[tuple[_Box, bool]]:
+    """Boxes, posts and doors behind the path, and now and then a bench or a post before it (True)."""
+    things = []
+    for _ in range(int(rng.integers(4, 11))):
+        x, y = rng.uniform(-6, 6), distance + rng.uniform(1.6, 7)
+        broad, deep = rng.uniform(0.1, 1.2, 2)
+        things.append((_box(rng, x, y, broad, deep, float(rng.choice([0.5, 1.1, 2.2, 4.0]))), False))
+    for _ in range(int(rng.integers(0, 4))):
+        x, y = rng.uniform(-4, 4), distance * rng.uniform(0.55, 0.75)
+        post = rng.random() < 0.5
+        broad, high = (rng.uniform(0.06, 0.14), 4.0) if post else (rng.uniform(0.4, 1.4), rng.uniform(0.35, 0.8))
+        things.append((_box(rng, x, y, broad, 0.3, high), True))
+    return things
+
+
+def _box(rng: np.random.Generator, x: float, y: float, broad: float, deep: float, high: float) -> _Box:
+    low = np.array([x - broad / 2, y - deep / 2, 0.0])
+    return _Box(low, low + np.array([broad, deep, high]), _surface(rng, 0.5))
+
+
+def _meet_box(box: _Box, eye: Floats, rays: list[Floats]) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """How far along each ray the box begins (infinity: never), and the axis of the face that is met; (H, W)."""
+    entered, left = [], []
+    for axis in range(3):
+        ray = np.where(np.abs(rays[axis]) < 1e-9, 1e-9, rays[axis])
+        one, other = (box.low[axis] - eye[axis]) / ray, (box.high[axis] - eye[axis]) / ray
+        entered.append(np.minimum(one, other))
+        left.append(np.maximum(one, other))
+    near = np.maximum(np.maximum(entered[0], entered[1]), entered[2])
+    far = np.minimum(np.minimum(left[0], left[1]), left[2])
+    return np.where((near < far) & (near > 0), near, np.inf), np.argmax(np.stack(entered), axis=0)

@@ -5,32 +5,42 @@ seed, its person, its camera and its place in the walk, and on nothing else: not
 the order of rendering.
 """
 
+import io
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
+from math import cos, pi, radians, sin
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from ccafl.synthetic.camera import OVERSAMPLING, VIEWS, Camera, photograph, random_camera, random_shot
-from ccafl.synthetic.person import Person, Pose, draw_person, random_person
+from ccafl.synthetic.body import Floats, build
+from ccafl.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, Camera, develop, random_camera, written
+from ccafl.synthetic.caption import describe
+from ccafl.synthetic.person import Person, random_person
+from ccafl.synthetic.render import View, Window, extent, render, shadow
 
-PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS = range(6)  # what a random generator is for
+PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, MOMENT, HEADING = range(9)  # what a random generator is for
+PRETRAINING_SEED = 2**31  # from here on, seeds are kept for pretraining: its persons and cameras are nobody else's
+VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
 VISIT_CHANCE = 0.62  # that a person passes a camera; two cameras see each person whatever comes
-USUAL_VIEW_CHANCE = 0.75  # that a walk shows the side that the camera mostly sees
+USUAL_VIEW_CHANCE = 0.75  # that a walk goes the way most go past the camera
 WALK_LENGTHS = (2 / 3, 5 / 3)  # shortest (and most frequent) and longest walk, of the mean number of pictures
 PHASE_STEP = 0.95  # radians of the walking cycle between pictures
-PLACE_STEP = 0.07  # of the scene's length between pictures
+STEP = 0.35  # metres between pictures
+OVERSAMPLING = 2  # pictures are drawn this much larger, against jagged edges
+CAMERAS_KEPT = 8  # drawn cameras held in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
     """A person's way past a camera."""
 
-    yaw: float  # degrees at the first picture
+    heading: float  # degrees at the first picture: 0 towards the camera, 90 to its right
     turn: float  # degrees from one picture to the next
     phase: float  # radians of the walking cycle at the first picture
-    place: float  # 0..1 along the scene at the first picture
-    step: float  # along the scene from one picture to the next
+    across: float  # -1..1 from left to right of what the camera sees of the path, at the first picture
+    away: float  # metres beyond the middle of the path, at the first picture
     length: float  # pictures, in shares of the mean
 
 
@@ -50,17 +60,17 @@ class World:
         return random_person(self.random(PERSON, index))
 
     def camera(self, index: int) -> Camera:
-        return self._all_cameras[index]
-
-    @cached_property
-    def _all_cameras(self) -> tuple[Camera, ...]:
-        return tuple(random_camera(self.random(CAMERA, index), index) for index in range(self.cameras))
+        return _camera(self.seed, index)
 
     def cameras_of(self, person: int) -> tuple[int, ...]:
         """The cameras that a person passes, two at least, in their order."""
         draws = self.random(VISIT, person).random(self.cameras)
         limit = max(VISIT_CHANCE, float(np.sort(draws)[1]))
         return tuple(np.flatnonzero(draws <= limit).tolist())
+
+    def usual_heading(self, camera: int) -> float:
+        """Degrees: the way most persons walk past a camera; consecutive cameras see other sides of them."""
+        return VIEWS[camera % len(VIEWS)] + float(self.random(HEADING, camera).uniform(-20, 20))
 
     def walk(self, person: int, camera: int) -> Walk:
         """How a person passes a camera."""
@@ -69,11 +79,11 @@ class World:
         usual = rng.random() < USUAL_VIEW_CHANCE
         shortest, longest = WALK_LENGTHS
         return Walk(
-            yaw=(self.camera(camera).yaw if usual else other) + float(rng.uniform(-22, 22)),
+            heading=(self.usual_heading(camera) if usual else other) + float(rng.uniform(-25, 25)),
             turn=float(rng.uniform(-5, 5)),
-            phase=float(rng.uniform(0, 2 * np.pi)),
-            place=float(rng.uniform(0, 1)),
-            step=float(rng.choice([-1, 1])) * PLACE_STEP,
+            phase=float(rng.uniform(0, 2 * pi)),
+            across=float(rng.uniform(-1, 1)),
+            away=float(rng.uniform(-0.7, 0.7)),
             length=float(rng.triangular(shortest, shortest, longest)),
         )
 
@@ -81,12 +91,92 @@ class World:
         """How many pictures a walk gives where the mean is ``images`` (two at least)."""
         return max(2, round(self.walk(person, camera).length * images))
 
+    def heading(self, person: int, camera: int, index: int) -> float:
+        """Degrees: which way the person of a picture walks, 0 towards the camera, 90 to its right."""
+        walk = self.walk(person, camera)
+        return walk.heading + index * walk.turn
+
+    def caption(self, person: int, camera: int, index: int, wording: int = 0) -> str:
+        """A sentence on what a picture shows, true to the person's attributes and the side that is seen."""
+        rng = self.random(CAPTION, person, camera, index, wording)
+        return describe(self.person(person), self.heading(person, camera, index), rng)
+
     def picture(self, person: int, camera: int, index: int, size: tuple[int, int] = (128, 64)) -> Image.Image:
-        """Picture ``index`` of a person's walk past a camera: RGB of the given height and width."""
-        walk, eye = self.walk(person, camera), self.camera(camera)
+        """Picture ``index`` of a person's walk past a camera as the camera writes it: RGB of (height, width)."""
+        return Image.open(io.BytesIO(self.jpeg(person, camera, index, size))).convert("RGB")
+
+    def jpeg(self, person: int, camera: int, index: int, size: tuple[int, int] = (128, 64)) -> bytes:
+        """The same, as the file."""
+        eye, walk, who = self.camera(camera), self.walk(person, camera), self.person(person)
         rng = self.random(IMAGE, person, camera, index)
-        yaw = walk.yaw + index * walk.turn + float(rng.uniform(-4, 4))
-        pose = Pose(yaw=yaw, phase=walk.phase + index * PHASE_STEP, elevation=eye.elevation)
-        shot = random_shot(rng, walk.place + index * walk.step)
-        figure = draw_person(self.person(person), pose, (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING))
-        return photograph(eye, shot, figure, rng)
+        heading = radians(self.heading(person, camera, index))
+        place = np.array([walk.across * eye.reach, eye.distance + walk.away, 0.0])
+        place[:2] += (index * STEP % 2 - 1) * np.array([sin(heading), -cos(heading)])
+        parts = build(who, walk.phase + index * PHASE_STEP)
+        view = _seen_from_body(eye, place, heading)
+        window = _window(eye, extent(parts, view), size, rng)
+        light, there = render(who, parts, view, window)
+        canvas = _empty_place(eye, window, view)
+        canvas[there] = written(eye, light[there])
+        shown = Image.composite(_cut(eye.frame, eye, window), Image.fromarray(canvas), _cut(eye.before, eye, window))
+        developed = develop(eye, shown.reduce(OVERSAMPLING), float(rng.uniform(0.9, 1.1)), rng)
+        file = io.BytesIO()
+        developed.save(file, "jpeg", quality=eye.quality)
+        return file.getvalue()
+
+
+@lru_cache(maxsize=CAMERAS_KEPT)
+def _camera(seed: int, index: int) -> Camera:
+    return random_camera(World(seed, 2, 2).random(CAMERA, index), index)
+
+
+def _seen_from_body(camera: Camera, place: Floats, heading: float) -> View:
+    """The camera in the coordinates of a body that stands at ``place`` and walks along ``heading`` (radians)."""
+    forward = np.array([sin(heading), -cos(heading), 0.0])
+    turned = np.stack([np.array([-forward[1], forward[0], 0.0]), forward, np.array([0.0, 0.0, 1.0])])
+
+    def into(vector: Floats) -> Floats:
+        seen: Floats = (turned * vector).sum(-1)
+        return seen
+
+    right, down, ahead = (into(axis) for axis in camera.axes)
+    return View(into(camera.eye - place), right, down, ahead, into(camera.sun), camera.sunshine, camera.sky)
+
+
+def _window(camera: Camera, parts: Floats, size: tuple[int, int], rng: np.random.Generator) -> Window:
+    """The detector's box around a person of which each part is seen at (P, 4) tangents, near enough."""
+    left, top, right, bottom = parts[:, 0].min(), parts[:, 1].min(), parts[:, 2].max(), parts[:, 3].max()
+    height, width = size[0] * OVERSAMPLING, size[1] * OVERSAMPLING
+    pixel = (bottom - top) * camera.scale * float(rng.uniform(0.95, 1.07)) / height
+    across, along = rng.uniform(-0.05, 0.05), rng.uniform(-0.025, 0.025)
+    middle = (left + right) / 2 + (camera.shift[0] + across) * width * pixel
+    centre = (top + bottom) / 2 + (camera.shift[1] + along) * height * pixel
+    return Window(middle - width * pixel / 2, centre - height * pixel / 2, pixel, height, width)
+
+
+def _cut(frame: Image.Image, camera: Camera, window: Window) -> Image.Image:
+    """A window of something that lies over the camera's frame; beyond the frame's edge, what is nearest in it."""
+    scale = camera.focal
+    x, y = window.left * scale + FRAME_WIDTH / 2, window.top * scale + FRAME_HEIGHT / 2
+    broad, tall = window.width * window.pixel * scale, window.height * window.pixel * scale
+    x, y = min(max(x, 0), FRAME_WIDTH - broad), min(max(y, 0), FRAME_HEIGHT - tall)
+    size = (window.width, window.height)
+    if broad > FRAME_WIDTH or tall > FRAME_HEIGHT:
+        return frame.resize(size, Image.Resampling.BILINEAR)
+    return frame.resize(size, Image.Resampling.BILINEAR, box=(x, y, x + broad, y + tall))
+
+
+def _empty_place(camera: Camera, window: Window, view: View) -> npt.NDArray[np.uint8]:
+    """The window of the camera's frame with the shadow of the person on the ground; (H, W, 3) uint8."""
+    small = Window(
+        window.left,
+        window.top,
+        window.pixel * OVERSAMPLING,
+        window.height // OVERSAMPLING,
+        window.width // OVERSAMPLING,
+    )
+    kept = (shadow(view, small, 0.3) * 255).astype(np.uint8)
+    cover = Image.fromarray(kept).resize((window.width, window.height), Image.Resampling.BILINEAR)
+    ground = np.asarray(_cut(camera.frame, camera, window)).astype(np.uint16)
+    shaded: npt.NDArray[np.uint8] = (ground * np.asarray(cover)[..., None] // 255).astype(np.uint8)
+    return shaded

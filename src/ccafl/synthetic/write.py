@@ -2,24 +2,27 @@
 
 import csv
 import json
+import multiprocessing
 import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-
-from PIL import Image
 
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, new_folder
-from ccafl.synthetic.world import LABELS, World
+from ccafl.synthetic.world import LABELS, PRETRAINING_SEED, World
 
-COLUMNS = ("image", "camera", "label", "split", "person")
-JPEG_QUALITY = 88
+COLUMNS = ("image", "camera", "label", "split", "person", "caption")
 LABEL_NUMBERS = 1000  # labels of a camera are drawn from so many numbers, or twice the persons
 SMALLEST_SIZE = 16  # pixels
+FEW_VISITS = 64  # a process is worth its start for so many
+VISITS_AHEAD = 256  # handed to the processes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,15 @@ def synthesize(
     images: int = 6,
     size: tuple[int, int] = (128, 64),
     test_fraction: float = 1 / 3,
+    processes: int = 1,
     advance: Callable[[int], None] | None = None,
 ) -> Path:
     """Write ``out/manifest.csv``, ``out/world.json`` (what it is drawn from) and ``out/images/<camera>/<label>/*.jpg``,
     whole or not at all.
 
     Training persons have a label in each camera that tells nothing about their labels in the others; the truth is in
-    the column ``person``. Test persons are others; the first image of each in each camera is a query, the rest are the
-    gallery, and their label is the person.
+    the column ``person``, what a picture shows in ``caption``. Test persons are others; the first image of each in each
+    camera is a query, the rest are the gallery, and their label is the person.
 
     Args:
         out: new or empty folder.
@@ -59,6 +63,7 @@ def synthesize(
         images: mean number per person and camera, 2 or more.
         size: height and width, pixels.
         test_fraction: share of the persons kept for testing, between 0 and 1.
+        processes: that share the drawing; the pictures are the same for any number.
         advance: told how many more images are written.
 
     Returns:
@@ -72,11 +77,12 @@ def synthesize(
     tested = min(max(1, round(test_fraction * persons)), persons - 1)
     rows: list[tuple[str, ...]] = []
     with _folder_written_whole(out) as folder:
-        for visit in _visits(world, persons - tested, images):
-            with disk_errors(out):
-                rows += _write_visit(world, visit, folder, size)
+        visits = list(_visits(world, persons - tested, images))
+        write = partial(_write_visit, world, folder=folder, size=size, out=out)
+        for written in _mapped(write, visits, processes):
+            rows += written
             if advance is not None:
-                advance(visit.images)
+                advance(len(written))
         drawn = {"seed": seed, "persons": persons, "cameras": cameras, "images": images, "size": size}
         with disk_errors(out):
             (folder / "world.json").write_text(json.dumps(drawn) + "\n")
@@ -111,6 +117,8 @@ def _check(
     ):
         if value < least:
             raise InputError(f"{name} {value}: too small; give {least} or more")
+    if seed >= PRETRAINING_SEED:
+        raise InputError(f"seed {seed}: kept for pretraining; give less than {PRETRAINING_SEED}")
     if min(size) < SMALLEST_SIZE:
         raise InputError(f"size {size[0]}x{size[1]}: too small; give {SMALLEST_SIZE} pixels or more each way")
     if not 0 < test_fraction < 1:
@@ -159,22 +167,34 @@ def person_name(person: int) -> str:
     return f"person{person:04d}"
 
 
-def _write_visit(world: World, visit: _Visit, folder: Path, size: tuple[int, int]) -> list[tuple[str, ...]]:
+def _mapped(
+    write: Callable[[_Visit], list[tuple[str, ...]]], visits: list[_Visit], processes: int
+) -> Iterator[list[tuple[str, ...]]]:
+    """The rows of each visit in their order, the work shared by the processes."""
+    processes = min(processes, len(visits) // FEW_VISITS)
+    if processes < 2:
+        yield from map(write, visits)
+        return
+    waiting = iter(visits)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        while ahead := list(islice(waiting, VISITS_AHEAD)):
+            yield from pool.map(write, ahead, chunksize=8)
+
+
+def _write_visit(world: World, visit: _Visit, folder: Path, size: tuple[int, int], out: Path) -> list[tuple[str, ...]]:
     """Write the pictures of one visit and give their rows of the manifest."""
     camera = f"c{visit.camera + 1}"
     place = Path("images", camera, visit.label)
-    (folder / place).mkdir(parents=True)
     rows: list[tuple[str, ...]] = []
-    for index in range(visit.images):
-        image = place / f"{camera}_{visit.label}_{index:02d}.jpg"
-        _write_jpeg(world.picture(visit.person, visit.camera, index, size), folder / image)
-        split = "train" if not visit.test else "query" if index == 0 else "gallery"
-        rows.append((image.as_posix(), camera, visit.label, split, person_name(visit.person)))
+    with disk_errors(out):
+        (folder / place).mkdir(parents=True)
+        for index in range(visit.images):
+            image = place / f"{camera}_{visit.label}_{index:02d}.jpg"
+            (folder / image).write_bytes(world.jpeg(visit.person, visit.camera, index, size))
+            split = "train" if not visit.test else "query" if index == 0 else "gallery"
+            caption = world.caption(visit.person, visit.camera, index)
+            rows.append((image.as_posix(), camera, visit.label, split, person_name(visit.person), caption))
     return rows
-
-
-def _write_jpeg(picture: Image.Image, path: Path) -> None:
-    picture.save(path, quality=JPEG_QUALITY)
 
 
 def _write_manifest(path: Path, rows: list[tuple[str, ...]]) -> None:

@@ -1,0 +1,34 @@
+"""Sentences read by CLIP's text tower."""
+
+from collections.abc import Sequence
+
+import torch
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from torch import Tensor
+
+
+def tokenized(sentences: Sequence[str], context_length: int) -> Tensor:
+    """The sentences' tokens, as many as the longest needs; longer ones are cut to CLIP's ``context_length``: (B, L)."""
+    tokens: Tensor = SimpleTokenizer(context_length=context_length)(list(sentences))
+    return tokens[:, : int(tokens.argmax(1).max()) + 1]  # the end of text has the highest number
+
+
+def encode_sentences(clip: CLIP, tokens: Tensor) -> Tensor:
+    """Text features of tokenised sentences.
+
+    Attention is causal: places after the longest sentence's end change nothing and are left out.
+
+    Args:
+        tokens: (B, L) int64, from `tokenized`.
+
+    Returns:
+        (B, E) in the space of the images, not normalised.
+    """
+    length = tokens.shape[1]
+    hidden = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+    causal = torch.full((length, length), -torch.inf, device=tokens.device).triu(1)
+    hidden = clip.transformer(hidden, attn_mask=causal)
+    ends = clip.ln_final(hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(1)])
+    features: Tensor = ends @ clip.text_projection
+    return features

@@ -1,0 +1,236 @@
+"""Pretraining of "clip-synth", the CLIP that comes with the package, on the synthetic world's captions.
+
+The contrast of CLIP (Radford et al., arXiv 2103.00020) on pictures and their descriptions. The tower learns in the
+geometry that re-ID uses it in: images of 128x64, the last stage's stride removed, the attention pool's positions
+resized to its map; what is saved is a CLIP as open_clip builds it.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from open_clip.loss import ClipLoss
+from open_clip.model import CLIP
+from open_clip.modified_resnet import ModifiedResNet
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ccafl.data.batches import seed_for, shuffled_batches
+from ccafl.data.transforms import training_transform
+from ccafl.errors import InputError
+from ccafl.files import written_whole
+from ccafl.model.clip import load_clip
+from ccafl.model.image_encoder import ImageEncoder, resize_positions
+from ccafl.model.text import encode_sentences, tokenized
+from ccafl.synthetic.captioned import CaptionedWorld
+from ccafl.terminal import bar
+from ccafl.training.checkpoint import load_checkpoint, save_checkpoint
+from ccafl.training.events import Events
+
+ARCHITECTURE = "clip-synth"
+HIGHEST_SCALE = 100.0  # of the cosines, CLIP's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """How long and how fast."""
+
+    epochs: int = 24
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_epochs: int = 1
+    pad: int = 4  # pixels, for random crops
+    seed: int = 0
+
+
+class _Resized(nn.Module):
+    """Positions of CLIP's own grid as the map of other images needs them."""
+
+    def __init__(self, grid: tuple[int, int], map_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid, self.map_size = grid, map_size
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return resize_positions(positions, self.grid, self.map_size)
+
+
+class Towers(nn.Module):
+    """Both towers of a CLIP while they learn."""
+
+    def __init__(self, clip: CLIP, size: tuple[int, int]) -> None:
+        """Take a CLIP with a ResNet; the towers learn from its weights, `finished` gives it back with theirs.
+
+        Args:
+            clip: from `load_clip`.
+            size: height and width of the images.
+        """
+        super().__init__()
+        self.encoder = ImageEncoder(clip.visual, size)
+        positions = clip.visual.attnpool.positional_embedding
+        grid = math.isqrt(len(positions) - 1)
+        pool = self.resnet.attnpool
+        pool.positional_embedding = nn.Parameter(positions.detach().clone())
+        resizing = _Resized((grid, grid), (size[0] // 16, size[1] // 16))
+        parametrize.register_parametrization(pool, "positional_embedding", resizing, unsafe=True)
+        self.clip = clip
+
+    @property
+    def resnet(self) -> ModifiedResNet:
+        """The image tower that learns."""
+        resnet = self.encoder.tower.resnet
+        if not isinstance(resnet, ModifiedResNet):
+            raise TypeError(f"expected CLIP's ResNet, not {type(resnet).__name__}")
+        return resnet
+
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W), (B, L) -> features of images and of sentences (B, E), L2-normalised, and the scale ()."""
+        image_text = self.encoder(images)[1]
+        scale = self.clip.logit_scale.exp().clamp(max=HIGHEST_SCALE)
+        return F.normalize(image_text.float()), F.normalize(encode_sentences(self.clip, tokens).float()), scale
+
+    def finished(self) -> CLIP:
+        """A CLIP as open_clip builds it, with the towers' weights, on the CPU."""
+        weights = self.resnet.state_dict()
+        learnt = weights.pop("attnpool.parametrizations.positional_embedding.original")
+        clip = copy.deepcopy(self.clip)
+        clip.visual.load_state_dict(weights | {"attnpool.positional_embedding": learnt})
+        return clip.cpu().eval()
+
+
+def pretrain(
+    captioned: CaptionedWorld, images: npt.NDArray[np.uint8], out: Path, fabric: Fabric, settings: Pretraining
+) -> CLIP:
+    """Train both towers from random weights, or go on from ``out/pretraining.pt``.
+
+    Args:
+        captioned: the pictures' sentences; every epoch words them anew.
+        images: (n, 3, H, W), the pictures.
+        out: folder for the checkpoint and ``events.jsonl``.
+        fabric: launched.
+        settings: how long and how fast.
+
+    Raises:
+        InputError: the checkpoint is of other settings.
+    """
+    torch.manual_seed(settings.seed)
+    clip = load_clip(ARCHITECTURE, None)
+    context_length = clip.context_length
+    towers, optimizer = fabric.setup(module := Towers(clip, captioned.size), _optimizer(module, settings))
+    first, kept = _restore(out / "pretraining.pt", module, optimizer, settings)
+    events = Events(out, kept)
+    steps = len(images) // settings.batch_size
+    loss_of = ClipLoss()
+    for epoch in range(first, settings.epochs):
+        towers.train()
+        losses = []
+        with bar(f"epoch {epoch + 1} of {settings.epochs}", steps) as progress:
+            for step, (pixels, tokens) in enumerate(_batches(captioned, images, settings, epoch, context_length)):
+                for group in optimizer.param_groups:
+                    group["lr"] = _learning_rate(settings, epoch + step / steps)
+                loss = loss_of(*towers(fabric.to_device(pixels), fabric.to_device(tokens)))
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                optimizer.step()
+                losses.append(loss.detach())
+                progress.advance()
+        events.write({"stage": 0, "epoch": epoch, "contrastive_loss": float(torch.stack(losses).mean())})
+        save_checkpoint(
+            out / "pretraining.pt",
+            {
+                "settings": asdict(settings),
+                "epoch": epoch + 1,
+                "events": events.path.stat().st_size,
+                "towers": module.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            },
+        )
+    return with_scale_in_norms(module.finished(), *next(_batches(captioned, images, settings, 0, context_length)))
+
+
+@torch.no_grad()
+def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
+    """Scale both projections, so that plain products of features are on average the logits that the CLIP learned with.
+
+    The contrast leaves the features' norms to chance, and only reads cosines; the text losses of stage 2 read the
+    products themselves (docs/method.md, 4.1). No cosine changes.
+
+    Args:
+        clip: scaled in place.
+        pixels: (B, 3, H, W) and tokens: (B, L), by which the norms are measured.
+    """
+    image_text = ImageEncoder(clip.visual, (pixels.shape[2], pixels.shape[3])).eval()(pixels)[1]
+    norm = clip.logit_scale.exp().clamp(max=HIGHEST_SCALE).sqrt()
+    projection = clip.visual.attnpool.c_proj
+    for weight in (projection.weight, projection.bias):
+        weight.mul_(norm / image_text.norm(dim=1).mean())
+    clip.text_projection.mul_(norm / encode_sentences(clip, tokens).norm(dim=1).mean())
+    return clip
+
+
+def save_clip(path: Path, clip: CLIP) -> None:
+    """Write a CLIP's weights, whole or not at all: matrices and kernels as float16, the small rest as it is."""
+    halved = {name: value.half() if value.ndim > 1 else value for name, value in clip.state_dict().items()}
+    with written_whole(path) as temporary:
+        temporary.write_bytes(save({name: value.contiguous() for name, value in halved.items()}))
+
+
+def _optimizer(towers: Towers, settings: Pretraining) -> torch.optim.AdamW:
+    """AdamW; biases, norms and the scale are not decayed."""
+    learnt = [
+        parameter
+        for name, parameter in towers.named_parameters()
+        if not name.startswith(("clip.visual", "encoder.bnneck", "encoder.tower.gem"))
+    ]
+    groups = [
+        {"params": [parameter for parameter in learnt if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in learnt if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+
+
+def _learning_rate(settings: Pretraining, epoch: float) -> float:
+    """Linear warm-up, then a half cosine to nothing; ``epoch`` with its fraction."""
+    if epoch < settings.warmup_epochs:
+        return settings.learning_rate * (epoch + 1e-3) / settings.warmup_epochs
+    done = (epoch - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
+    return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+def _batches(
+    captioned: CaptionedWorld,
+    images: npt.NDArray[np.uint8],
+    settings: Pretraining,
+    epoch: int,
+    context_length: int,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch's full batches: pictures (B, 3, H, W), flipped, shifted and normalised, and their tokens (B, L)."""
+    seed = seed_for(settings.seed, epoch)
+    augment = training_transform(captioned.size, flip=0.5, pad=settings.pad, erase=0.0)
+    torch.manual_seed(seed)
+    for taken in shuffled_batches(len(images), settings.batch_size, seed):
+        if len(taken) < settings.batch_size:
+            return
+        pixels = torch.stack([augment(image) for image in torch.from_numpy(images[taken.numpy()])])
+        sentences = [captioned.caption(picture, epoch) for picture in taken.tolist()]
+        yield pixels, tokenized(sentences, context_length)
+
+
+def _restore(path: Path, towers: Towers, optimizer: torch.optim.Optimizer, settings: Pretraining) -> tuple[int, int]:
+    """The epoch to go on with and the bytes of events until then; the towers and the optimizer as they were."""
+    if not path.is_file():
+        return 0, 0
+    checkpoint = load_checkpoint(path)
+    if checkpoint["settings"] != asdict(settings):
+        raise InputError(f"{path}: was begun with other settings ({checkpoint['settings']}); use them or another --out")
+    towers.load_state_dict(checkpoint["towers"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    return int(checkpoint["epoch"]), int(checkpoint["events"])

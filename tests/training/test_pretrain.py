@@ -1,0 +1,133 @@
+"""Pretraining: it learns, resumes to the same weights, and leaves a CLIP that loads as any other."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from ccafl.data.transforms import evaluation_transform
+from ccafl.errors import InputError
+from ccafl.model.clip import load_clip
+from ccafl.model.image_encoder import ImageEncoder
+from ccafl.model.text import encode_sentences, tokenized
+from ccafl.synthetic.captioned import CaptionedWorld
+from ccafl.synthetic.world import PRETRAINING_SEED, World
+from ccafl.training import pretrain as pretraining
+from ccafl.training.pretrain import Pretraining, Towers, pretrain, save_clip, with_scale_in_norms
+
+SETTINGS = Pretraining(epochs=2, batch_size=8, learning_rate=1e-3, warmup_epochs=0)
+CAPTIONED = CaptionedWorld(World(PRETRAINING_SEED, 8, 4), 2, (64, 32))
+
+
+@pytest.fixture(scope="module")
+def images() -> npt.NDArray[np.uint8]:
+    drawn = np.zeros((len(CAPTIONED.pictures), 3, 64, 32), np.uint8)
+    CAPTIONED.draw(drawn)
+    return drawn
+
+
+def run(images: npt.NDArray[np.uint8], out: Path, settings: Pretraining = SETTINGS) -> dict[str, torch.Tensor]:
+    out.mkdir(exist_ok=True)
+    state: dict[str, torch.Tensor] = pretrain(CAPTIONED, images, out, Fabric(accelerator="cpu"), settings).state_dict()
+    return state
+
+
+def test_pictures_are_of_their_rows_whoever_draws_them(images: npt.NDArray[np.uint8]) -> None:
+    person, camera, moment = CAPTIONED.pictures[5].tolist()
+    expected = CAPTIONED.world.picture(person, camera, moment, (64, 32))
+    assert np.array_equal(images[5].transpose(1, 2, 0), np.asarray(expected))
+    shared = np.zeros_like(images)
+    CAPTIONED.draw(shared, processes=2)
+    assert np.array_equal(shared, images)
+    counts = np.unique(CAPTIONED.pictures[:, :2], axis=0)
+    assert len(counts) == len(images)  # a person never twice in a camera
+
+
+def test_the_loss_falls(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    run(images, tmp_path / "run", replace(SETTINGS, epochs=40, batch_size=16, learning_rate=5e-4))
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    losses = [event["contrastive_loss"] for event in events]
+    assert [event["epoch"] for event in events] == list(range(40))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_going_on_gives_the_weights_of_going_through(
+    images: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through = run(images, tmp_path / "through")
+    save, saved = pretraining.save_checkpoint, []
+
+    def stop(path: Path, content: dict[str, object]) -> None:
+        save(path, content)
+        saved.append(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "save_checkpoint", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(images, tmp_path / "halted")
+    resumed = run(images, tmp_path / "halted")
+    assert len(saved) == 1
+    assert all(torch.equal(value, resumed[name]) for name, value in through.items())
+    assert len((tmp_path / "halted" / "events.jsonl").read_text().splitlines()) == 2
+
+
+def test_other_settings_are_not_gone_on_with(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    run(images, tmp_path / "run", replace(SETTINGS, epochs=1))
+    with pytest.raises(InputError, match="other settings"):
+        run(images, tmp_path / "run")
+
+
+def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(
+    images: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    towers = Towers(load_clip("clip-synth", None), (64, 32)).eval()
+    with torch.no_grad():
+        towers.encoder.tower.resnet.attnpool.parametrizations.positional_embedding.original.add_(0.1)
+    save_clip(tmp_path / "clip.safetensors", towers.finished())
+    loaded = load_clip("clip-synth", str(tmp_path / "clip.safetensors")).eval()
+    pixels = evaluation_transform()(torch.from_numpy(images))
+    tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], loaded.context_length)
+    with torch.no_grad():
+        by_towers, text_by_towers, _ = towers(pixels, tokens)
+        by_loaded = ImageEncoder(loaded.visual, (64, 32)).eval()(pixels)[1]
+        text_by_loaded = encode_sentences(loaded, tokens)
+    assert by_loaded is not None
+    for one, other in ((by_towers, by_loaded), (text_by_towers, text_by_loaded)):
+        assert torch.cosine_similarity(one, other).min() > 0.9999  # float16 rounds
+
+
+def test_only_what_the_towers_use_learns(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    torch.manual_seed(SETTINGS.seed)
+    before = load_clip("clip-synth", None).state_dict()
+    after = run(images, tmp_path / "run", replace(SETTINGS, epochs=1))
+    same = {name for name, value in after.items() if torch.equal(value, before[name])}
+    learnt = {name for name in same if "running" not in name and "batches" not in name}
+    assert learnt == set(), learnt
+
+
+def test_plain_products_of_features_are_the_logits_and_cosines_stay(images: npt.NDArray[np.uint8]) -> None:
+    torch.manual_seed(0)
+    clip = load_clip("clip-synth", None).eval()
+    pixels = evaluation_transform()(torch.from_numpy(images))
+    tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], clip.context_length)
+
+    def features() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            image_text = ImageEncoder(clip.visual, (64, 32)).eval()(pixels)[1]
+            assert image_text is not None
+            return image_text, encode_sentences(clip, tokens)
+
+    before = features()
+    with_scale_in_norms(clip, pixels, tokens)
+    after = features()
+    for one, other in zip(before, after, strict=True):
+        assert torch.cosine_similarity(one, other).min() > 0.99999
+    product = after[0].norm(dim=1).mean() * after[1].norm(dim=1).mean()
+    assert float(product) == pytest.approx(float(clip.logit_scale.exp()), rel=1e-4)
