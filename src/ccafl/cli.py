@@ -199,7 +199,7 @@ def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to make.", show_default=False)],
     seed: Annotated[int, typer.Option(help="The same seed draws the same world.")] = 0,
     persons: Annotated[int, typer.Option(help="Persons, a third of them for testing.")] = 150,
-    cameras: Annotated[int, typer.Option(help="Cameras.")] = 4,
+    cameras: Annotated[int, typer.Option(help="Cameras.")] = 6,
     images: Annotated[int, typer.Option(help="Mean number of images of a person in a camera.")] = 6,
 ) -> None:
     """Draw a synthetic world of persons and cameras."""

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor
 
-from ccafl.config import Config, Runtime, dump, load_config
+from ccafl.config import Config, dump, load_config, validated
 from ccafl.data.batches import ImageStore, seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
@@ -50,7 +50,7 @@ from ccafl.model.text import encode_sentences, tokenized
 from ccafl.synthetic.caption import naming_upper
 from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.synthetic.person import UPPER_COLOURS
-from ccafl.synthetic.world import PRETRAINING_SEED, World
+from ccafl.synthetic.world import PRETRAINING_SEED, PRETRAINING_STRAIN, World
 from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, note
 from ccafl.training.pretrain import Pretraining, pretrain, save_clip
@@ -58,7 +58,7 @@ from ccafl.training.run import Trained, associate_images, make_fabric, train
 
 Results = dict[str, Any]
 
-DEMO_PERSONS, DEMO_CAMERAS = 150, 4
+DEMO_PERSONS, DEMO_CAMERAS = 150, 6
 UNSEEN_PERSONS, UNSEEN_CAMERAS, UNSEEN_VIEWS = 250, 60, 4  # of the world that clip-synth is tested on
 
 
@@ -232,12 +232,15 @@ def pretrain_clip(
             raise InputError(f"{name} {value}: too small; give {least} or more")
     if persons * views < settings.batch_size:
         raise InputError(f"batch {settings.batch_size}: more than the {persons * views} pictures; give a smaller one")
+    runtime = validated({"runtime": {"devices": 1, "precision": precision}}, "pretrain").runtime
     if not (out / "world.json").is_file():
         new_folder(out)
-    fabric = make_fabric(Runtime(devices=1, precision=precision))  # type: ignore[arg-type]
+    fabric = make_fabric(runtime)
     fabric.launch()
-    seen = CaptionedWorld(World(PRETRAINING_SEED, persons, cameras), views)
-    unseen = CaptionedWorld(World(PRETRAINING_SEED + 1, UNSEEN_PERSONS, UNSEEN_CAMERAS), UNSEEN_VIEWS)
+    seen = CaptionedWorld(World(PRETRAINING_SEED, persons, cameras, PRETRAINING_STRAIN), views)
+    unseen = CaptionedWorld(
+        World(PRETRAINING_SEED + 1, UNSEEN_PERSONS, UNSEEN_CAMERAS, PRETRAINING_STRAIN), UNSEEN_VIEWS
+    )
     described = {"persons": persons, "cameras": cameras, "views": views}
     clip = pretrain(seen, _drawn_pictures(seen, out, described), out, fabric, settings)
     weights = out / "clip-synth.safetensors"

@@ -44,8 +44,14 @@ class Camera:
     before: Image.Image  # L, where something stands before the path
 
 
-def random_camera(rng: np.random.Generator, index: int) -> Camera:
-    """Draw camera number ``index``; consecutive cameras differ in colour cast and brightness."""
+def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> Camera:
+    """Draw camera number ``index``; consecutive cameras differ in colour cast and brightness.
+
+    Args:
+        rng: its generator.
+        index: its number.
+        strain: how far it departs from a true picture in colour, exposure, sharpness and noise.
+    """
     cast = (index * GOLDEN + rng.uniform(-0.06, 0.06)) % 1.0
     brightness = (index * GOLDEN**2 + 0.3 + rng.uniform(-0.06, 0.06)) % 1.0
     distance, height = float(rng.uniform(5, 10)), float(rng.uniform(1.6, 5))
@@ -54,7 +60,7 @@ def random_camera(rng: np.random.Generator, index: int) -> Camera:
     focal = FRAME_WIDTH / 2 / tan(float(rng.uniform(20, 36)) * pi / 180)
     side, up = float(rng.uniform(0, 2 * pi)), float(rng.uniform(0.5, 1.2))
     sunshine = float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)]))
-    colours, tones = _colour_matrix(rng, cast), _tone_curve(rng, brightness)
+    colours, tones = _colour_matrix(rng, cast, strain), _tone_curve(rng, brightness, strain)
     light, before = _place(rng, eye, axes, focal, distance)
     photograph = Image.fromarray(_written(light, colours, tones, 1.0))
     return Camera(
@@ -70,8 +76,8 @@ def random_camera(rng: np.random.Generator, index: int) -> Camera:
         tones=tones,
         scale=float(rng.uniform(0.96, 1.16)),
         shift=(float(rng.uniform(-0.05, 0.05)), float(rng.uniform(-0.03, 0.03))),
-        blur=float(rng.uniform(0, 0.9)),
-        noise=float(rng.uniform(1.5, 7)),
+        blur=float(rng.uniform(0, 0.9)) * strain,
+        noise=float(rng.uniform(1.5, 7)) * strain,
         quality=int(rng.integers(45, 93)),
         frame=photograph.filter(ImageFilter.GaussianBlur(0.6)),
         before=Image.fromarray(before),
@@ -106,19 +112,19 @@ def _axes(down: float, roll: float) -> Floats:
     return np.stack([cos(roll) * right + sin(roll) * below, cos(roll) * below - sin(roll) * right, forward])
 
 
-def _colour_matrix(rng: np.random.Generator, cast: float) -> Floats:
+def _colour_matrix(rng: np.random.Generator, cast: float, strain: float) -> Floats:
     """White balance (``cast`` 0..1 goes round the colours), saturation and some mixing of the channels; (3, 3)."""
-    gains = np.exp(rng.uniform(0.12, 0.3) * np.cos(2 * pi * (cast + np.arange(3) / 3)))
-    saturation = rng.uniform(0.6, 1.1)
+    gains = np.exp(strain * rng.uniform(0.12, 0.3) * np.cos(2 * pi * (cast + np.arange(3) / 3)))
+    saturation = 1 + strain * (rng.uniform(0.6, 1.1) - 1)
     matrix = saturation * np.eye(3) + (1 - saturation) * np.array(GREY) + rng.uniform(-0.05, 0.05, (3, 3))
     mixed: Floats = gains[:, None] * matrix / matrix.sum(axis=1, keepdims=True)
     return mixed
 
 
-def _tone_curve(rng: np.random.Generator, brightness: float) -> npt.NDArray[np.uint8]:
+def _tone_curve(rng: np.random.Generator, brightness: float, strain: float) -> npt.NDArray[np.uint8]:
     """Exposure (``brightness`` 0..1 from dark to bright), contrast and black level; (TONES,)."""
-    exposure = 2 ** (2.0 * (brightness - 0.4))
-    contrast = rng.uniform(0.7, 1.0)
+    exposure = 2 ** (2.0 * strain * (brightness - 0.4))
+    contrast = 1 - strain * (1 - rng.uniform(0.7, 1.0))
     black = rng.uniform(0, 0.7) * (1 - contrast)
     linear = np.linspace(0, BRIGHTEST, TONES) * exposure
     shoulder = linear * (1 + linear / 4) / (1 + linear)  # bright parts are held back

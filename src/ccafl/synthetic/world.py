@@ -23,6 +23,8 @@ from ccafl.synthetic.render import View, Window, extent, render, shadow
 PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, MOMENT, HEADING = range(9)  # what a random generator is for
 PRETRAINING_SEED = 2**31  # from here on, seeds are kept for pretraining: its persons and cameras are nobody else's
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
+STRAIN = 1.5  # how far cameras depart from a true picture and so from each other
+PRETRAINING_STRAIN = 1.0  # gentler ones, from which clip-synth learns
 VISIT_CHANCE = 0.62  # that a person passes a camera; two cameras see each person whatever comes
 USUAL_VIEW_CHANCE = 0.75  # that a walk goes the way most go past the camera
 WALK_LENGTHS = (2 / 3, 5 / 3)  # shortest (and most frequent) and longest walk, of the mean number of pictures
@@ -46,11 +48,15 @@ class Walk:
 
 @dataclass(frozen=True)
 class World:
-    """Persons 0..persons-1 and cameras 0..cameras-1 made from a seed; persons and cameras >= 2, seed >= 0."""
+    """Persons 0..persons-1 and cameras 0..cameras-1 made from a seed; persons and cameras >= 2, seed >= 0.
+
+    ``strain`` is how far cameras depart from a true picture, 1 as those that clip-synth learned from.
+    """
 
     seed: int
     persons: int
     cameras: int
+    strain: float = STRAIN
 
     def random(self, *key: int) -> np.random.Generator:
         """The generator of one purpose and its indices."""
@@ -60,7 +66,7 @@ class World:
         return random_person(self.random(PERSON, index))
 
     def camera(self, index: int) -> Camera:
-        return _camera(self.seed, index)
+        return _camera(self.seed, index, self.strain)
 
     def cameras_of(self, person: int) -> tuple[int, ...]:
         """The cameras that a person passes, two at least, in their order."""
@@ -126,8 +132,8 @@ class World:
 
 
 @lru_cache(maxsize=CAMERAS_KEPT)
-def _camera(seed: int, index: int) -> Camera:
-    return random_camera(World(seed, 2, 2).random(CAMERA, index), index)
+def _camera(seed: int, index: int, strain: float) -> Camera:
+    return random_camera(World(seed, 2, 2).random(CAMERA, index), index, strain)
 
 
 def _seen_from_body(camera: Camera, place: Floats, heading: float) -> View:

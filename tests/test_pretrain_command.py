@@ -1,0 +1,63 @@
+"""`ccafl pretrain` from an empty folder to weights, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ccafl import pipeline
+from ccafl.cli import main
+from ccafl.model.clip import load_clip
+
+SMALL = ["--persons", "8", "--cameras", "3", "--views", "2", "--epochs", "1", "--batch", "8"]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(["pretrain", *arguments])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err.strip()
+    assert "Traceback" not in message
+    return message.splitlines()[-1]
+
+
+def test_weights_and_their_test_on_persons_never_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "UNSEEN_PERSONS", 5)
+    monkeypatch.setattr(pipeline, "UNSEEN_CAMERAS", 4)
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as finished:
+        main(["pretrain", str(out), *SMALL])
+    assert finished.value.code == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["unseen_images"] == 20
+    assert 0 <= results["caption_recall_at_10"] <= 1
+    assert 0 <= results["upper_colour_accuracy"] <= 1
+    load_clip("clip-synth", str(out / "clip-synth.safetensors"))
+    capsys.readouterr()
+    assert "another world" in refused(capsys, str(out), *SMALL, "--cameras", "4")
+    assert "other settings" in refused(capsys, str(out), *SMALL, "--seed", "5")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--persons", "1"], "persons 1: too small"),
+        (["--views", "0"], "views 0: too small"),
+        (["--cameras", "1"], "cameras 1: too small"),
+        (["--precision", "half"], "runtime.precision is 'half'"),
+        (["--batch", "800"], "batch 800: more than the 16 pictures"),
+    ],
+)
+def test_numbers_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], said: str
+) -> None:
+    assert said in refused(capsys, str(tmp_path / "out"), *SMALL, *wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert "exists already" in refused(capsys, str(tmp_path), *SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
