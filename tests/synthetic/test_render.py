@@ -95,6 +95,9 @@ def test_the_side_towards_the_sun_is_the_bright_one() -> None:
     assert there.mean() > 0.5
     left, right = light[:, :15][there[:, :15]].mean(), light[:, -15:][there[:, -15:]].mean()
     assert left > 1.4 * right  # the person's left is on the left of the picture
+    light, there = render(PERSON, ball((0, 0, 0.9), 0.5, (1, 1, 1)), seen_from(0, sun=(0, 0, 1)), window)
+    top, bottom = light[:15][there[:15]].mean(), light[-15:][there[-15:]].mean()
+    assert top > 1.4 * bottom
 
 
 def test_a_cut_takes_a_half_away() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ccafl.errors import InputError
+from ccafl.synthetic.camera import random_camera
 from ccafl.synthetic.caption import seen_side
 from ccafl.synthetic.world import (
     CAMERA,
@@ -218,6 +219,18 @@ def test_the_camera_changes_a_picture_more_than_the_person_does() -> None:
     other_camera = distance(pictures[:, :, 0], np.roll(pictures[:, :, 1], 1, axis=1))
     other_person = distance(pictures[:, :, 0], np.roll(pictures[:, :, 1], 1, axis=0))
     assert same_camera < other_person < other_camera
+
+
+def test_strain_is_how_far_a_camera_departs_from_a_true_picture() -> None:
+    true, usual, strained = (random_camera(np.random.default_rng(3), 1, strain) for strain in (0.0, 1.0, 2.0))
+    assert true.blur == true.noise == 0
+    assert true.colours.sum(axis=1) == pytest.approx(1)  # grey stays grey
+    assert strained.blur == pytest.approx(2 * usual.blur)
+    assert strained.noise == pytest.approx(2 * usual.noise)
+    casts = [np.log(camera.colours.sum(axis=1)) for camera in (usual, strained)]
+    assert casts[1] == pytest.approx(2 * casts[0])
+    some, most = (np.abs(camera.tones.astype(float) - true.tones).mean() for camera in (usual, strained))
+    assert 0 < some < most
 
 
 # What the user may get wrong
