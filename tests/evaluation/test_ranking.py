@@ -10,21 +10,21 @@ from hypothesis import strategies as st
 
 from ccafl.evaluation import ranking, reranking
 from ccafl.evaluation.association_quality import association_quality
-from ccafl.evaluation.ranking import rank
-from ccafl.evaluation.reranking import k_reciprocal
+from ccafl.evaluation.ranking import rank, rank_by_distance
+from ccafl.evaluation.reranking import k_reciprocal, k_reciprocal_by_features
 
 seeds = st.integers(0, 10**6)
 
 
-def plain_rank(query, gallery, query_ids, query_cameras, gallery_ids, gallery_cameras):
+def plain_rank(distances, query_ids, query_cameras, gallery_ids, gallery_cameras):
     precisions, firsts = [], []
-    for feature, person, camera in zip(F.normalize(query), query_ids, query_cameras, strict=True):
+    for row, person, camera in zip(distances, query_ids, query_cameras, strict=True):
         kept = [
             index
-            for index in range(len(gallery))
+            for index in range(len(row))
             if gallery_ids[index] != -1 and not (gallery_ids[index] == person and gallery_cameras[index] == camera)
         ]
-        kept.sort(key=lambda index: -float(F.normalize(gallery)[index] @ feature))
+        kept.sort(key=lambda index: float(row[index]))
         places = [place for place, index in enumerate(kept, start=1) if gallery_ids[index] == person]
         if places:
             precisions.append(sum(hits / place for hits, place in enumerate(places, start=1)) / len(places))
@@ -34,19 +34,38 @@ def plain_rank(query, gallery, query_ids, query_cameras, gallery_ids, gallery_ca
     ]
 
 
+def random_truth(random):
+    query_ids, gallery_ids = (torch.randint(low, 6, (count,), generator=random) for low, count in ((1, 6), (-1, 40)))
+    query_cameras, gallery_cameras = (torch.randint(3, (count,), generator=random) for count in (6, 40))
+    return query_ids, query_cameras, gallery_ids, gallery_cameras
+
+
 @given(seeds, st.integers(1, 400))
 def test_rank_equals_the_plain_protocol_in_any_blocks(seed, block):
     random = torch.Generator().manual_seed(seed)
     query, gallery = (torch.randn(count, 4, generator=random, dtype=torch.float64) for count in (6, 40))
-    query_ids, gallery_ids = (torch.randint(low, 6, (count,), generator=random) for low, count in ((1, 6), (-1, 40)))
-    query_cameras, gallery_cameras = (torch.randint(3, (count,), generator=random) for count in (6, 40))
-    arguments = (query, gallery, query_ids, query_cameras, gallery_ids, gallery_cameras)
+    truth = random_truth(random)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_BLOCK_ELEMENTS", block)
-        ours = rank(*arguments)
-    mean, cmc = plain_rank(*arguments)
+        ours = rank(query, gallery, *truth)
+    mean, cmc = plain_rank(-F.normalize(query) @ F.normalize(gallery).T, *truth)
     assert ours.mAP == pytest.approx(mean)
     assert ours.cmc[[0, 4]].tolist() == pytest.approx(cmc)
+
+
+@given(seeds, st.integers(1, 30), st.integers(1, 3))
+def test_what_is_equally_far_keeps_the_gallerys_order(seed, levels, threads):
+    random = torch.Generator().manual_seed(seed)
+    distances = torch.randint(levels, (6, 40), generator=random).float()
+    truth = random_truth(random)
+    before = distances.clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: threads)
+        ours = rank_by_distance(lambda rows: distances[rows], *truth)
+    mean, cmc = plain_rank(distances, *truth)
+    assert ours.mAP == pytest.approx(mean)
+    assert ours.cmc[[0, 4]].tolist() == pytest.approx(cmc)
+    assert torch.equal(distances, before)
 
 
 def test_a_query_without_a_match_is_left_out_and_counted():
@@ -78,6 +97,19 @@ def test_reranking_in_any_blocks(seed, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reranking, "_BLOCK_ELEMENTS", block)
         torch.testing.assert_close(k_reciprocal(*arguments), whole)
+
+
+@given(seeds, st.integers(1, 60))
+def test_reranking_by_features_is_that_of_their_distances(seed, block):
+    random = torch.Generator().manual_seed(seed)
+    features = F.normalize(torch.randn(30, 6, generator=random))
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    whole = k_reciprocal(distances[:8, 8:], distances[:8, :8], distances[8:, 8:], 5, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reranking, "_BLOCK_ELEMENTS", block)
+        by_features = k_reciprocal_by_features(3 * features[:8], features[8:], 5, 3)
+        blocks = [by_features(slice(start, start + 3)) for start in (0, 3, 6)]
+    torch.testing.assert_close(torch.cat(blocks), whole, rtol=1e-4, atol=1e-5)
 
 
 @given(seeds)

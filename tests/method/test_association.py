@@ -58,13 +58,14 @@ def test_no_component_holds_a_camera_twice_on_demand(seed):
     assert len(cells) == len(set(cells))
 
 
-@given(st.integers(0, 10**6), st.integers(1, 200))
-def test_blocks_give_what_the_whole_matrix_gives(seed, block):
+@given(st.integers(0, 10**6), st.integers(1, 200), st.integers(1, 60), st.integers(0, 300))
+def test_blocks_give_what_the_whole_matrix_gives(seed, block, first_block, count):
     centres, cameras = world(seed)
-    whole = nearest_cross_camera_pairs(centres, cameras, 30)
+    whole = nearest_cross_camera_pairs(centres, cameras, count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(association, "_BLOCK_ELEMENTS", block)
-        assert torch.equal(nearest_cross_camera_pairs(centres, cameras, 30), whole)
+        patch.setattr(association, "_FIRST_BLOCK_ELEMENTS", first_block)
+        assert torch.equal(nearest_cross_camera_pairs(centres, cameras, count), whole)
     assert (whole[:, 0] < whole[:, 1]).all()
     assert (cameras[whole[:, 0]] != cameras[whole[:, 1]]).all()
 

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 _BLOCK_ELEMENTS = 1 << 24  # of the distance matrix held at a time: 64 MiB in float32
+_FIRST_BLOCK_ELEMENTS = 1 << 20  # as long as it is not known how near the nearest pairs are, and all must be sorted
 
 
 def identity_centres(features: Tensor, identities: Tensor, count: int) -> Tensor:
@@ -67,32 +68,34 @@ def associate(centres: Tensor, cameras: Tensor, rate: float, *, one_camera_once:
 def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> Tensor:
     """The ``count`` nearest pairs of different cameras, nearest first: (at most count, 2) int64, each a < b.
 
-    For L2-normalised centres the largest product is the least distance. Blocks of rows are read one after the other.
+    For L2-normalised centres the largest product is the least distance. Blocks of rows are read one after the other;
+    of each, only what can still be among the nearest is looked at further.
     """
-    total = len(centres)
-    rows = max(1, _BLOCK_ELEMENTS // max(total, 1))
     best_products, best_pairs = centres.new_empty(0), cameras.new_empty(0, 2)
-    every = torch.arange(total, device=centres.device)
-    for start in range(0, total, rows):
-        block = every[start : start + rows]
-        products = centres[block] @ centres[start:].T
-        allowed = (cameras[block][:, None] != cameras[start:]) & (block[:, None] < every[start:])
-        flat = products.masked_fill(~allowed, -torch.inf).flatten()
-        products, index = flat.topk(min(count, len(flat)))
-        pairs = torch.stack([block[index // (total - start)], start + index % (total - start)], dim=1)
-        best_products, best_pairs = torch.cat([best_products, products]), torch.cat([best_pairs, pairs])
-        best_products, index = best_products.sort(descending=True, stable=True)
-        best_products, best_pairs = best_products[:count], best_pairs[index[:count]]
-    return best_pairs[best_products > -torch.inf]
+    start, elements, least = 0, _FIRST_BLOCK_ELEMENTS, centres.new_tensor(-torch.inf)
+    while start < len(centres):
+        stop = start + max(1, elements // (len(centres) - start))
+        products = centres[start:stop] @ centres[start:].T
+        first, second = (products >= least).nonzero().T
+        products, pairs = products[first, second], torch.stack([first, second], dim=1) + start
+        allowed = (first < second) & (cameras[pairs[:, 0]] != cameras[pairs[:, 1]])
+        best_products = torch.cat([best_products, products[allowed]])
+        best_pairs = torch.cat([best_pairs, pairs[allowed]])
+        best_products, order = best_products.sort(descending=True, stable=True)
+        best_products, best_pairs = best_products[:count], best_pairs[order[:count]]
+        if len(best_products) == count > 0:
+            least, elements = best_products[-1], min(2 * elements, _BLOCK_ELEMENTS)
+        start = stop
+    return best_pairs
 
 
 def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor) -> Tensor:
     """Accepted pairs (M, 2): each takes the place (a, camera of b) and (b, camera of a), if both are free."""
     camera_count = int(cameras.max()) + 1 if len(cameras) else 0
-    places = pairs * camera_count + cameras[pairs.flip(1)]
+    names, places = (pairs * camera_count + cameras[pairs.flip(1)]).unique(return_inverse=True)
     accepted = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
     open_pairs = torch.arange(len(pairs), device=pairs.device)
-    taken = torch.zeros(len(cameras) * camera_count, dtype=torch.bool, device=pairs.device)
+    taken = torch.zeros(len(names), dtype=torch.bool, device=pairs.device)
     while len(open_pairs):
         chosen = open_pairs[_first_claims(places[open_pairs], len(taken))]
         accepted[chosen] = True
@@ -105,7 +108,9 @@ def _accept_disjoint_components(pairs: Tensor, cameras: Tensor) -> Tensor:
     """Accepted pairs (M, 2): each joins two components that share no camera."""
     count = len(cameras)
     component = torch.arange(count, device=pairs.device)
-    seen_by = F.one_hot(cameras).bool() if count else cameras.new_zeros(0, 0, dtype=torch.bool)
+    camera_count = int(cameras.max()) + 1 if count else 0
+    seen_by = torch.zeros(count, camera_count, dtype=torch.bool, device=pairs.device)
+    seen_by[component, cameras] = True
     accepted = []
     while len(pairs):
         ends = component[pairs]

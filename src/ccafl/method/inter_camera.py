@@ -76,13 +76,13 @@ def adversarial_loss(
 
     Source: paper, section III (ICAL); epsilon as the authors' code has it.
     """
-    own = torch.zeros_like(positives).scatter_(1, identities[:, None], True)
+    own = identities[:, None]
     hardened = torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
-    logits = scale * torch.where(own, _with_angular_margin(cosines, margin), hardened)
+    logits = scale * hardened.scatter(1, own, _with_angular_margin(cosines.gather(1, own), margin))
     negatives = logits.masked_fill(positives, -torch.inf).logsumexp(1, keepdim=True)
     log_q = -F.softplus(negatives - logits)
     spread = (log_q * positives).sum(1) / positives.sum(1)
-    peak = log_q.gather(1, identities[:, None]).squeeze(1)
+    peak = log_q.gather(1, own).squeeze(1)
     return -((1 - epsilon) * peak + epsilon * spread).mean()
 
 

@@ -4,9 +4,12 @@ Both are read by a loss and moved by `update` after the backward pass; neither h
 the encoder gives them and normalise them themselves.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 
 class HybridMemory:
@@ -44,15 +47,9 @@ class HybridMemory:
         """
         features = F.normalize(features)
         centre_loss = F.cross_entropy(features @ self.centres.T / self.temperature, labels)
-        hard_instance_loss = F.cross_entropy(self._hardest_similarity(features, labels) / self.temperature, labels)
+        hardest = _HardestInstances.apply(features, self.instances, labels)
+        hard_instance_loss = F.cross_entropy(hardest / self.temperature, labels)
         return centre_loss, hard_instance_loss
-
-    def _hardest_similarity(self, features: Tensor, labels: Tensor) -> Tensor:
-        """h (B, C): the least similar instance of a sample's own identity, the most similar of every other."""
-        slots, identities, _ = self.instances.shape
-        similarity = (features @ self.instances.flatten(0, 1).T).view(-1, slots, identities)
-        own = torch.arange(identities, device=labels.device) == labels[:, None]
-        return torch.where(own, similarity.amin(1), similarity.amax(1))
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
@@ -72,6 +69,35 @@ class HybridMemory:
         means = sums / counts.clamp(min=1)[:, None]
         moved = F.normalize(self.momentum * self.centres + (1 - self.momentum) * means)
         self.centres = torch.where(counts[:, None] > 0, moved, self.centres)
+
+
+class _HardestInstances(torch.autograd.Function):
+    """h (B, C): the least similar instance of a sample's own identity, the most similar of every other.
+
+    Its gradient comes from the B x C chosen instances alone, so the backward pass reads those, not all B x K C pairs.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, features: Tensor, instances: Tensor, labels: Tensor) -> Tensor:
+        """(B, D), (K, C, D), (B,) -> (B, C)."""
+        slots, identities, _ = instances.shape
+        similarity = (features @ instances.flatten(0, 1).T).view(-1, slots, identities)
+        hardest, slot = similarity.max(1)
+        own = labels[:, None]
+        least, least_slot = similarity.gather(2, own[:, None].expand(-1, slots, 1)).min(1)
+        hardest.scatter_(1, own, least)
+        slot.scatter_(1, own, least_slot)
+        chosen = slot * identities + torch.arange(identities, device=slot.device)
+        ctx.save_for_backward(instances, chosen)
+        return hardest
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """sum_j g_ij (the instance chosen for i and j)."""
+        instances, chosen = ctx.saved_tensors
+        weights = gradients[0].to(instances.dtype)
+        gradient = F.embedding_bag(chosen, instances.flatten(0, 1), per_sample_weights=weights, mode="sum")
+        return gradient.to(gradients[0].dtype), None, None
 
 
 def _write_instances(instances: Tensor, features: Tensor, labels: Tensor) -> None:
