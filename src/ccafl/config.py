@@ -43,7 +43,8 @@ class Data(_Settings):
     flip: Share = 0.5
     pad: NotNegative = 10  # pixels on each side before the random crop
     erase: Share = 0.5
-    cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory when they all fit in this
+    cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory when they all fit in this,
+    cache_disk_mb: NotNegative = 16384  # or in a file in the run's folder, gone with the run, when they fit in this
     workers: NotNegative = 4  # loader processes; 0 loads in the training process
 
 

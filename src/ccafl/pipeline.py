@@ -17,7 +17,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from ccafl.config import Config, dump, load_config, validated
-from ccafl.data.batches import ImageStore, seed_for
+from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
 from ccafl.data.listing import images_below
@@ -33,6 +33,7 @@ from ccafl.data.records import (
 )
 from ccafl.data.source import read_source
 from ccafl.data.split import split
+from ccafl.data.store import CacheBudget, ImageStore
 from ccafl.data.transforms import evaluation_transform
 from ccafl.errors import InputError
 from ccafl.evaluation.association_quality import association_quality
@@ -40,7 +41,7 @@ from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
-from ccafl.evaluation.reranking import k_reciprocal
+from ccafl.evaluation.reranking import k_reciprocal_by_features
 from ccafl.evaluation.zero_shot import caption_recall, zero_shot_accuracy
 from ccafl.files import check_free, disk_errors, new_folder, write_text
 from ccafl.model.clip import load_clip
@@ -98,8 +99,10 @@ def train_run(
         write_text(out / "config.yaml", dump(config))
         write_text(out / "data.json", json.dumps({"path": str(data.resolve()), "source": source.kind}) + "\n")
     fabric.barrier()
-    store = _store(images.paths, config, "training images", shown)
-    monitor = Monitor(truth, _ranked_set(test, images.camera_names, config, shown), config.stage2.adversarial.scale)
+    budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
+    store = _store(images.paths, config, budget, "training images", shown)
+    ranked = _ranked_set(test, images.camera_names, config, budget, shown)
+    monitor = Monitor(truth, ranked, config.stage2.adversarial.scale)
     given = truth if config.mode == "supervised" else None
     trained = train(
         config, images, out, fabric, monitor, network=network, store=store, given_association=given, keep=keep
@@ -128,11 +131,7 @@ def evaluate_run(
     query, gallery = _rankable(source, data)
     features = _embedded(embedder, query, "query"), _embedded(embedder, gallery, "gallery")
     truth = (query.persons, query.cameras, gallery.persons, gallery.cameras)
-    if rerank:
-        distances = _reranked(*features)
-        ranking = rank_by_distance(lambda rows: distances[rows], *truth)
-    else:
-        ranking = rank(*features, *truth)
+    ranking = rank_by_distance(k_reciprocal_by_features(*features), *truth) if rerank else rank(*features, *truth)
     results = {
         "dataset": _dataset(source, data),
         "checkpoint": checkpoint,
@@ -395,9 +394,14 @@ def _pictures(path: Path) -> list[Path]:
     return pictures
 
 
-def _store(paths: Sequence[Path], config: Config, title: str, shown: bool) -> ImageStore:
-    with bar(title, len(paths), shown=shown) as progress:
-        return ImageStore(paths, config.model.image_size, config.data.cache_mb << 20, progress.advance)
+def _store(paths: Sequence[Path], config: Config, budget: CacheBudget, title: str, shown: bool) -> ImageStore:
+    """Images of ``paths``, decoded once where the budget allows, and a word on where they are kept."""
+    with bar(f"{title}: decoding", len(paths), shown=shown) as progress:
+        store = ImageStore(paths, config.model.image_size, budget, progress.advance)
+    if shown:
+        advice = "" if store.kept else "; raise data.cache_mb or data.cache_disk_mb to decode them once"
+        note(f"{title}: {len(paths):,} images, {store.mib:,.0f} MiB resized, {store.place}{advice}")
+    return store
 
 
 def _rankable(source: Source, data: Path) -> tuple[EvaluationImages, EvaluationImages]:
@@ -413,13 +417,15 @@ def _ranked_set(
     test: tuple[EvaluationImages, EvaluationImages] | None,
     trained_cameras: tuple[str, ...],
     config: Config,
+    budget: CacheBudget,
     shown: bool,
 ) -> RankedSet | None:
     if test is None:
         return None
     query, gallery = test
-    stores = _store(query.paths, config, "queries", shown), _store(gallery.paths, config, "gallery", shown)
-    return RankedSet(query, gallery, *stores, trained_cameras)
+    query_store = _store(query.paths, config, budget, "queries", shown)
+    gallery_store = _store(gallery.paths, config, budget, "gallery", shown)
+    return RankedSet(query, gallery, query_store, gallery_store, trained_cameras)
 
 
 def _embedded(embedder: Embedder, images: LabelledImages | EvaluationImages, title: str) -> Tensor:
@@ -429,11 +435,6 @@ def _embedded(embedder: Embedder, images: LabelledImages | EvaluationImages, tit
             parts.append(features)
             progress.advance(len(features))
     return torch.cat(parts)
-
-
-def _reranked(query: Tensor, gallery: Tensor) -> Tensor:
-    """k-reciprocal distances (Q, G) from Euclidean ones of L2-normalised features, as re-ID papers report them."""
-    return k_reciprocal(torch.cdist(query, gallery), torch.cdist(query, query), torch.cdist(gallery, gallery))
 
 
 def _results(config: Config, source: Source, data: Path, images: LabelledImages, trained: Trained) -> Results:

@@ -1,21 +1,25 @@
 """Batches: what they hold, and that chance follows from the seed alone."""
 
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ccafl.data.batches import (
     EvaluationBatches,
-    ImageStore,
     TrainingBatches,
     camera_batches,
     identity_batches,
     seed_for,
     shuffled_batches,
 )
-from ccafl.data.transforms import MEAN, STD, evaluation_transform, resized, training_transform
+from ccafl.data.store import CacheBudget, ImageStore
+from ccafl.data.transforms import MEAN, STD, Augmentation, evaluation_transform, resized
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 5), st.integers(1, 4))
@@ -84,12 +88,12 @@ def store(tmp_path):
     for number in range(6):
         paths.append(tmp_path / f"{number}.png")
         Image.effect_noise((20, 40), 90).convert("RGB").save(paths[-1])
-    return ImageStore(paths, (32, 16), cache_bytes=10**6)
+    return ImageStore(paths, (32, 16), CacheBudget(10**6))
 
 
 def test_processes_share_a_batch_without_changing_it(store):
     draws = torch.tensor([[0, 1, 2, 3], [4, 5, 0, 0]])
-    transform = training_transform((32, 16), flip=0.5, pad=2, erase=0.5)
+    transform = Augmentation((32, 16), flip=0.5, pad=2, erase=0.5)
     whole = TrainingBatches(store, transform, draws, seed=7)
     halves = [TrainingBatches(store, transform, draws, seed=7, share=(rank, 2)) for rank in (0, 1)]
     for step in range(2):
@@ -100,7 +104,7 @@ def test_processes_share_a_batch_without_changing_it(store):
 
 
 def test_loading_does_not_disturb_chance(store):
-    transform = training_transform((32, 16), flip=0.5, pad=2, erase=0.5)
+    transform = Augmentation((32, 16), flip=0.5, pad=2, erase=0.5)
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
@@ -108,9 +112,34 @@ def test_loading_does_not_disturb_chance(store):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_store_gives_the_same_with_and_without_memory(store):
-    streamed = ImageStore(store.paths, store.size, cache_bytes=0)
-    assert all(torch.equal(streamed[index], store[index]) for index in range(len(store)))
+def test_a_store_gives_the_same_wherever_its_images_are_kept(store, tmp_path):
+    size = 6 * 3 * 32 * 16
+    budgets = {
+        "kept in memory": CacheBudget(size, size, tmp_path),
+        "kept in a file": CacheBudget(size - 1, size, tmp_path),
+        "read each time": CacheBudget(size - 1, size - 1, tmp_path),
+    }
+    files = sorted(tmp_path.iterdir())
+    for place, budget in budgets.items():
+        other = ImageStore(store.paths, store.size, budget)
+        assert other.place == place
+        assert all(torch.equal(other[index], store[index]) for index in range(len(store)))
+    assert sorted(tmp_path.iterdir()) == files  # the file has no name
+
+
+def test_stores_share_a_budget(store, tmp_path):
+    size = 6 * 3 * 32 * 16
+    budget = CacheBudget(size + 1, 2 * size, tmp_path)
+    places = [ImageStore(store.paths, store.size, budget).place for _ in range(4)]
+    assert places == ["kept in memory", "kept in a file", "kept in a file", "read each time"]
+
+
+def test_a_disk_is_not_filled(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * 6 * 3 * 32 * 16 - 1))
+    assert ImageStore(store.paths, store.size, CacheBudget(0, 10**9, tmp_path)).place == "read each time"
+
+
+def test_evaluation_batches_come_in_order_with_their_cameras(store):
     cameras = torch.arange(len(store)) * 10
     batches = list(EvaluationBatches(store, cameras, [4, 1, 2], batch=2).loader(workers=0))
     assert [len(images) for images, _ in batches] == [2, 1]
@@ -122,3 +151,24 @@ def test_images_are_normalised_with_imagenets_numbers():
     white = evaluation_transform()(resized(Image.new("RGB", (9, 9), "white"), (4, 4)))
     expected = (1 - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(white, expected[:, None, None].expand(3, 4, 4))
+
+
+def test_resizing_is_pillows_up_to_rounding():
+    picture = Image.effect_noise((23, 41), 120).convert("RGB").filter(ImageFilter.GaussianBlur(1))
+    for size in ((64, 32), (20, 11)):
+        theirs = torch.from_numpy(np.array(picture.resize(size[::-1], Image.Resampling.BICUBIC))).permute(2, 0, 1)
+        assert (resized(picture, size).int() - theirs.int()).abs().max() <= 1
+
+
+def test_every_image_is_augmented_by_its_own_seeds_alone():
+    images = torch.randint(256, (4, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    augmentation = Augmentation((32, 16), flip=0.5, pad=2, erase=1.0)
+    seeds = [(1, 2), (3, 4), (1, 4), (3, 2)]
+    together = augmentation(images, seeds)
+    for image, pair, whole in zip(images, seeds, together, strict=True):
+        assert torch.equal(augmentation([image], [pair])[0], whole)
+    erased = [augmentation(images[:1], [(1, seed)]) == 0 for seed in (2, 4)]  # 0 is the mean colour
+    assert all(0.01 < part.float().mean() < 0.5 for part in erased)
+    assert not torch.equal(*erased)
+    plain = Augmentation((32, 16), flip=0.0, pad=0, erase=0.0)
+    assert torch.equal(plain(images, seeds), evaluation_transform()(images))

@@ -4,65 +4,29 @@ Every random choice follows from (seed, stage, epoch, place in the epoch) alone,
 resumed run, or one on other numbers of processes, draws the same images with the same augmentations.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
 
-from ccafl.data.images import load_image
-from ccafl.data.transforms import evaluation_transform, resized
+from ccafl.data.store import ImageStore
+from ccafl.data.transforms import Augmentation, evaluation_transform
 
 Integers = npt.NDArray[np.int64]
 
 
 def seed_for(*parts: int) -> int:
     """A seed that follows from whole numbers (run seed, stage, epoch, ...), unlike for unlike parts."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+    return seeds_for(1, *parts)[0]
 
 
-class ImageStore:
-    """Resized images by index, decoded once and kept in memory if they all fit in ``cache_bytes``.
-
-    Raises InputError from the constructor or on access for an image that cannot be read.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        size: tuple[int, int],
-        cache_bytes: int = 0,
-        advance: Callable[[], None] | None = None,
-    ) -> None:
-        self.paths = paths
-        self.size = size
-        self._cache: Tensor | None = None
-        if len(paths) * 3 * size[0] * size[1] <= cache_bytes:
-            self._cache = self._decoded(advance)
-
-    def _decoded(self, advance: Callable[[], None] | None) -> Tensor:
-        cache = torch.empty(len(self.paths), 3, *self.size, dtype=torch.uint8)
-        with ThreadPoolExecutor() as pool:
-            for index, image in enumerate(pool.map(self._read, self.paths)):
-                cache[index] = image
-                if advance is not None:
-                    advance()
-        return cache
-
-    def _read(self, path: Path) -> Tensor:
-        return resized(load_image(path), self.size)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Tensor:
-        """(3, H, W) uint8."""
-        return self._read(self.paths[index]) if self._cache is None else self._cache[index]
+def seeds_for(count: int, *parts: int) -> list[int]:
+    """``count`` seeds that follow from whole numbers, unlike each other and for unlike parts."""
+    seeds: list[int] = (np.random.SeedSequence(parts).generate_state(count, np.uint64) >> np.uint64(1)).tolist()
+    return seeds
 
 
 class TrainingBatches(Dataset[Tensor]):
@@ -70,16 +34,16 @@ class TrainingBatches(Dataset[Tensor]):
 
     Args:
         store: all training images.
-        transform: for one image; random.
+        augmentation: of the images.
         draws: (S, B) int64, the image indices of every step.
         seed: of the epoch.
         share: (rank, processes); B must be divisible by the number of processes.
     """
 
     def __init__(
-        self, store: ImageStore, transform: v2.Transform, draws: Tensor, seed: int, share: tuple[int, int] = (0, 1)
+        self, store: ImageStore, augmentation: Augmentation, draws: Tensor, seed: int, share: tuple[int, int] = (0, 1)
     ) -> None:
-        self.store, self.transform, self.draws, self.seed = store, transform, draws, seed
+        self.store, self.augmentation, self.draws, self.seed = store, augmentation, draws, seed
         rank, processes = share
         per_process = draws.shape[1] // processes
         self.places = range(rank * per_process, (rank + 1) * per_process)
@@ -88,13 +52,10 @@ class TrainingBatches(Dataset[Tensor]):
         return len(self.draws)
 
     def __getitem__(self, step: int) -> Tensor:
-        indices = self.draws[step, self.places.start : self.places.stop]
-        images = []
-        with torch.random.fork_rng(devices=[]):
-            for place, index in zip(self.places, indices.tolist(), strict=True):
-                torch.default_generator.manual_seed(seed_for(self.seed, step, place))
-                images.append(self.transform(self.store[index]))
-        return torch.stack(images)
+        share = slice(self.places.start, self.places.stop)
+        seeds = seeds_for(2 * self.draws.shape[1], self.seed, step)
+        images = (self.store[index] for index in self.draws[step, share].tolist())
+        return self.augmentation(images, list(zip(seeds[::2], seeds[1::2], strict=True))[share])
 
     def loader(self, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
         """The steps in order."""

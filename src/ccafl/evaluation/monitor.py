@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from ccafl.data.batches import ImageStore
 from ccafl.data.records import EvaluationImages, LabelledImages, known_cameras
+from ccafl.data.store import ImageStore
 from ccafl.evaluation.alignment import text_image_alignment
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.camera_agnosticism import camera_probe, own_camera_neighbours, same_person_mass

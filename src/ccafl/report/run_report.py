@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccafl.data.batches import EvaluationBatches, ImageStore
+from ccafl.data.batches import EvaluationBatches
 from ccafl.data.images import load_image
 from ccafl.data.records import (
     EvaluationImages,
@@ -20,6 +20,7 @@ from ccafl.data.records import (
     tested_person,
     unmatched_queries,
 )
+from ccafl.data.store import ImageStore
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.evaluation.ranking import rank

@@ -9,9 +9,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ccafl.config import Config, Stage2
-from ccafl.data.batches import ImageStore, TrainingBatches, camera_batches, identity_batches, seed_for
+from ccafl.data.batches import TrainingBatches, camera_batches, identity_batches, seed_for
 from ccafl.data.records import LabelledImages
-from ccafl.data.transforms import training_transform
+from ccafl.data.store import ImageStore
+from ccafl.data.transforms import Augmentation
 from ccafl.method.inter_camera import adversarial_loss, adversarial_masks, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.losses import batch_hard_triplet, text_classification_loss
@@ -124,10 +125,10 @@ class EncoderEpoch:
         self._set_learning_rate()
         draws = self.draws()
         data = self.config.data
-        transform = training_transform(self.config.model.image_size, flip=data.flip, pad=data.pad, erase=data.erase)
+        augmentation = Augmentation(self.config.model.image_size, flip=data.flip, pad=data.pad, erase=data.erase)
         batches = TrainingBatches(
             store,
-            transform,
+            augmentation,
             draws,
             seed_for(self.config.seed, 2, self.epoch, 2),
             share=(self.fabric.global_rank, self.fabric.world_size),

@@ -23,8 +23,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ccafl.data.batches import seed_for, shuffled_batches
-from ccafl.data.transforms import training_transform
+from ccafl.data.batches import seed_for, seeds_for, shuffled_batches
+from ccafl.data.transforms import Augmentation
 from ccafl.errors import InputError
 from ccafl.files import written_whole
 from ccafl.model.clip import load_clip
@@ -214,12 +214,12 @@ def _batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch's full batches: pictures (B, 3, H, W), flipped, shifted and normalised, and their tokens (B, L)."""
     seed = seed_for(settings.seed, epoch)
-    augment = training_transform(captioned.size, flip=0.5, pad=settings.pad, erase=0.0)
-    torch.manual_seed(seed)
-    for taken in shuffled_batches(len(images), settings.batch_size, seed):
+    augmentation = Augmentation(captioned.size, flip=0.5, pad=settings.pad, erase=0.0)
+    for step, taken in enumerate(shuffled_batches(len(images), settings.batch_size, seed)):
         if len(taken) < settings.batch_size:
             return
-        pixels = torch.stack([augment(image) for image in torch.from_numpy(images[taken.numpy()])])
+        seeds = seeds_for(2 * len(taken), seed, step)
+        pixels = augmentation(torch.from_numpy(images[taken.numpy()]), list(zip(seeds[::2], seeds[1::2], strict=True)))
         sentences = [captioned.caption(picture, epoch) for picture in taken.tolist()]
         yield pixels, tokenized(sentences, context_length)
 

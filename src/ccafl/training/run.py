@@ -16,8 +16,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from ccafl.config import Association, Config, Runtime
-from ccafl.data.batches import EvaluationBatches, ImageStore
+from ccafl.data.batches import EvaluationBatches
 from ccafl.data.records import LabelledImages
+from ccafl.data.store import ImageStore
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.association import associate, centred_by_camera, identity_centres

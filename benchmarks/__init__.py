@@ -1,0 +1,1 @@
+"""How fast the work around the backbone is: `python -m benchmarks --help`."""

@@ -1,0 +1,102 @@
+"""Others' ways, loaded from checkouts outside this repository; docs/performance.md says how to obtain and build them.
+
+Only the files that a benchmark needs are run, by their paths. What they import and do not use is stood in for, and
+`.cuda()` stays on the CPU.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+AUTHORS, TORCHREID, FASTREID = "CLIP-ICS", "deep-person-reid", "fast-reid"
+
+
+class Opponents:
+    """The checkouts in a folder; each may be missing."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def has(self, name: str) -> bool:
+        """Whether the checkout is there."""
+        return self.folder is not None and (self.folder / name).is_dir()
+
+    def memory(self) -> ModuleType:
+        """The authors' memories: ``ClusterMemory``."""
+        _stand_in("clustercontrast", "clustercontrast.losses", "clustercontrast.models")
+        _stand_in("clustercontrast.losses.focal_loss", FocalLoss=None)
+        self._load("clustercontrast.models.losses", AUTHORS, "clustercontrast/models/losses.py")
+        hybrid = self._load("clustercontrast.models.hm", AUTHORS, "clustercontrast/models/hm.py")
+        hybrid.__dict__.setdefault("tccl", None)
+        return self._load("clustercontrast.models.cm", AUTHORS, "clustercontrast/models/cm.py")
+
+    def association(self) -> ModuleType:
+        """The authors' association: ``propagate_label``."""
+        _stand_in("clustercontrast", "clustercontrast.utils")
+        _stand_in("clustercontrast.utils.faiss_rerank", compute_jaccard_distance=None)
+        _stand_in("clustercontrast.evaluators", extract_vit_features=None)
+        return self._load("clustercontrast.utils.cluster_labels", AUTHORS, "clustercontrast/utils/cluster_labels.py")
+
+    def adversarial(self) -> ModuleType:
+        """The authors' ICAL: ``arcAdversarialLoss``."""
+        return self._load("authors_adversarial", AUTHORS, "clustercontrast/losses/cam_based_adversarial_loss.py")
+
+    def ranking(self) -> dict[str, Any]:
+        """``evaluate(distances, query persons, gallery persons, query cameras, gallery cameras, depth)`` by name."""
+        found = {}
+        if self.has(FASTREID):
+            built = self._built(FASTREID, "fastreid/evaluation/rank_cylib")
+            found["fast-reid's Cython"] = None if built is None else built.evaluate_cy
+        if self.has(TORCHREID):
+            built = self._built(TORCHREID, "torchreid/metrics/rank_cylib")
+            found["torchreid's Cython"] = None if built is None else built.evaluate_cy
+            plain = self._load("torchreid_rank", TORCHREID, "torchreid/metrics/rank.py")
+            found["torchreid's Python"] = lambda *truth: plain.evaluate_py(*truth, use_metric_cuhk03=False)
+        return {name: evaluate for name, evaluate in found.items() if evaluate is not None}
+
+    def reranking(self) -> ModuleType:
+        """torchreid's ``re_ranking``."""
+        return self._load("torchreid_rerank", TORCHREID, "torchreid/utils/rerank.py")
+
+    def loading(self) -> tuple[ModuleType, ModuleType]:
+        """torchreid's transforms, and its tools with ``read_image``."""
+        transforms = self._load("torchreid_transforms", TORCHREID, "torchreid/data/transforms.py")
+        return transforms, self._load("torchreid_tools", TORCHREID, "torchreid/utils/tools.py")
+
+    def _load(self, name: str, checkout: str, file: str) -> ModuleType:
+        assert self.folder is not None
+        return _run_file(name, self.folder / checkout / file)
+
+    def _built(self, checkout: str, folder: str) -> ModuleType | None:
+        """A compiled ``rank_cy``, if it was built for this Python."""
+        assert self.folder is not None
+        files = sorted((self.folder / checkout / folder).glob(f"rank_cy.*{sys.version_info[0]}{sys.version_info[1]}*"))
+        return _run_file("rank_cy", files[0]) if files else None
+
+
+def _run_file(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _stand_in(*names: str, **attributes: Any) -> None:
+    for name in names:
+        module = sys.modules.setdefault(name, ModuleType(name))
+        module.__dict__.setdefault("__path__", [])
+        module.__dict__.update(attributes)
+
+
+def on_the_cpu() -> None:
+    """Code that calls ``.cuda()`` runs on the CPU from here on, in this process."""
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
+    nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
