@@ -53,7 +53,7 @@ from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.synthetic.person import UPPER_COLOURS
 from ccafl.synthetic.world import PRETRAINING_SEED, PRETRAINING_STRAIN, World
 from ccafl.synthetic.write import count_images, synthesize
-from ccafl.terminal import bar, note
+from ccafl.terminal import bar, note, remark
 from ccafl.training.pretrain import Pretraining, pretrain, save_clip
 from ccafl.training.run import Trained, associate_images, make_fabric, train
 
@@ -400,7 +400,7 @@ def _store(paths: Sequence[Path], config: Config, budget: CacheBudget, title: st
         store = ImageStore(paths, config.model.image_size, budget, progress.advance)
     if shown:
         advice = "" if store.kept else "; raise data.cache_mb or data.cache_disk_mb to decode them once"
-        note(f"{title}: {len(paths):,} images, {store.mib:,.0f} MiB resized, {store.place}{advice}")
+        remark(f"{title}: {len(paths):,} images, {store.mib:,.0f} MiB resized, {store.place}{advice}")
     return store
 
 

@@ -62,6 +62,12 @@ def note(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def remark(text: str) -> None:
+    """A line on stderr for who looks on, as progress bars are: nothing in a log."""
+    if console.is_terminal:
+        note(text)
+
+
 def show(renderable: RenderableType) -> None:
     """Anything of Rich's, on stdout."""
     output.print(renderable)

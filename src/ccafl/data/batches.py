@@ -30,7 +30,9 @@ def seeds_for(count: int, *parts: int) -> list[int]:
 
 
 class TrainingBatches(Dataset[Tensor]):
-    """An epoch's steps, each this process's share of the augmented images: (B / processes, 3, H, W).
+    """An epoch's steps, each this process's share of the images, moved: (B / processes, 3, H, W) uint8.
+
+    `finished` makes of them what the network takes.
 
     Args:
         store: all training images.
@@ -46,16 +48,22 @@ class TrainingBatches(Dataset[Tensor]):
         self.store, self.augmentation, self.draws, self.seed = store, augmentation, draws, seed
         rank, processes = share
         per_process = draws.shape[1] // processes
-        self.places = range(rank * per_process, (rank + 1) * per_process)
+        self.share = slice(rank * per_process, (rank + 1) * per_process)
 
     def __len__(self) -> int:
         return len(self.draws)
 
     def __getitem__(self, step: int) -> Tensor:
-        share = slice(self.places.start, self.places.stop)
-        seeds = seeds_for(2 * self.draws.shape[1], self.seed, step)
-        images = (self.store[index] for index in self.draws[step, share].tolist())
-        return self.augmentation(images, list(zip(seeds[::2], seeds[1::2], strict=True))[share])
+        images = (self.store[index] for index in self.draws[step, self.share].tolist())
+        return self.augmentation.move(images, self._seeds(step, 0))
+
+    def finished(self, moved: Tensor, step: int) -> Tensor:
+        """The images of a step, on any device, normalised and partly erased: float32."""
+        return self.augmentation.finish(moved, self._seeds(step, 1))
+
+    def _seeds(self, step: int, half: int) -> list[int]:
+        """Of this process's images, each the same however many processes there are."""
+        return seeds_for(self.draws.shape[1], self.seed, step, half)[self.share]
 
     def loader(self, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
         """The steps in order."""

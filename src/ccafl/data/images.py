@@ -55,16 +55,17 @@ class _UselessError(Exception):
 
 
 def _decoded(path: Path) -> Image.Image:
-    with Image.open(path, formats=FORMATS) as image:
-        size = f"{image.width}x{image.height} pixels"
-        if min(image.size) < SMALLEST_SIDE:
+    with Image.open(path, formats=FORMATS) as picture:
+        size = f"{picture.width}x{picture.height} pixels"
+        if min(picture.size) < SMALLEST_SIDE:
             raise _UselessError(f"too small to show a person ({size})")
-        if image.width * image.height > MOST_PIXELS:
+        if picture.width * picture.height > MOST_PIXELS:
             raise _UselessError(f"too large ({size})")
-        picture = ImageOps.exif_transpose(image)
+        picture.load()
+        ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith("I;16"):  # greys of 16 bits, which convert would cut off at 255
-        picture = picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
-    return picture.convert("RGB")
+        return picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _reason(error: Exception) -> str:

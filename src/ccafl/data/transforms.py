@@ -1,6 +1,6 @@
 """Images as the network takes them (docs/method.md, 2), in torchvision's v2 transforms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from PIL import Image
@@ -29,7 +29,8 @@ def evaluation_transform() -> v2.Transform:
 class Augmentation:
     """What training makes of resized images: flip, pad and random crop, normalise, random erasing to the mean colour.
 
-    Images are moved one by one, each by its own chance, and normalised together.
+    In two halves: images are moved where they are loaded, and travel to the device as bytes, a quarter of the numbers
+    that the network takes. Each image has seeds of its own; torch's generator is left as it was.
     """
 
     def __init__(self, size: tuple[int, int], *, flip: float, pad: int, erase: float) -> None:
@@ -37,18 +38,22 @@ class Augmentation:
         self._normalised = evaluation_transform()
         self._erased = v2.RandomErasing(erase, inplace=True)
 
-    def __call__(self, images: Iterable[Tensor], seeds: Sequence[Sequence[int]]) -> Tensor:
-        """B images (3, H, W) uint8 and two seeds each, of how it is moved and of what is erased: (B, 3, H, W) float32.
+    def move(self, images: Iterable[Tensor], seeds: Iterable[int]) -> Tensor:
+        """Flip, pad and crop: B images (3, H, W) uint8 -> (B, 3, H, W) uint8."""
+        return torch.stack(_by_seeds(self._moved, images, seeds))
 
-        The state of torch's generator is as before afterwards.
-        """
-        with torch.random.fork_rng(devices=[]):
-            moved = []
-            for image, (seed, _) in zip(images, seeds, strict=True):
-                torch.default_generator.manual_seed(seed)
-                moved.append(self._moved(image))
-            batch: Tensor = self._normalised(torch.stack(moved))
-            for image, (_, seed) in zip(batch, seeds, strict=True):
-                torch.default_generator.manual_seed(seed)
-                self._erased(image)
+    def finish(self, images: Tensor, seeds: Iterable[int]) -> Tensor:
+        """Normalise and erase, on any device: (B, 3, H, W) uint8 -> float32."""
+        batch: Tensor = self._normalised(images)
+        _by_seeds(self._erased, batch, seeds)
         return batch
+
+
+def _by_seeds(transform: v2.Transform, images: Iterable[Tensor], seeds: Iterable[int]) -> list[Tensor]:
+    """The transform of every image, whose chances follow from its seed."""
+    transformed = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(images, seeds, strict=True):
+            torch.default_generator.manual_seed(seed)
+            transformed.append(transform(image))
+    return transformed

@@ -135,8 +135,9 @@ class EncoderEpoch:
         )
         self.encoder.train()
         loader = batches.loader(data.workers, pin_memory=self.device.type == "cuda")
-        for images, indices in zip(loader, draws, strict=True):
-            yield self.step(images.to(self.device, non_blocking=True), indices)
+        for number, (moved, indices) in enumerate(zip(loader, draws, strict=True)):
+            images = batches.finished(moved.to(self.device, non_blocking=True), number)
+            yield self.step(images, indices)
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:
         """One step on this process's share of the images, (B / processes, 3, H, W), and all B indices (on the CPU)."""

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -218,8 +219,8 @@ def _batches(
     for step, taken in enumerate(shuffled_batches(len(images), settings.batch_size, seed)):
         if len(taken) < settings.batch_size:
             return
-        seeds = seeds_for(2 * len(taken), seed, step)
-        pixels = augmentation(torch.from_numpy(images[taken.numpy()]), list(zip(seeds[::2], seeds[1::2], strict=True)))
+        moved = augmentation.move(torch.from_numpy(images[taken.numpy()]), seeds_for(len(taken), seed, step))
+        pixels = augmentation.finish(moved, repeat(0, len(taken)))
         sentences = [captioned.caption(picture, epoch) for picture in taken.tolist()]
         yield pixels, tokenized(sentences, context_length)
 

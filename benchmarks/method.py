@@ -1,0 +1,238 @@
+"""The method's parts against the authors' code and against plain ways."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.measure import Comparison, Limit, Row, in_own_process, peak_of
+from benchmarks.opponents import AUTHORS, Opponents, on_the_cpu
+from ccafl.method.association import associate, nearest_cross_camera_pairs
+from ccafl.method.inter_camera import adversarial_loss, adversarial_masks
+from ccafl.method.memory import HybridMemory, PrototypeMemory
+from ccafl.method.prompt_learning import prompt_contrastive_loss
+from ccafl.model.clip import load_clip
+from ccafl.model.prompts import PromptLearner, TextEncoder
+
+AUTHORS_NAME = "the authors' code"
+TEMPERATURE, MOMENTUM, CENTRE_WEIGHT = 0.05, 0.1, 0.6
+Inputs = tuple[Tensor, ...]
+
+
+def memories(opponents: Opponents) -> Iterator[Comparison]:
+    """Losses, backward pass and update; a batch of 16 x 8, D = 2048."""
+    if opponents.has(AUTHORS):
+        yield _hybrid(opponents)
+        yield _prototypes(opponents)
+
+
+def _unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(shape), dim=-1)
+
+
+def _hybrid(opponents: Opponents) -> Comparison:
+    torch.manual_seed(0)
+    centres, instances = _unit(600, 2048), _unit(32, 600, 2048)
+    features, labels = torch.randn(128, 2048), torch.randperm(600)[:16].repeat_interleave(8)
+    memory = HybridMemory(centres, instances, temperature=TEMPERATURE, momentum=MOMENTUM)
+    theirs = opponents.memory().ClusterMemory(2048, 600, temp=TEMPERATURE, momentum=MOMENTUM, num_instances=32)
+    theirs.features = torch.cat([centres, instances.flatten(0, 1)])
+
+    def step_of_ours() -> Inputs:
+        leaf = features.clone().requires_grad_()
+        centre, instance = memory.losses(leaf, labels)
+        (CENTRE_WEIGHT * centre + (1 - CENTRE_WEIGHT) * instance).backward()
+        memory.update(leaf.detach(), labels)
+        return centre.detach(), instance.detach(), _gradient(leaf), memory.centres, memory.instances.flatten(0, 1)
+
+    def step_of_theirs() -> Inputs:
+        leaf = features.clone().requires_grad_()
+        centre, instance = theirs(leaf, labels, None, cam=True)
+        (CENTRE_WEIGHT * centre + (1 - CENTRE_WEIGHT) * instance).backward()
+        return centre.detach(), instance.detach(), _gradient(leaf), theirs.features[:600], theirs.features[600:]
+
+    work = "hybrid memory: losses, backward, update; B=128, 600 identities x 32, D=2048"
+    return Comparison(work, AUTHORS_NAME, step_of_ours, step_of_theirs, _close, bar=1.6, rounds=9)
+
+
+def _prototypes(opponents: Opponents) -> Comparison:
+    torch.manual_seed(0)
+    prototypes, features = _unit(800, 2048), torch.randn(128, 2048)
+    labels = torch.randperm(800)[:16].repeat_interleave(8)
+    memory = PrototypeMemory(prototypes, temperature=TEMPERATURE, momentum=MOMENTUM)
+    theirs = opponents.memory().ClusterMemory(2048, 800, temp=TEMPERATURE, momentum=MOMENTUM)
+    theirs.features = prototypes.clone()
+
+    def step_of_ours() -> Inputs:
+        leaf = features.clone().requires_grad_()
+        loss = memory.loss(leaf, labels)
+        loss.backward()
+        memory.update(leaf.detach(), labels)
+        return loss.detach(), _gradient(leaf), memory.prototypes
+
+    def step_of_theirs() -> Inputs:
+        leaf = features.clone().requires_grad_()
+        loss = theirs(leaf, labels, None, cam=False)
+        loss.backward()
+        return loss.detach(), _gradient(leaf), theirs.features
+
+    work = "prototype memory: loss, backward, update; B=128, 800 prototypes, D=2048"
+    return Comparison(work, AUTHORS_NAME, step_of_ours, step_of_theirs, _close, bar=1.5, rounds=25)
+
+
+def adversarial(opponents: Opponents) -> Iterator[Comparison]:
+    """ICAL's masks, loss and backward pass; B = 128, N = 4,821 in 15 cameras."""
+    if not opponents.has(AUTHORS):
+        return
+    torch.manual_seed(0)
+    total, cameras = 4821, 15
+    identity_cameras = torch.randint(cameras, (total,)).sort().values
+    association = torch.randint(1200, (total,))
+    identities, cosines = torch.randint(total, (128,)), 0.6 * (2 * torch.rand(128, total) - 1)
+    criterion = opponents.adversarial().arcAdversarialLoss(scale=16.0, epsilon=0.8, margin=0.7, tau=0.2)
+    of_camera = F.one_hot(identity_cameras).T.float()
+    of_person = F.one_hot(association).T.float()
+
+    def ours() -> Inputs:
+        leaf = cosines.clone().requires_grad_()
+        positives, same_camera = adversarial_masks(association, identity_cameras, identities)
+        loss = adversarial_loss(leaf, identities, positives, same_camera, margin=0.7)
+        loss.backward()
+        return loss.detach(), _gradient(leaf)
+
+    def theirs() -> Inputs:  # masks as their training step makes them, from tables of the epoch
+        leaf = cosines.clone().requires_grad_()
+        own_camera = of_camera[identity_cameras[identities]]
+        positives = (of_person[association[identities]] - own_camera).clamp(min=0)
+        positives.scatter_(1, identities[:, None], 1)
+        loss = criterion(leaf, identities, positives, own_camera, of_camera)
+        loss.backward()
+        return loss.detach(), _gradient(leaf)
+
+    work = "ICAL: masks, loss, backward; B=128, N=4,821"
+    yield Comparison(work, AUTHORS_NAME, ours, theirs, _close, bar=4.0, rounds=25)
+
+
+def association_world(total: int, cameras: int, dim: int) -> tuple[Tensor, Tensor]:
+    """Centres of persons that several cameras see, (N, D) and (N,)."""
+    random = torch.Generator().manual_seed(0)
+    persons = torch.randn(total // 4, dim, generator=random)
+    centres = persons[torch.randint(len(persons), (total,), generator=random)]
+    centres += 0.9 * torch.randn(total, dim, generator=random)
+    return F.normalize(centres), torch.randint(cameras, (total,), generator=random)
+
+
+def association(opponents: Opponents) -> Iterator[Comparison]:
+    """N = 4,821 in 15 cameras, D = 2048: the same partition."""
+    if opponents.has(AUTHORS):
+        work = "association: N=4,821, 15 cameras, D=2048"
+        ours, theirs = _association_of_ours(), _association_of_theirs(opponents)
+        yield Comparison(work, AUTHORS_NAME, ours, theirs, _same_partition, bar=15.0, rounds=1)
+
+
+def association_memory(opponents: Opponents) -> Iterator[Row]:
+    """What the same association takes of memory, beside its inputs."""
+    if opponents.has(AUTHORS):
+        ours = in_own_process(peak_of, _association_of_ours)
+        theirs = in_own_process(peak_of, partial(_association_of_theirs, opponents))
+        work = "association: memory, the same"
+        yield Row(work, ours, AUTHORS_NAME, theirs, theirs / ours, 3.0, theirs >= 3 * ours, equal=True, unit="GiB")
+
+
+def _association_of_ours() -> Callable[[], Tensor]:
+    return partial(associate, *association_world(4821, 15, 2048), 1.7)
+
+
+def _association_of_theirs(opponents: Opponents) -> Callable[[], Tensor]:
+    from scipy.spatial.distance import cdist
+
+    on_the_cpu()
+    centres, cameras = (values.numpy() for values in association_world(4821, 15, 2048))
+    propagate = opponents.association().propagate_label
+    return lambda: torch.from_numpy(propagate(cdist(centres, centres, "sqeuclidean"), cameras, cameras, 1.7 * 4821))
+
+
+def large_association(total: int = 100_000) -> Limit:
+    """N = 100,000 in 200 cameras, D = 512, checked against brute force for some identities."""
+    work = f"association: N={total:,}, 200 cameras, D=512"
+    return Limit(work, partial(_large, total), partial(_right_by_brute_force, total), seconds=240, gib=4)
+
+
+def _large(total: int) -> Callable[[], Tensor]:
+    return partial(associate, *association_world(total, 200, 512), 1.7)
+
+
+def _right_by_brute_force(total: int, labels: Tensor) -> bool:
+    """The pairs looked at are all that are as near, for 100 identities by float64; and the labels follow from them."""
+    centres, cameras = association_world(total, 200, 512)
+    pairs = nearest_cross_camera_pairs(centres, cameras, int(1.7 * total))
+    least = (centres[pairs[-1, 0]].double() @ centres[pairs[-1, 1]].double()).item()
+    looked_at = {(first, second) for first, second in pairs.tolist()}
+    for one in range(0, total, total // 100):
+        products = centres.double() @ centres[one].double()
+        near = ((products > least + 1e-6) & (cameras != cameras[one])).nonzero().squeeze(1).tolist()
+        if any((min(one, other), max(one, other)) not in looked_at for other in near):
+            return False
+    joined = labels[pairs]
+    return bool((labels.max() > 0) & (joined[0, 0] == joined[0, 1]))
+
+
+def prompts(opponents: Opponents) -> Iterator[Comparison]:
+    """A step of stage 1, 64 images, RN50's text tower: a camera at a time over CLIP's 77 places, against ours."""
+    del opponents
+    torch.manual_seed(0)
+    clip = load_clip("RN50", None)
+    total, cameras, batch = 3262, 6, 64
+    learner, encoder = PromptLearner(clip, total), TextEncoder(clip)
+    identity_cameras = torch.randint(cameras, (total,))
+    identities = torch.randperm(total)[:batch]
+    of_camera, images = identity_cameras[identities], torch.randn(batch, clip.text_projection.shape[1])
+    padding = clip.token_embedding.weight[0].detach()
+
+    def ours() -> Inputs:
+        learner.zero_grad()
+        text = encoder(*learner(identities))
+        loss = prompt_contrastive_loss(images, text, identities, of_camera)
+        loss.backward()
+        return loss.detach(), _gradient(learner.tokens).clone()
+
+    def theirs() -> Inputs:
+        learner.zero_grad()
+        losses = []
+        for camera in range(cameras):
+            rows = of_camera == camera
+            words, last = learner(identities[rows])
+            places = padding.expand(len(words), len(encoder.positions), -1).clone()
+            places[:, : last + 1] = words
+            hidden = encoder.transformer(places + encoder.positions, attn_mask=encoder.mask)
+            text = encoder.norm(hidden)[:, last] @ encoder.projection
+            logits = images[rows] @ text.T
+            targets = torch.arange(len(words))
+            losses.append(F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets))
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        return loss.detach(), _gradient(learner.tokens).clone()
+
+    work = "stage 1: a step; 12,936 images, 3,262 identities, RN50's text tower"
+    yield Comparison(work, "a loop over cameras, 77 places", ours, theirs, _close, bar=3.0, rounds=3)
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def _close(ours: Inputs, theirs: Inputs) -> bool:
+    """Within 1e-4 of the largest value, array by array."""
+    return all(
+        bool((one - other).abs().max() <= 1e-4 * other.abs().max().clamp(min=1e-6))
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _same_partition(ours: Tensor, theirs: Tensor) -> bool:
+    """The same -1 and the same groups, whatever their numbers."""
+    pairs = torch.stack([ours, theirs]).unique(dim=1)
+    return bool(((ours < 0) == (theirs < 0)).all()) and pairs.shape[1] == len(ours.unique()) == len(theirs.unique())
