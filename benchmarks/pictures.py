@@ -119,7 +119,7 @@ def extraction(opponents: Opponents) -> Iterator[Comparison]:
     encoder = build_encoder(config.model, 6)
     plain = build_encoder(config.model, 6).eval().to(memory_format=torch.contiguous_format)
     plain.load_state_dict(encoder.state_dict())
-    embedder = Embedder(config, encoder, [f"c{camera}" for camera in range(6)], torch.device("cpu"))
+    embedder = Embedder(config, encoder, [f"c{camera}" for camera in range(6)], torch.device("cpu"), fast=True)
     pictures = [Image.fromarray(picture) for picture in _noise(64)]
     transform = evaluation_transform()
 

@@ -90,7 +90,9 @@ def test_extract_and_embed_agree(trained, world, tmp_path):
     assert features.shape == (5, model.dim)
     assert features.dtype == torch.float32
     torch.testing.assert_close(features.norm(dim=1), torch.ones(5))
-    torch.testing.assert_close(features, torch.tensor(table["feature"][:5]), rtol=1e-4, atol=1e-5)
+    extracted = torch.tensor(table["feature"][:5])
+    assert ((features * extracted).sum(1) > 0.999).all()  # as fast as the processor can: bfloat16 where it has that
+    torch.testing.assert_close(ccafl.load(trained, fast=True).embed(images[:5]), extracted, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(model.embed([Image.open(images[0])]), features[:1], rtol=1e-4, atol=1e-5)
     assert model.embed([]).shape == (0, model.dim)
 

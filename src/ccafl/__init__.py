@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run: str | Path) -> "Embedder":
+def load(run: str | Path, *, fast: bool = False) -> "Embedder":
     """Open a trained run: ``ccafl.load("runs/demo").embed(images)``.
+
+    ``fast`` is for searching rather than comparing with figures: bfloat16 where that is faster on the device.
 
     Raises:
         ccafl.errors.InputError: the folder is not a run that has trained.
     """
     from ccafl.evaluation.embedder import load_run
 
-    return load_run(Path(run))
+    return load_run(Path(run), fast=fast)

@@ -152,7 +152,7 @@ def extract_run(run: Path, images: Path, out: Path, *, camera: str | None = None
     Raises:
         InputError: nothing to read, an unreadable picture, an unknown camera, or the file cannot be written.
     """
-    embedder = load_run(run)
+    embedder = load_run(run, fast=True)
     if camera is not None and camera not in embedder.camera_names:
         raise InputError(
             f"--camera {camera}: the run was not trained on it; give one of {', '.join(embedder.camera_names)}, or none"

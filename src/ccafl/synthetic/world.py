@@ -23,7 +23,7 @@ from ccafl.synthetic.render import View, Window, extent, render, shadow
 PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, MOMENT, HEADING = range(9)  # what a random generator is for
 PRETRAINING_SEED = 2**31  # from here on, seeds are kept for pretraining: its persons and cameras are nobody else's
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
-STRAIN = 1.6  # how far cameras depart from a true picture and so from each other
+STRAIN = 1.85  # how far cameras depart from a true picture and so from each other
 PRETRAINING_STRAIN = 1.0  # gentler ones, from which clip-synth learns
 VISIT_CHANCE = 0.62  # that a person passes a camera; two cameras see each person whatever comes
 USUAL_VIEW_CHANCE = 0.75  # that a walk goes the way most go past the camera
