@@ -1,13 +1,15 @@
-"""A table of images, CSV or Parquet: columns image, camera, label, and optionally split and person.
+"""A table of images, CSV or Parquet: columns image, camera, label, and optionally split, person and time.
 
 Relative images are relative to the table's folder. ``split`` is train, query or gallery (train if empty or without the
-column). All values are text: leading zeros stay.
+column), ``time`` when the image was taken (ISO 8601; UTC where it names no offset). All values are text: leading zeros
+stay.
 """
 
 import csv
 import io
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
-NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person")
+NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
 
@@ -32,7 +34,7 @@ def read(path: Path) -> Source:
 
     Raises:
         InputError: no table, it cannot be read, a column is missing, or in some line a value is empty, a split is
-            unknown, an image is there again or a label of a camera has a second person.
+            unknown, a time is none, an image is there again or a label of a camera has a second person.
     """
     table = _table(path)
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
@@ -62,12 +64,15 @@ def write(path: Path, source: Source) -> None:
         InputError: a name is not UTF-8, or the file cannot be written.
     """
     rows = list(_rows_of(source, Path(os.path.abspath(path.parent))))  # noqa: PTH100 (resolve would follow links)
+    columns = [*NEEDED, *OPTIONAL]
+    if not any(time for *_, time in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     try:
         if path.suffix.lower() == ".parquet":
-            _write_parquet(path, rows)
+            _write_parquet(path, columns, rows)
         else:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([(*NEEDED, *OPTIONAL), *rows])
+            csv.writer(text, lineterminator="\n").writerows([columns, *rows])
             write_text(path, text.getvalue())
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: the name {error.object!r} is not UTF-8; rename it") from error
@@ -97,7 +102,16 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
     split = row.get("split") or "train"
     if split not in SPLITS:
         raise InputError(f"{where}: unknown split {split!r}; use {', '.join(SPLITS)}")
-    return split, Record(folder / row["image"], row["camera"], row["label"], row.get("person") or None)
+    time = _time(row["time"], where) if row.get("time") else None
+    return split, Record(folder / row["image"], row["camera"], row["label"], row.get("person") or None, time)
+
+
+def _time(text: str, where: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {text!r} is no time; write it like 2026-05-01T14:03:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _refuse_again(image: Path, places: dict[str, str], place: str, where: str) -> None:
@@ -169,14 +183,14 @@ def _rows_of(source: Source, folder: Path) -> Iterator[tuple[str, ...]]:
             image = Path(os.path.abspath(record.path))  # noqa: PTH100
             if image.is_relative_to(folder):
                 image = image.relative_to(folder)
-            yield image.as_posix(), record.camera, record.label, split, record.person or ""
+            time = record.time.isoformat() if record.time else ""
+            yield image.as_posix(), record.camera, record.label, split, record.person or "", time
 
 
-def _write_parquet(path: Path, rows: list[tuple[str, ...]]) -> None:
+def _write_parquet(path: Path, names: list[str], rows: list[tuple[str, ...]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = (*NEEDED, *OPTIONAL)
     columns = {name: pa.array([row[place] for row in rows], pa.string()) for place, name in enumerate(names)}
     with written_whole(path) as temporary:
         pq.write_table(pa.table(columns), temporary)

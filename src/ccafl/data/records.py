@@ -6,6 +6,7 @@ testing sees `EvaluationImages`; `persons_of` is the truth about a training set,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -16,12 +17,16 @@ JUNK, DISTRACTOR = -1, 0
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image of a source: where it lies, its camera's name, its label in that camera, the true person if known."""
+    """One image of a source: where it lies, its camera's name, its label in that camera, the true person if known.
+
+    ``time`` is when it was taken, with its offset from UTC, if known.
+    """
 
     path: Path
     camera: str
     label: str
     person: str | None = None
+    time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

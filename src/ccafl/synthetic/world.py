@@ -7,6 +7,7 @@ the order of rendering.
 
 import io
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import cos, pi, radians, sin
 
@@ -20,7 +21,7 @@ from ccafl.synthetic.caption import describe
 from ccafl.synthetic.person import Person, random_person
 from ccafl.synthetic.render import View, Window, extent, render, shadow
 
-PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, MOMENT, HEADING = range(9)  # what a random generator is for
+PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, MOMENT, HEADING, TIME = range(10)  # what a random generator is for
 PRETRAINING_SEED = 2**31  # from here on, seeds are kept for pretraining: its persons and cameras are nobody else's
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
 STRAIN = 1.85  # how far cameras depart from a true picture and so from each other
@@ -28,6 +29,8 @@ PRETRAINING_STRAIN = 1.0  # gentler ones, from which clip-synth learns
 VISIT_CHANCE = 0.62  # that a person passes a camera; two cameras see each person whatever comes
 USUAL_VIEW_CHANCE = 0.75  # that a walk goes the way most go past the camera
 WALK_LENGTHS = (2 / 3, 5 / 3)  # shortest (and most frequent) and longest walk, of the mean number of pictures
+FIRST_MORNING, OPENING_HOURS = datetime(2026, 5, 4, 8, tzinfo=UTC), 10
+CAMERA_SECONDS = (30, 180)  # a person's way from one camera to the next
 PHASE_STEP = 0.95  # radians of the walking cycle between pictures
 STEP = 0.35  # metres between pictures
 OVERSAMPLING = 2  # pictures are drawn this much larger, against jagged edges
@@ -96,6 +99,12 @@ class World:
     def count(self, person: int, camera: int, images: int) -> int:
         """How many pictures a walk gives where the mean is ``images`` (two at least)."""
         return max(2, round(self.walk(person, camera).length * images))
+
+    def time(self, person: int, camera: int, index: int) -> datetime:
+        """When a picture is taken: persons come through the day and pass the cameras one after the other."""
+        random = self.random(TIME, person)
+        arrival, pause = random.uniform(0, OPENING_HOURS * 3600), random.uniform(*CAMERA_SECONDS)
+        return FIRST_MORNING + timedelta(seconds=round(float(arrival) + camera * float(pause) + index))
 
     def heading(self, person: int, camera: int, index: int) -> float:
         """Degrees: which way the person of a picture walks, 0 towards the camera, 90 to its right."""

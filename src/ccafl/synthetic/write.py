@@ -18,7 +18,7 @@ from ccafl.errors import InputError
 from ccafl.files import disk_errors, new_folder
 from ccafl.synthetic.world import LABELS, PRETRAINING_SEED, World
 
-COLUMNS = ("image", "camera", "label", "split", "person", "caption")
+COLUMNS = ("image", "camera", "label", "split", "person", "caption", "time")
 LABEL_NUMBERS = 1000  # labels of a camera are drawn from so many numbers, or twice the persons
 SMALLEST_SIZE = 16  # pixels
 FEW_VISITS = 64  # a process is worth its start for so many
@@ -193,7 +193,8 @@ def _write_visit(world: World, visit: _Visit, folder: Path, size: tuple[int, int
             (folder / image).write_bytes(world.jpeg(visit.person, visit.camera, index, size))
             split = "train" if not visit.test else "query" if index == 0 else "gallery"
             caption = world.caption(visit.person, visit.camera, index)
-            rows.append((image.as_posix(), camera, visit.label, split, person_name(visit.person), caption))
+            time = world.time(visit.person, visit.camera, index).isoformat()
+            rows.append((image.as_posix(), camera, visit.label, split, person_name(visit.person), caption, time))
     return rows
 
 
