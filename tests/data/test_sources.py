@@ -1,12 +1,14 @@
 """Every kind of source, recognised and read, and what is refused in which words."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ccafl.data.manifest import write
 from ccafl.data.records import Record
 from ccafl.data.source import KINDS, read_source
 from ccafl.errors import InputError
@@ -234,6 +236,18 @@ def test_a_manifest_needs_three_columns_only(tmp_path: Path) -> None:
     assert read_source(tmp_path / "mine.csv").train == [Record(tmp_path / "a.jpg", "c,1", "1")]
 
 
+def test_times_are_read_with_their_offset_and_written_again(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(
+        "image,camera,label,time\na.jpg,c1,1,2026-05-01T14:03:00+02:00\nb.jpg,c1,1,2026-05-01 12:03:00\nc.jpg,c1,1,\n"
+    )
+    source = read_source(tmp_path / "mine.csv")
+    noon = datetime(2026, 5, 1, 12, 3, tzinfo=UTC)  # without an offset it is UTC
+    assert [record.time for record in source.train] == [noon, noon, None]
+    for name in ("again.csv", "again.parquet"):
+        write(tmp_path / name, source)
+        assert read_source(tmp_path / name) == source
+
+
 def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
     table = pa.table({"image": ["a.jpg"], "camera": [3], "label": [12], "person": pa.nulls(1), "other": [0.5]})
     pq.write_table(table, tmp_path / "t.parquet")
@@ -257,6 +271,7 @@ def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
             "image,camera,label,person\na.jpg,c1,1,4\nb.jpg,c1,1,5\n",
             "line 3: label 1 of camera c1 is person 5 here and 4",
         ),
+        ("image,camera,label,time\na.jpg,c1,1,noon\n", "line 2: 'noon' is no time; write it like 2026-05-01T14:03:00Z"),
         ("image,camera,label\n", "holds no images of kind manifest"),
         ("image,camera,label,split\na.jpg,c1,1,query\n", "holds no training images"),
         ('image,camera,label\n"a.jpg,c1,1\n', "cannot be read as CSV"),

@@ -2,6 +2,8 @@
 
 import csv
 from collections import defaultdict
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +91,7 @@ def test_generators_of_different_purposes_never_coincide() -> None:
 
 
 def test_the_manifest_names_every_picture_once_with_its_camera_and_label(written: Path, rows: list[Row]) -> None:
-    assert list(rows[0]) == ["image", "camera", "label", "split", "person", "caption"]
+    assert list(rows[0]) == ["image", "camera", "label", "split", "person", "caption", "time"]
     found = {path.relative_to(written.parent).as_posix() for path in written.parent.rglob("*.jpg")}
     assert sorted(row["image"] for row in rows) == sorted(found)
     assert len(rows) == count_images(seed=SEED, persons=PERSONS, cameras=CAMERAS, images=IMAGES)
@@ -106,6 +108,17 @@ def test_a_label_of_a_camera_is_one_person_and_the_persons_are_all_there(rows: l
         labels[row["camera"], row["person"]].add(row["label"])
     assert all(len(both) == 1 for both in [*persons.values(), *labels.values()])
     assert len({row["person"] for row in rows}) == PERSONS
+
+
+def test_a_person_is_in_one_place_at_a_time_and_passes_the_cameras_in_turn(rows: list[Row]) -> None:
+    times: dict[tuple[str, str], list[datetime]] = defaultdict(list)
+    for row in rows:
+        times[row["person"], row["camera"]].append(datetime.fromisoformat(row["time"]))
+    for person in {row["person"] for row in rows}:
+        cameras = sorted(camera for who, camera in times if who == person)
+        moments = [moment for camera in cameras for moment in times[person, camera]]
+        assert all(earlier < later for earlier, later in pairwise(moments))
+        assert all(moment.utcoffset() == timedelta(0) for moment in moments)
 
 
 def test_training_and_test_persons_are_disjoint_and_a_third_is_tested(rows: list[Row]) -> None:
