@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-full-size format clean
+.PHONY: demo test lint types unit test-full-size bench format clean
 
 demo: $(READY)  ## draw a synthetic world, train on it, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -24,6 +24,9 @@ unit: $(READY)
 
 test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: minutes and about 12 GB
 	$(BIN)/pytest -m full_size
+
+bench: $(READY)  ## how fast the work around the backbone is, side by side (docs/performance.md); OPPONENTS=FOLDER for theirs too
+	$(BIN)/python -m benchmarks $(if $(OPPONENTS),--opponents $(OPPONENTS)) --out runs/bench.json
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

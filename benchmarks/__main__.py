@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evaluation, method, pictures, scaling, start, steps
+from benchmarks import evaluation, method, pictures, processes, scaling, start, steps
 from benchmarks.measure import Comparison, Limit, Row, compared, limited
 from benchmarks.opponents import Opponents, on_the_cpu
 
@@ -37,6 +37,7 @@ WORKS: Works = {
     "steps": lambda _: steps.tiny_steps(),
     "steps-full": lambda _: steps.full_steps(),
     "prompts": method.prompts,
+    "processes": lambda _: processes.processes(),
     "start": lambda _: start.start(),
 }
 
@@ -68,6 +69,7 @@ def main(
         console.print(f"{growth.work}: seconds grow as size to the {growth.slope:.2f}", highlight=False)
     console.print(_table(rows))
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(_record(rows, grown, threads), indent=2) + "\n", encoding="utf-8")
         if grown:
             scaling.plot(grown, out.with_suffix(".png"))

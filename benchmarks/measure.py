@@ -6,6 +6,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
     """What ``work`` returns in a fresh process: its memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def peak_of(prepare: Callable[[], Callable[[], Any]]) -> float:

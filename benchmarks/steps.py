@@ -21,11 +21,14 @@ PHASES = {
 }
 
 
-class _Pictures:
-    """Stands for a store that keeps its images in memory: noise, one picture for all."""
+class Pictures:
+    """Stands for a store that keeps ``count`` images in memory: noise, one picture for all."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.picture = torch.randint(256, (3, *size), dtype=torch.uint8)
+    def __init__(self, size: tuple[int, int], count: int) -> None:
+        self.picture, self.count = torch.randint(256, (3, *size), dtype=torch.uint8), count
+
+    def __len__(self) -> int:
+        return self.count
 
     def __getitem__(self, index: int) -> Tensor:
         return self.picture
@@ -46,8 +49,8 @@ def full_steps() -> Iterator[Row]:
 def _steps(name: str, config: Config, share: float, rounds: int) -> Iterator[Row]:
     config = config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})})
     for phase_name, phase in PHASES.items():
-        epoch = _epoch(config, phase)
-        store = _Pictures(config.model.image_size)
+        epoch = epoch_of(config, phase, Fabric(accelerator="cpu", devices=1))
+        store = Pictures(config.model.image_size, IDENTITIES * IMAGES)
         pixels = torch.randn(config.stage2.identities * config.stage2.images, 3, *config.model.image_size)
         cameras = epoch.images.cameras[epoch.draws()[0]]
         whole, own = [], []
@@ -70,9 +73,9 @@ def _backbone(epoch: EncoderEpoch, pixels: Tensor, cameras: Tensor, steps: int) 
         total.backward()
 
 
-def _epoch(config: Config, phase: Phase) -> EncoderEpoch:
+def epoch_of(config: Config, phase: Phase, fabric: Fabric) -> EncoderEpoch:
+    """An epoch at Market-1501's size: features, text features and association are random."""
     torch.manual_seed(0)
-    fabric = Fabric(accelerator="cpu", devices=1)
     identity_cameras = (torch.arange(IDENTITIES) * CAMERAS // IDENTITIES).sort().values
     identities = torch.arange(IDENTITIES).repeat_interleave(IMAGES)
     first_of_camera = torch.searchsorted(identity_cameras, identity_cameras)

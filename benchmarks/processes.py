@@ -1,0 +1,79 @@
+"""Two processes against one, a thread each, on gloo: what Lightning Fabric's DDP gives on the cores of one machine.
+
+`python -m benchmarks.processes PROCESSES OUT` is the program that Fabric starts as often as needed.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Row, timed
+from benchmarks.steps import PHASES, Pictures, epoch_of
+from ccafl.config import Config, load_config
+from ccafl.model.network import build_encoder
+from ccafl.training.run import embed_store, make_fabric
+
+IMAGES, ROUNDS = 2048, 3
+SETTINGS = [
+    "runtime.accelerator=cpu",
+    "data.workers=0",
+    "stage2.identities=16",
+    "stage2.images=8",
+    "stage2.steps_per_epoch=10",
+]
+
+
+def processes() -> Iterator[Row]:
+    """Features of 2,048 images, and steps of stage 2 with a batch of 128 in all; tiny network, 64x32."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = (_of_processes(Path(folder) / f"{count}.pt", count) for count in (1, 2))
+    same = bool((one["features"] - two["features"]).abs().max() < 1e-4)
+    for work in ("features of 2,048 images", "a step of stage 2, B=128"):
+        ours, theirs = (float(found[work]) for found in (two, one))
+        ratio = theirs / ours
+        name = f"two processes: {work}; tiny network, 64x32"
+        yield Row(name, ours, "one process, a thread each", theirs, ratio, 1.0, same and ratio >= 1, same)
+
+
+def _of_processes(out: Path, count: int) -> dict[str, Tensor]:
+    command = [sys.executable, "-m", "benchmarks.processes", str(count), str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    found: dict[str, Tensor] = torch.load(out, weights_only=True)
+    return found
+
+
+def main(count: str, out: str) -> None:
+    """Measure as one of ``count`` processes; the first one writes seconds and features to ``out``."""
+    torch.set_num_threads(1)
+    config: Config = load_config("market-split", [*SETTINGS, f"runtime.devices={count}"])
+    fabric = make_fabric(config.runtime)
+    fabric.launch()
+    torch.manual_seed(0)
+    store = Pictures(config.model.image_size, IMAGES)
+    encoder = build_encoder(config.model, 6)
+
+    def extract() -> Tensor:
+        features = embed_store(fabric, encoder, store, torch.zeros(IMAGES, dtype=torch.int64), config)  # type: ignore[arg-type]
+        fabric.barrier()
+        return features
+
+    epoch = epoch_of(config, PHASES["inter-camera with ICAL"], fabric)
+    results = {"features": extract()}
+    for name, work, times in (
+        ("features of 2,048 images", extract, 1),
+        ("a step of stage 2, B=128", lambda: list(epoch.steps(store)), config.stage2.steps_per_epoch),  # type: ignore[arg-type]
+    ):
+        seconds = torch.tensor([timed(work)[0] for _ in range(ROUNDS)])
+        results[name] = seconds.median() / times
+    if fabric.is_global_zero:
+        torch.save(results, out)
+    fabric.barrier()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
