@@ -38,7 +38,7 @@ class Model(_Settings):
 
 
 class Data(_Settings):
-    """Augmentation and loading."""
+    """Augmentation and loading, and what people know of the labels."""
 
     flip: Share = 0.5
     pad: NotNegative = 10  # pixels on each side before the random crop
@@ -46,6 +46,7 @@ class Data(_Settings):
     cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory when they all fit in this,
     cache_disk_mb: NotNegative = 16384  # or in a file in the run's folder, gone with the run, when they fit in this
     workers: NotNegative = 4  # loader processes; 0 loads in the training process
+    links: str | None = None  # a table of people's corrections, heeded by the association (mode supervised has none)
 
 
 class Stage1(_Settings):

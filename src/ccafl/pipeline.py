@@ -20,6 +20,7 @@ from ccafl.config import Config, dump, load_config, validated
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.images import IMAGE_SUFFIXES, unreadable
+from ccafl.data.links import IdentityLinks, links_between
 from ccafl.data.listing import images_below
 from ccafl.data.manifest import write as write_manifest
 from ccafl.data.records import (
@@ -88,6 +89,8 @@ def train_run(
     source = _readable(source, data, skip=skip_unreadable, shown=shown)
     images, truth = accumulate(source.train), persons_of(source.train)
     _check_trainable(config, images, truth, data, fabric.world_size)
+    supervised = config.mode == "supervised"
+    links = _links(config.data.links, images, shown=shown) if config.data.links and not supervised else None
     test = _rankable(source, data) if source.query and source.gallery else None
     _check_run_folder(out, config, resume)
     fabric.barrier()  # every process has looked before one writes
@@ -103,11 +106,19 @@ def train_run(
     store = _store(images.paths, config, budget, "training images", shown)
     ranked = _ranked_set(test, images.camera_names, config, budget, shown)
     monitor = Monitor(truth, ranked, config.stage2.adversarial.scale)
-    given = truth if config.mode == "supervised" else None
     trained = train(
-        config, images, out, fabric, monitor, network=network, store=store, given_association=given, keep=keep
+        config,
+        images,
+        out,
+        fabric,
+        monitor,
+        network=network,
+        store=store,
+        given_association=truth if supervised else None,
+        links=links,
+        keep=keep,
     )
-    results = _results(config, source, data, images, trained)
+    results = _results(config, source, data, images, trained) | _counts(links)
     if fabric.is_global_zero:
         write_text(out / "association.csv", _association_table(images, trained.association))
         write_text(out / "results.json", json.dumps(results, indent=2) + "\n")
@@ -163,20 +174,27 @@ def extract_run(run: Path, images: Path, out: Path, *, camera: str | None = None
     return len(paths)
 
 
-def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None) -> Results:
+def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None, links: Path | None = None) -> Results:
     """Join the labels of ``data``'s training images across cameras, written to ``out`` as camera,label,identity.
+
+    ``links`` is a table of corrections to heed; a table that the run was trained with is heeded only if given again.
 
     Returns:
         How many identities were joined into how many, and the quality where the true persons are known.
+
+    Raises:
+        InputError: the run, the data or the table cannot be used.
     """
     embedder = load_run(run)
     source = _readable(read_source(data, kind), data, skip=None, shown=True)
     images, truth = accumulate(source.train), persons_of(source.train)
+    known = None if links is None else _links(links, images, shown=True)
     features = _embedded(embedder, images, "training images")
-    association = associate_images(features, images, embedder.config.stage2.association)
+    association = associate_images(features, images, embedder.config.stage2.association, known)
     write_text(out, _association_table(images, association))
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}
+    counts |= _counts(known)
     return counts if truth is None else counts | asdict(association_quality(association, truth))
 
 
@@ -392,6 +410,18 @@ def _pictures(path: Path) -> list[Path]:
     if not pictures:
         raise InputError(f"{path}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); give a folder that does")
     return pictures
+
+
+def _links(table: str | Path, images: LabelledImages, *, shown: bool) -> IdentityLinks:
+    """The corrections of a table, and a word on those that are not of these images."""
+    links = links_between(Path(table), images)
+    if links.left_out and shown:
+        note(f"{table}: lines left out, naming labels that the training images do not have: {links.left_out}")
+    return links
+
+
+def _counts(links: IdentityLinks | None) -> Results:
+    return {} if links is None else {"links": {"must_link": len(links.must), "cannot_link": len(links.cannot)}}
 
 
 def _store(paths: Sequence[Path], config: Config, budget: CacheBudget, title: str, shown: bool) -> ImageStore:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccafl.method import association
@@ -16,20 +16,24 @@ def world(seed: int, count: int = 24, cameras: int = 4) -> tuple[torch.Tensor, t
     return centres, torch.randint(cameras, (count,), generator=random)
 
 
-def plain_associate(centres, cameras, rate, one_camera_once) -> list[int]:
+def plain_associate(centres, cameras, rate, one_camera_once, must=(), cannot=()) -> list[int]:
     count = len(centres)
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count) if cameras[a] != cameras[b]]
     pairs.sort(key=lambda pair: float((centres[pair[0]] - centres[pair[1]]).square().sum()))
     component = list(range(count))
     partners: list[set[int]] = [set() for _ in range(count)]
     joined = set()
-    for a, b in pairs[: int(rate * count)]:
-        members = [j for j in range(count) if component[j] in (component[a], component[b])]
+    for number, (a, b) in enumerate([*must, *pairs[: int(rate * count)]]):
+        sides = [[j for j in range(count) if component[j] == component[end]] for end in (a, b)]
+        members = [*sides[0], *sides[1]]
         if one_camera_once:
-            refused = component[a] == component[b] or len({int(cameras[j]) for j in members}) < len(members)
+            refused = bool({int(cameras[j]) for j in sides[0]} & {int(cameras[j]) for j in sides[1]})
         else:
             refused = int(cameras[b]) in partners[a] or int(cameras[a]) in partners[b]
-        if refused:
+        refused = refused or any(
+            (u in sides[0] and v in sides[1]) or (v in sides[0] and u in sides[1]) for u, v in cannot
+        )
+        if refused and number >= len(must):
             continue
         partners[a].add(int(cameras[b]))
         partners[b].add(int(cameras[a]))
@@ -48,6 +52,100 @@ def test_equals_the_plain_greedy_pass(seed, rate, one_camera_once):
     centres, cameras = world(seed)
     ours = associate(centres, cameras, rate, one_camera_once=one_camera_once)
     assert partition(ours.tolist()) == partition(plain_associate(centres, cameras, rate, one_camera_once))
+
+
+def corrections(seed: int, count: int, musts: int, cannots: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Must-links and cannot-links by chance, also within a camera, that do not contradict each other."""
+    random = torch.Generator().manual_seed(seed)
+    must, cannot = (torch.randint(count, (some, 2), generator=random) for some in (musts, cannots))
+    must = must[must[:, 0] != must[:, 1]]
+    component = list(range(count))
+    for a, b in must.tolist():
+        component = [component[a] if own == component[b] else own for own in component]
+    person = torch.tensor(component)
+    return must, cannot[person[cannot[:, 0]] != person[cannot[:, 1]]]
+
+
+CORRECTED = (
+    st.integers(0, 10**6),
+    st.sampled_from([0.3, 1.7, 6.0]),
+    st.booleans(),
+    st.sampled_from([0, 1, 4, 12]),
+    st.sampled_from([0, 1, 6, 60]),
+)
+
+
+@settings(max_examples=200)
+@given(*CORRECTED)
+def test_with_links_equals_the_plain_greedy_pass(seed, rate, one_camera_once, musts, cannots):
+    centres, cameras = world(seed, count=30, cameras=6)
+    must, cannot = corrections(seed, 30, musts, cannots)
+    ours = associate(centres, cameras, rate, one_camera_once=one_camera_once, must_link=must, cannot_link=cannot)
+    plain = plain_associate(centres, cameras, rate, one_camera_once, must.tolist(), cannot.tolist())
+    assert partition(ours.tolist()) == partition(plain)
+
+
+@given(*CORRECTED)
+def test_links_are_kept_whatever_their_order(seed, rate, one_camera_once, musts, cannots):
+    centres, cameras = world(seed, count=200, cameras=5)
+    must, cannot = corrections(seed, 200, musts, cannots)
+    options = {"one_camera_once": one_camera_once}
+    labels = associate(centres, cameras, rate, **options, must_link=must, cannot_link=cannot)
+    assert (labels[must] >= 0).all()
+    assert torch.equal(labels[must[:, 0]], labels[must[:, 1]])
+    apart = labels[cannot]
+    assert ((apart[:, 0] != apart[:, 1]) | (apart < 0).all(1)).all()
+    random = torch.Generator().manual_seed(seed)
+    shuffled = [links[torch.randperm(len(links), generator=random)].flip(1).repeat(2, 1) for links in (must, cannot)]
+    again = associate(centres, cameras, rate, **options, must_link=shuffled[0], cannot_link=shuffled[1])
+    assert torch.equal(labels, again)
+
+
+@given(st.integers(0, 10**6), st.booleans())
+def test_no_links_are_as_if_there_were_none(seed, one_camera_once):
+    centres, cameras = world(seed)
+    none = torch.empty(0, 2, dtype=torch.int64)
+    without = associate(centres, cameras, 1.7, one_camera_once=one_camera_once)
+    assert torch.equal(
+        without, associate(centres, cameras, 1.7, one_camera_once=one_camera_once, must_link=none, cannot_link=none)
+    )
+
+
+@pytest.mark.parametrize("one_camera_once", [False, True])
+def test_a_cannot_link_holds_in_a_large_component_too(one_camera_once):
+    """Chains join most of them here; the links cut through the middle."""
+    centres, cameras = world(7, count=400, cameras=8)
+    largest = torch.tensor(max(partition(associate(centres, cameras, 3.0).tolist()), key=len))
+    assert len(largest) > 200
+    cannot = torch.stack([largest[:40], largest[-40:]], dim=1)
+    labels = associate(centres, cameras, 3.0, one_camera_once=one_camera_once, cannot_link=cannot)
+    assert partition(labels.tolist()) == partition(
+        plain_associate(centres, cameras, 3.0, one_camera_once, (), cannot.tolist())
+    )
+
+
+def test_a_must_link_takes_its_places_and_joins_within_a_camera():
+    near = F.normalize(torch.tensor([[1.0, 0], [1, 0.01], [0, 1], [0.6, 0.8]]))
+    cameras = torch.tensor([0, 1, 1, 1])
+    assert associate(near, cameras, 0.5).tolist() == [0, 0, -1, -1]
+    assert associate(near, cameras, 4.0, must_link=torch.tensor([[2, 0]])).tolist() == [0, -1, 0, -1]
+    assert associate(near, cameras, 0.5, must_link=torch.tensor([[2, 3]])).tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("one_camera_once", [False, True])
+def test_contradictory_links_are_refused(one_camera_once):
+    centres, cameras = world(0)
+    must = torch.tensor([[0, 1], [1, 2], [5, 6]])
+    for cannot in ([[2, 0]], [[3, 4], [6, 5]], [[7, 7]]):
+        with pytest.raises(ValueError, match="cannot-link"):
+            associate(
+                centres,
+                cameras,
+                1.0,
+                one_camera_once=one_camera_once,
+                must_link=must,
+                cannot_link=torch.tensor(cannot),
+            )
 
 
 @given(st.integers(0, 10**6))

@@ -8,7 +8,7 @@ stay.
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def read(path: Path) -> Source:
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
     places: dict[str, str] = {}
     persons: dict[tuple[str, str], str | None] = {}
-    for place, row in _rows_of_csv(table) if table.suffix.lower() == ".csv" else _rows_of_parquet(table):
+    for place, row in rows_of_csv(table) if table.suffix.lower() == ".csv" else _rows_of_parquet(table):
         where = f"{table}, {place}"
         split, record = _record(table.parent, where, row)
         _refuse_again(record.path, places, place, where)
@@ -121,22 +121,29 @@ def _refuse_again(image: Path, places: dict[str, str], place: str, where: str) -
     places[resolved] = place
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    missing = [column for column in NEEDED if column not in columns]
+def _check_columns(path: Path, columns: list[str], needed: Sequence[str], optional: Sequence[str]) -> None:
+    missing = [column for column in needed if column not in columns]
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)} among {', '.join(columns) or 'none'}; add it")
-    twice = [column for column in (*NEEDED, *OPTIONAL) if columns.count(column) > 1]
+    twice = [column for column in (*needed, *optional) if columns.count(column) > 1]
     if twice:
         raise InputError(f"{path}: column {', '.join(twice)} is there twice; remove one")
 
 
-def _rows_of_csv(path: Path) -> Iterator[tuple[str, Row]]:
-    """Every row with the line it ends in; blank lines are passed over."""
+def rows_of_csv(
+    path: Path, needed: Sequence[str] = NEEDED, optional: Sequence[str] = OPTIONAL
+) -> Iterator[tuple[str, Row]]:
+    """Every row with the line it ends in, as ``line 2``; blank lines are passed over.
+
+    Raises:
+        InputError: it cannot be read, a needed column is missing, a known one there twice, or a row is too long or
+            too short.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             columns = next(rows, [])
-            _check_columns(path, columns)
+            _check_columns(path, columns, needed, optional)
             for values in filter(None, rows):
                 place = f"line {rows.line_num}"
                 if len(values) != len(columns):
@@ -156,7 +163,7 @@ def _rows_of_parquet(path: Path) -> Iterator[tuple[str, Row]]:
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            _check_columns(path, names)
+            _check_columns(path, names, NEEDED, OPTIONAL)
             columns = [name for name in (*NEEDED, *OPTIONAL) if name in names]
             table = file.read(columns=columns)
     except (OSError, pa.ArrowException) as error:

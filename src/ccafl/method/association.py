@@ -38,7 +38,15 @@ def centred_by_camera(features: Tensor, cameras: Tensor) -> Tensor:
     return F.normalize(features - (sums / counts[:, None])[cameras])
 
 
-def associate(centres: Tensor, cameras: Tensor, rate: float, *, one_camera_once: bool = False) -> Tensor:
+def associate(
+    centres: Tensor,
+    cameras: Tensor,
+    rate: float,
+    *,
+    one_camera_once: bool = False,
+    must_link: Tensor | None = None,
+    cannot_link: Tensor | None = None,
+) -> Tensor:
     """Join the accumulated identities of different cameras.
 
     The floor(rate N) pairs from different cameras with the least squared Euclidean distance are looked at, nearest
@@ -51,18 +59,32 @@ def associate(centres: Tensor, cameras: Tensor, rate: float, *, one_camera_once:
         rate: pairs looked at, per accumulated identity.
         one_camera_once: refuse also what would put a camera into a component twice by a chain (not in the paper,
             whose authors' code refuses direct conflicts only).
+        must_link: (M, 2) int64, pairs of identities known to be one person (not in the paper). They are accepted before
+            all others, whatever the rate and their cameras.
+        cannot_link: (M, 2) int64, pairs known to be two persons (not in the paper). What would join them, directly or
+            by a chain, is refused.
 
     Returns:
         (N,) int64: associated identity from 0, numbered by first member; -1 for those left alone.
 
+    Raises:
+        ValueError: must-links join what a cannot-link keeps apart.
+
     Source: paper, section III (cross-camera association), authors' code. Memory is linear in N; exact.
     """
+    none = cameras.new_empty(0, 2)
+    must, cannot = (none if links is None else links for links in (must_link, cannot_link))
+    together = _connected(must, len(centres)) if len(must) else torch.arange(len(centres), device=cameras.device)
+    if len(cannot) and (together[cannot[:, 0]] == together[cannot[:, 1]]).any():
+        raise ValueError("must-links join what a cannot-link keeps apart")
     pairs = nearest_cross_camera_pairs(centres, cameras, int(rate * len(centres)))
     if one_camera_once:
-        accepted = _accept_disjoint_components(pairs, cameras)
+        accepted = _accept_disjoint_components(pairs, cameras, together, cannot)
+    elif len(cannot):
+        accepted = _accept_components_not_apart(pairs, cameras, must, together, cannot)
     else:
-        accepted = _accept_without_direct_conflict(pairs, cameras)
-    return _components(accepted, len(centres)).to(centres.device)
+        accepted = _accept_without_direct_conflict(pairs, cameras, must)
+    return _components(torch.cat([must, accepted]), len(centres)).to(centres.device)
 
 
 def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> Tensor:
@@ -89,33 +111,65 @@ def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> 
     return best_pairs
 
 
-def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor) -> Tensor:
-    """Accepted pairs (M, 2): each takes the place (a, camera of b) and (b, camera of a), if both are free."""
-    camera_count = int(cameras.max()) + 1 if len(cameras) else 0
-    names, places = (pairs * camera_count + cameras[pairs.flip(1)]).unique(return_inverse=True)
+def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor, must: Tensor) -> Tensor:
+    """Accepted pairs (M, 2): each takes the place (a, camera of b) and (b, camera of a), if both are free.
+
+    ``must`` has taken its places before.
+    """
+    places, taken = _places(pairs, cameras, must)
     accepted = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
-    open_pairs = torch.arange(len(pairs), device=pairs.device)
-    taken = torch.zeros(len(names), dtype=torch.bool, device=pairs.device)
+    open_pairs = (~taken[places].any(1)).nonzero().squeeze(1)
     while len(open_pairs):
-        chosen = open_pairs[_first_claims(places[open_pairs], len(taken))]
+        chosen = open_pairs[_first_claims(places[open_pairs], len(taken)).all(1)]
         accepted[chosen] = True
         taken[places[chosen].flatten()] = True
         open_pairs = open_pairs[~taken[places[open_pairs]].any(1)]
     return pairs[accepted]
 
 
-def _accept_disjoint_components(pairs: Tensor, cameras: Tensor) -> Tensor:
-    """Accepted pairs (M, 2): each joins two components that share no camera."""
+def _accept_components_not_apart(
+    pairs: Tensor, cameras: Tensor, must: Tensor, component: Tensor, cannot: Tensor
+) -> Tensor:
+    """The same, but a pair is refused also if it joins two components with a cannot-link between them.
+
+    A component without any cannot-link may be joined to every other. So the verdict on a pair that comes first for its
+    places and for such a component is known, whatever still becomes of its other component: large components grow by
+    many pairs in a round. A pair within one component joins nothing and needs its places only.
+    """
     count = len(cameras)
-    component = torch.arange(count, device=pairs.device)
+    places, taken = _places(pairs, cameras, must)
+    accepted = []
+    while len(pairs):
+        ends, apart = component[pairs], component[cannot]
+        possible = ~(taken[places].any(1) | _among(ends, apart, count))
+        pairs, places, ends = pairs[possible], places[possible], ends[possible]
+        restrained = torch.zeros(count, dtype=torch.bool, device=pairs.device)
+        restrained[apart] = True
+        within = ends[:, 0] == ends[:, 1]
+        first = _first_claims(ends.masked_fill(within[:, None], count), count + 1)
+        known = within | first.all(1) | (first & ~restrained[ends]).any(1)
+        known &= _first_claims(places, len(taken)).all(1)
+        accepted.append(pairs[known])
+        taken[places[known].flatten()] = True
+        component = _connected(ends[known], count)[component]
+        pairs, places = pairs[~known], places[~known]
+    return torch.cat([pairs, *accepted])
+
+
+def _accept_disjoint_components(pairs: Tensor, cameras: Tensor, component: Tensor, cannot: Tensor) -> Tensor:
+    """Accepted pairs (M, 2): each joins two components that share no camera and have no cannot-link between them."""
+    count = len(cameras)
     camera_count = int(cameras.max()) + 1 if count else 0
     seen_by = torch.zeros(count, camera_count, dtype=torch.bool, device=pairs.device)
     seen_by[component, cameras] = True
     accepted = []
     while len(pairs):
         ends = component[pairs]
-        pairs, ends = (kept[~(seen_by[ends[:, 0]] & seen_by[ends[:, 1]]).any(1)] for kept in (pairs, ends))
-        first = _first_claims(ends, count)
+        refused = (seen_by[ends[:, 0]] & seen_by[ends[:, 1]]).any(1)
+        if len(cannot):
+            refused |= _among(ends, component[cannot], count)
+        pairs, ends = pairs[~refused], ends[~refused]
+        first = _first_claims(ends, count).all(1)
         accepted.append(pairs[first])
         into, gone = ends[first].T
         seen_by[into] |= seen_by[gone]
@@ -126,23 +180,46 @@ def _accept_disjoint_components(pairs: Tensor, cameras: Tensor) -> Tensor:
     return torch.cat([pairs, *accepted])
 
 
-def _first_claims(claims: Tensor, count: int) -> Tensor:
-    """Which rows come first for both of the things they claim: (M, 2) in 0..count-1 -> (M,) bool.
+def _places(pairs: Tensor, cameras: Tensor, must: Tensor) -> tuple[Tensor, Tensor]:
+    """The places (M, 2) that pairs (a, b) claim, (a, camera of b) and (b, camera of a) by number; and which of all
+    numbers ``must`` has taken.
+    """
+    camera_count = int(cameras.max()) + 1 if len(cameras) else 0
+    both = torch.cat([must, pairs])
+    names, places = (both * camera_count + cameras[both.flip(1)]).unique(return_inverse=True)
+    taken = torch.zeros(len(names), dtype=torch.bool, device=pairs.device)
+    taken[places[: len(must)].flatten()] = True
+    return places[len(must) :], taken
 
-    Such a row has no earlier rival, so what a greedy pass in order would decide of it is decided already; taking all
-    of them at once, again and again, gives the greedy pass's result in a few rounds.
+
+def _first_claims(claims: Tensor, count: int) -> Tensor:
+    """Of which of the two things they claim rows come first: (M, 2) in 0..count-1 -> (M, 2) bool.
+
+    A row that comes first for both has no earlier rival, so what a greedy pass in order would decide of it is decided
+    already; taking all of them at once, again and again, gives the greedy pass's result in a few rounds.
     """
     order = torch.arange(len(claims), device=claims.device)
     first = torch.full((count,), len(claims), device=claims.device)
     first.scatter_reduce_(0, claims.flatten(), order.repeat_interleave(2), "amin")
-    return (first[claims] == order[:, None]).all(1)
+    return first[claims] == order[:, None]
+
+
+def _among(pairs: Tensor, those: Tensor, count: int) -> Tensor:
+    """Which pairs (M, 2), whichever way round, are among ``those`` (L, 2), all in 0..count-1: (M,) bool."""
+    numbers, looked_for = (some.amin(1) * count + some.amax(1) for some in (pairs, those))
+    return torch.isin(numbers, looked_for)
+
+
+def _connected(pairs: Tensor, count: int) -> Tensor:
+    """Connected component of every node of the graph, numbered by first member: (M, 2) -> (count,) int64."""
+    first, second = pairs.cpu().numpy().T
+    graph = coo_array((torch.ones(len(pairs)).numpy(), (first, second)), shape=(count, count))
+    return torch.from_numpy(connected_components(graph, directed=False)[1]).long().to(pairs.device)
 
 
 def _components(pairs: Tensor, count: int) -> Tensor:
     """Connected components of the graph: (M, 2) -> (count,) int64 on the CPU, -1 for a node without a pair."""
-    first, second = pairs.cpu().numpy().T
-    graph = coo_array((torch.ones(len(pairs)).numpy(), (first, second)), shape=(count, count))
-    component = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
+    component = _connected(pairs.cpu(), count)
     joined = torch.zeros(count, dtype=torch.bool)
     joined[pairs.cpu().flatten()] = True
     labels = torch.full((count,), -1)

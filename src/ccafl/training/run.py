@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ccafl.config import Association, Config, Runtime
 from ccafl.data.batches import EvaluationBatches
+from ccafl.data.links import IdentityLinks
 from ccafl.data.records import LabelledImages
 from ccafl.data.store import ImageStore
 from ccafl.errors import InputError
@@ -104,6 +105,7 @@ def train(
     network: Network,
     store: ImageStore,
     given_association: Tensor | None = None,
+    links: IdentityLinks | None = None,
     keep: Collection[int] = (),
 ) -> Trained:
     """Train, or go on from ``out``'s last checkpoint.
@@ -117,12 +119,13 @@ def train(
         network: as `build_network` makes it from ``config``.
         store: the training images.
         given_association: (N,) for mode ``supervised``: the true persons.
+        links: corrections by people, which every association heeds.
         keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
 
     Raises:
-        InputError: the checkpoint is of other settings or images, or the folder cannot be written.
+        InputError: the checkpoint is of other settings, images or links, or the folder cannot be written.
     """
-    return _Run(config, images, out, fabric, observer, network, store, given_association, keep).go()
+    return _Run(config, images, out, fabric, observer, network, store, given_association, links, keep).go()
 
 
 def embed_store(
@@ -159,14 +162,23 @@ def embed_store(
     return gathered.transpose(0, 1).flatten(0, 1)[: len(store)]  # image i was number i // W of process i % W
 
 
-def associate_images(features: Tensor, images: LabelledImages, settings: Association) -> Tensor:
+def associate_images(
+    features: Tensor, images: LabelledImages, settings: Association, links: IdentityLinks | None = None
+) -> Tensor:
     """Cross-camera association from the features of all images, as configured: (n, D) -> (N,) on the CPU."""
     if settings.centred_by_camera:
         features = centred_by_camera(features, images.cameras.to(features.device))
     count = len(images.identity_cameras)
     centres = identity_centres(features, images.identities.to(features.device), count)
     cameras = images.identity_cameras.to(features.device)
-    return associate(centres, cameras, settings.rate, one_camera_once=settings.one_camera_once).cpu()
+    return associate(
+        centres,
+        cameras,
+        settings.rate,
+        one_camera_once=settings.one_camera_once,
+        must_link=None if links is None else links.must.to(features.device),
+        cannot_link=None if links is None else links.cannot.to(features.device),
+    ).cpu()
 
 
 class _Run:
@@ -182,11 +194,12 @@ class _Run:
         network: Network,
         store: ImageStore,
         given_association: Tensor | None,
+        links: IdentityLinks | None,
         keep: Collection[int],
     ) -> None:
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
-        self.store, self.given_association, self.keep = store, given_association, keep
-        self.fingerprint = _fingerprint(images)
+        self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
+        self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
         self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
         self.before_adversarial = self.last.with_name("before_adversarial.pt")
         self.network = _synchronised(network, fabric)
@@ -301,7 +314,7 @@ class _Run:
         if made_once:
             association = self.association
         elif association is None:
-            association = associate_images(features, self.images, self.config.stage2.association)
+            association = associate_images(features, self.images, self.config.stage2.association, self.links)
         if self.config.mode != "intra":
             self.association = association
         return features, self.observer.association_quality(association)
@@ -369,6 +382,7 @@ class _Run:
         return {
             "config": self.config.model_dump(mode="json"),
             "images": self.fingerprint,
+            "links": self.links_fingerprint,
             "camera_names": list(self.images.camera_names),
             "stage": self.stage,
             "epoch": self.epoch,
@@ -392,6 +406,8 @@ class _Run:
             raise InputError(
                 f"{self.last}: was trained on other images or labels; give the same --data or another --out"
             )
+        if state.get("links", "") != self.links_fingerprint:  # not there: written before there were any
+            raise InputError(f"{self.last}: was trained with other data.links; give the same table or another --out")
         where = str(self.last)
         load_state(self.encoder, state["encoder"], where)
         load_state(self.network.prompts, state["prompts"], where)
@@ -438,6 +454,13 @@ def _fingerprint(images: LabelledImages) -> str:
         digest.update(f"{path.name}\0{identity}\n".encode())
     digest.update(repr((images.camera_names, images.identity_labels)).encode())
     return digest.hexdigest()
+
+
+def _fingerprint_of_links(links: IdentityLinks | None) -> str:
+    """Of what they say, however the table is written; empty for none."""
+    if links is None or not len(links):
+        return ""
+    return hashlib.sha256(repr((links.must.tolist(), links.cannot.tolist())).encode()).hexdigest()
 
 
 def _fabric(settings: Runtime, precision: str) -> Fabric:
