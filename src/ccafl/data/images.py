@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -25,6 +26,24 @@ def load_image(path: Path) -> Image.Image:
         return _decoded(path)
     except Exception as error:  # on damaged data Pillow's decoders raise anything from SyntaxError to struct.error
         raise InputError(f"{path}: {_reason(error)}; replace or remove it") from error
+
+
+class TooLargeError(InputError):
+    """A picture of more pixels than allowed."""
+
+
+def read_image(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
+    """As `load_image`, of an open file.
+
+    Raises:
+        TooLargeError: more than ``most_pixels``, by its header; nothing was decoded.
+        InputError: as `load_image`, with the bare reason.
+    """
+    try:
+        return _decoded(file, most_pixels)
+    except Exception as error:  # as in load_image
+        large = isinstance(error, (_TooManyPixelsError, Image.DecompressionBombError))
+        raise (TooLargeError if large else InputError)(_reason(error)) from error
 
 
 def unreadable(paths: Sequence[Path], advance: Callable[[], None] | None = None) -> dict[Path, str]:
@@ -54,13 +73,17 @@ class _UselessError(Exception):
     """A picture that could be read but is of no use; the message is the reason."""
 
 
-def _decoded(path: Path) -> Image.Image:
-    with Image.open(path, formats=FORMATS) as picture:
+class _TooManyPixelsError(_UselessError):
+    """One that was not decoded."""
+
+
+def _decoded(file: Path | IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as picture:
         size = f"{picture.width}x{picture.height} pixels"
         if min(picture.size) < SMALLEST_SIDE:
             raise _UselessError(f"too small to show a person ({size})")
-        if picture.width * picture.height > MOST_PIXELS:
-            raise _UselessError(f"too large ({size})")
+        if picture.width * picture.height > most_pixels:
+            raise _TooManyPixelsError(f"too large ({size})")
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith("I;16"):  # greys of 16 bits, which convert would cut off at 255

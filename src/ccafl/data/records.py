@@ -1,16 +1,18 @@
 """Images with their camera and label, and the accumulated identities made from them.
 
 A source gives `Record`s. Training sees `LabelledImages` (image, camera, label within the camera) and never a person;
-testing sees `EvaluationImages`; `persons_of` is the truth about a training set, for measuring only.
+testing sees `EvaluationImages`; `persons_of` is the truth about a training set, for measuring only. Records and sources
+can be read without torch, which only numbering them needs.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 JUNK, DISTRACTOR = -1, 0
 
@@ -44,11 +46,11 @@ class LabelledImages:
     """What training sees of n images: N accumulated identities in C cameras (docs/method.md, 1)."""
 
     paths: tuple[Path, ...]
-    cameras: Tensor  # (n,) int64 in 0..C-1
-    labels: Tensor  # (n,) int64 in 0..N_c-1, within the image's camera
-    identities: Tensor  # (n,) int64 in 0..N-1: offset of the camera + label
+    cameras: "Tensor"  # (n,) int64 in 0..C-1
+    labels: "Tensor"  # (n,) int64 in 0..N_c-1, within the image's camera
+    identities: "Tensor"  # (n,) int64 in 0..N-1: offset of the camera + label
     camera_names: tuple[str, ...]  # C
-    identity_cameras: Tensor  # (N,) int64, never decreasing
+    identity_cameras: "Tensor"  # (N,) int64, never decreasing
     identity_labels: tuple[str, ...]  # (N,) the user's own label within the camera
 
     def __len__(self) -> int:
@@ -60,8 +62,8 @@ class EvaluationImages:
     """What testing sees of n images: persons (`JUNK`, `DISTRACTOR` or positive) and cameras, both (n,) int64."""
 
     paths: tuple[Path, ...]
-    persons: Tensor
-    cameras: Tensor
+    persons: "Tensor"
+    cameras: "Tensor"
     camera_names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -73,6 +75,8 @@ def accumulate(records: Sequence[Record]) -> LabelledImages:
 
     Cameras and labels are numbered in the order of their names, images stay in the order given.
     """
+    import torch
+
     camera_names = tuple(sorted({record.camera for record in records}))
     pairs = sorted({(record.camera, record.label) for record in records})
     camera_index = {name: index for index, name in enumerate(camera_names)}
@@ -92,11 +96,13 @@ def accumulate(records: Sequence[Record]) -> LabelledImages:
     )
 
 
-def persons_of(records: Sequence[Record]) -> Tensor | None:
+def persons_of(records: Sequence[Record]) -> "Tensor | None":
     """The true person of every accumulated identity of ``accumulate(records)``, (N,) int64; None if any is unknown.
 
     For evaluation, the association's quality figures and the supervised reference only.
     """
+    import torch
+
     person = {(record.camera, record.label): record.person for record in records if record.person is not None}
     if any(record.person is None for record in records):
         return None
@@ -106,6 +112,8 @@ def persons_of(records: Sequence[Record]) -> Tensor | None:
 
 def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[EvaluationImages, EvaluationImages]:
     """Number persons and cameras of query and gallery alike; persons "-1" and "0" keep their protocol meaning."""
+    import torch
+
     both = [*query, *gallery]
     camera_names = tuple(sorted({record.camera for record in both}))
     camera_index = {name: index for index, name in enumerate(camera_names)}
@@ -124,8 +132,10 @@ def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tup
     return numbered(query), numbered(gallery)
 
 
-def known_cameras(images: LabelledImages | EvaluationImages, known: Sequence[str]) -> Tensor:
+def known_cameras(images: LabelledImages | EvaluationImages, known: Sequence[str]) -> "Tensor":
     """The cameras (n,) of ``images`` as numbered in ``known``, a run's camera names; -1 for one that is not there."""
+    import torch
+
     numbers = {name: number for number, name in enumerate(known)}
     return torch.tensor([numbers.get(name, -1) for name in images.camera_names])[images.cameras]
 

@@ -1,6 +1,9 @@
 """A trained run, ready to turn pictures into features."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -11,13 +14,15 @@ from torch import Tensor
 
 from ccafl.config import Config, load_config
 from ccafl.data.images import load_image
-from ccafl.data.transforms import evaluation_transform, resized
+from ccafl.data.transforms import MEAN, STD, evaluation_transform, resized
 from ccafl.errors import InputError
 from ccafl.model.camera_norm import UNKNOWN
 from ccafl.model.embedding import embed_batches, multiplies_bfloat16
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_encoder
 from ccafl.training.checkpoint import load_checkpoint, load_state
+
+_DECIDING = {"architecture", "image_size", "last_stride", "camera_norm", "quick_gelu"}  # the settings of `fingerprint`
 
 
 class Embedder:
@@ -28,6 +33,7 @@ class Embedder:
         encoder: in evaluation mode.
         camera_names: the cameras it was trained on.
         dim: D, numbers a feature.
+        image_text_dim: E, numbers an image-text feature.
     """
 
     def __init__(
@@ -43,7 +49,7 @@ class Embedder:
         self.camera_names = tuple(camera_names)
         self.device = device
         self.encoder = encoder.to(device).eval()
-        self.dim = encoder.reid_dim
+        self.dim, self.image_text_dim = encoder.reid_dim, encoder.image_text_dim
         self._transform = evaluation_transform()
         self._halved = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
@@ -60,23 +66,55 @@ class Embedder:
         features = list(self.stream(images, cameras))
         return torch.cat(features) if features else torch.empty(0, self.dim)
 
+    def embed_both(
+        self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `embed` gives, and image-text features that compare with sentences': (n, D) and (n, E), both normalised.
+
+        One forward pass makes both. The latter mean something where the run's CLIP has a trained text tower.
+
+        Raises:
+            InputError: a picture cannot be read.
+        """
+        both = list(self._stream(images, cameras, image_text=True))
+        dims = [self.dim, self.image_text_dim]
+        reid, image_text = (torch.cat(both) if both else torch.empty(0, sum(dims))).split(dims, 1)
+        return reid, image_text
+
     def stream(
         self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None = None
     ) -> Iterator[Tensor]:
-        """The same batch by batch, for more pictures than fit in memory: (<= batch, D) each."""
+        """What `embed` gives batch by batch, for more pictures than fit in memory: (<= batch, D) each."""
+        return self._stream(images, cameras, image_text=False)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the encoder's weights and of the settings that decide its features: 64 hexadecimal digits."""
+        settings = self.config.model.model_dump(mode="json", include=_DECIDING)
+        settings |= {"camera_names": self.camera_names, "mean": MEAN, "std": STD}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for name, value in self.encoder.state_dict().items():
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def _stream(
+        self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None, *, image_text: bool
+    ) -> Iterator[Tensor]:
         numbers = {name: number for number, name in enumerate(self.camera_names)}
         known = repeat(UNKNOWN) if cameras is None else (numbers.get(name, UNKNOWN) for name in cameras)
         prepared = zip(map(self._prepared, images), known, strict=False)
         size = self.config.runtime.extraction_batch
         groups = iter(lambda: list(islice(prepared, size)), [])
         batches = ((torch.stack([p for p, _ in group]), torch.tensor([c for _, c in group])) for group in groups)
-        for features in embed_batches(self._embedded, self.encoder, batches, self.device):
+        embed = partial(self._embedded, image_text=image_text)
+        for features in embed_batches(embed, self.encoder, batches, self.device):
             yield features.cpu()
 
-    def _embedded(self, images: Tensor, cameras: Tensor) -> Tensor:
+    def _embedded(self, images: Tensor, cameras: Tensor, *, image_text: bool) -> Tensor:
+        """(b, D), or (b, D + E) with the image-text features after the others."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._halved):
-            reid, _ = self.encoder(images, image_text=False, cameras=cameras)
-        return F.normalize(reid.float())
+            features = self.encoder(images, image_text=image_text, cameras=cameras)
+        return torch.cat([F.normalize(feature.float()) for feature in features if feature is not None], 1)
 
     def _prepared(self, image: str | Path | Image.Image) -> Tensor:
         picture = image.convert("RGB") if isinstance(image, Image.Image) else load_image(Path(image))

@@ -69,15 +69,15 @@ class CameraBatchNorm(nn.Module):
         parts = features.split([count for _, count in groups])
         return torch.cat([self._normalised(part, camera) for part, (camera, _) in zip(parts, groups, strict=True)])
 
-    def _normalised(self, features: Tensor, camera: int) -> Tensor:
-        learning = self.training and features.numel() > features.shape[1]
-        mean, variance = self._pooled() if camera == UNKNOWN else (self.running_mean[camera], self.running_var[camera])
-        return F.batch_norm(features, mean, variance, self.weight, self.bias, learning, self.cameras.momentum, self.eps)
-
-    def _pooled(self) -> tuple[Tensor, Tensor]:
+    def pooled(self) -> tuple[Tensor, Tensor]:
         """Mean and variance over all cameras, each with the same share."""
         mean = self.running_mean.mean(0)
         return mean, self.running_var.mean(0) + (self.running_mean - mean).square().mean(0)
+
+    def _normalised(self, features: Tensor, camera: int) -> Tensor:
+        learning = self.training and features.numel() > features.shape[1]
+        mean, variance = self.pooled() if camera == UNKNOWN else (self.running_mean[camera], self.running_var[camera])
+        return F.batch_norm(features, mean, variance, self.weight, self.bias, learning, self.cameras.momentum, self.eps)
 
 
 def by_camera(module: nn.Module, cameras: Cameras) -> nn.Module:

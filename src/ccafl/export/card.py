@@ -1,0 +1,213 @@
+"""The model card: what a file is, how it was made, how well it does, and what it must not be used for."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ccafl
+from ccafl.config import Config
+from ccafl.data.transforms import MEAN, STD
+from ccafl.errors import InputError
+from ccafl.evaluation.embedder import Embedder
+from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, Label
+
+RESPONSIBLE_USE = """\
+Re-identification follows people. Use it where those people know and the law and an accountable body allow it; keep
+footage, features and joined labels as personal data, no longer than needed; never let a rank alone decide about
+anybody: the published systems are wrong for one query in twenty on their own benchmark, and more often elsewhere.
+Features are not anonymous."""
+
+_FIGURES = {
+    "mAP": "mAP",
+    "rank1": "rank-1",
+    "rank5": "rank-5",
+    "rank10": "rank-10",
+    "unmatched": "queries without a match, left out",
+    "camera_probe": "camera told from the features (less is better)",
+    "camera_chance": "the same by chance",
+}
+_JOINED = {"precision": "precision", "recall": "recall", "f1": "F1", "joined": "identities joined"}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that computes the run's features.
+
+    Attributes:
+        path: where it lies.
+        mib: its size.
+        cosine: the least between its features and the encoder's, over all images that were tried and both outputs.
+        seconds: that writing and comparing took.
+    """
+
+    path: str
+    mib: float
+    cosine: float
+    seconds: float
+
+
+def model_card(run: Path, embedder: Embedder, label: Label, written: Mapping[str, Written]) -> str:
+    """Markdown, of the run's settings and of its results where it has any.
+
+    Args:
+        run: its folder.
+        embedder: the run, opened.
+        label: as the files hold it.
+        written: the files by kind, ``onnx`` or ``program``.
+
+    Raises:
+        InputError: ``results.json`` is damaged.
+    """
+    config, results = embedder.config, _results(run / "results.json")
+    sections = {
+        f"Model card: {_inline(label.name)}": _what(config, label, embedder),
+        "Files": _files(written),
+        "In and out": _in_and_out(embedder, label),
+        "Training data": _data(config, label, results),
+        "Results": _figures(results),
+        "Limits": _limits(config, label),
+        "Responsible use": RESPONSIBLE_USE,
+        "How it was made": _making(config, written),
+    }
+    return (
+        "\n\n".join(f"{'##' if n else '#'} {title}\n\n{text}" for n, (title, text) in enumerate(sections.items()))
+        + "\n"
+    )
+
+
+def _what(config: Config, label: Label, embedder: Embedder) -> str:
+    model = config.model
+    started = "random weights" if model.weights is None else f"the weights {_inline(Path(model.weights).name)}"
+    return (
+        "An image encoder for person re-identification: pictures of one person, cut out of camera images, become "
+        f"vectors of {embedder.dim} numbers whose products say how alike the persons are. Made by "
+        "[ccafl](https://arxiv.org/abs/2409.19563) from labels that were given camera by camera.\n\n"
+        f"- network: CLIP's image tower {model.architecture}, begun with {started}\n"
+        f"- trained as: {config.mode}\n"
+        f"- fingerprint: `{label.fingerprint}`"
+    )
+
+
+def _files(written: Mapping[str, Written]) -> str:
+    kinds = {"onnx": "ONNX", "program": "torch.export"}
+    rows = (
+        f"| `{Path(file.path).name}` | {kinds[kind]} | {file.mib:.1f} | {file.cosine:.6f} |"
+        for kind, file in written.items()
+    )
+    return "\n".join(
+        [
+            "| file | form | MiB | least cosine with the features of the run in float32 |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "Compared on black, white, chequered, shaded and random images, batches of 1, 2, 5 and more.",
+        ]
+    )
+
+
+def _in_and_out(embedder: Embedder, label: Label) -> str:
+    (height, width), model = label.image_size, embedder.config.model
+    lines = [
+        f"In: `{IMAGES}`, uint8, (B, 3, {height}, {width}), any B from 1: the whole person, upright as EXIF says, RGB, "
+        f"resized to {width} x {height} (width x height) by antialiased bicubic interpolation, without keeping the "
+        "proportions, channels first. Values 0 to 255: the file itself normalises them "
+        f"(mean {_row(MEAN)}, standard deviation {_row(STD)}, of 255)."
+    ]
+    if model.camera_norm:
+        numbers = ", ".join(f"{number} = {_inline(name)}" for number, name in enumerate(label.camera_names))
+        lines.append(
+            f"In: `{CAMERAS}`, int64, (B,): the number of each image's camera, -1 for any other camera: {numbers}."
+        )
+    lines.append(
+        f"Out: `{FEATURES}`, float32, (B, {embedder.dim}), of length 1: the product of two is their cosine; nothing is "
+        "left to be done."
+    )
+    if model.weights is not None:
+        lines.append(
+            f"Out: `{IMAGE_TEXT}`, float32, (B, {embedder.image_text_dim}), of length 1, to be compared with "
+            "sentences' features of the CLIP that training began with; its text tower is not in the file."
+        )
+    return "\n\n".join(lines)
+
+
+def _data(config: Config, label: Label, results: Mapping[str, Any] | None) -> str:
+    names = ", ".join(_inline(name) for name in label.camera_names)
+    cameras = f"Cameras ({len(label.camera_names)}): {names}."
+    if results is None:
+        return f"The run has no results yet, which would name its data. {cameras}"
+    kind, _, name = str(results.get("dataset", "")).partition(":")
+    counts = ", ".join(f"{results[what]:,} {what}" for what in ("images", "cameras") if what in results)
+    identities = f", {results['identities']:,} labels within a camera" if "identities" in results else ""
+    use = "the true persons across cameras" if config.mode == "supervised" else "no label across cameras"
+    return f"{_inline(name)}, read as {kind}: {counts}{identities}; {use}. {cameras}"
+
+
+def _figures(results: Mapping[str, Any] | None) -> str:
+    if results is None:
+        return (
+            "None: the run was not trained to its end, or its results.json is gone. The weights are those of its last "
+            "checkpoint. Do not use it for anything before it has been measured."
+        )
+    rows = [
+        f"| {said} | {_number(results[name])} |" for name, said in _FIGURES.items() if results.get(name) is not None
+    ]
+    if results.get("mAP") is None:
+        rows.insert(0, "| ranking | not measured: the data had no query and gallery |")
+    joined = results.get("association") or {}
+    rows += [f"| association: {said} | {_number(joined[name])} |" for name, said in _JOINED.items() if name in joined]
+    head = "On the data's own query and gallery, of persons and views like those it was trained on."
+    return "\n".join([head, "", "| measure | value |", "|---|---|", *rows])
+
+
+def _limits(config: Config, label: Label) -> str:
+    height, width = label.image_size
+    lines = [
+        "It tells clothing and build, not faces: the same person in other clothes is another person to it, and two "
+        "people dressed alike may be one.",
+        "It expects one whole person a picture. It finds nobody in a picture, and gives features for pictures of "
+        "nobody as well.",
+        f"It sees {height} x {width} pixels. Other cameras, light, seasons and places than those of training lower its "
+        "figures; measure it on your own before relying on it.",
+        "How well it does for people of different age, skin colour, body or dress was not measured.",
+    ]
+    if config.model.camera_norm:
+        lines.append("It keeps statistics of each of its cameras: images of other cameras are matched less well.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _making(config: Config, written: Mapping[str, Written]) -> str:
+    options = " ".join(f"--{kind}" for kind in written)
+    return (
+        f"Trained with seed {config.seed}, {config.stage2.epochs} epochs of {config.stage2.steps_per_epoch} steps, and "
+        f"exported by `ccafl export RUN {options}` of ccafl {ccafl.__version__} with torch {torch.__version__}. "
+        "The run's config.yaml holds every setting."
+    )
+
+
+def _results(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        results = json.loads(path.read_text("utf-8"))
+        if not isinstance(results, dict):
+            raise ValueError("not a table")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({error}); remove it or evaluate the run anew") from error
+    return results
+
+
+def _inline(text: str) -> str:
+    """A name that someone else chose, as code on one line."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+
+
+def _row(numbers: tuple[float, ...]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}"

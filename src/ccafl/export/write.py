@@ -1,0 +1,161 @@
+"""Exported files: traced once, written, run again, compared with the encoder, and only then put in their place."""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from ccafl.data.transforms import evaluation_transform
+from ccafl.errors import InputError
+from ccafl.evaluation.embedder import load_run
+from ccafl.export.card import Written, model_card
+from ccafl.export.graph import EncoderGraph
+from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, Label
+from ccafl.files import written_whole
+from ccafl.model.camera_norm import UNKNOWN
+from ccafl.model.image_encoder import ImageEncoder
+
+LEAST_COSINE = 0.9999
+OPSET = 20  # ONNX Runtime 1.18 and later read it
+_LARGEST = (1 << 31) - (1 << 24)  # bytes of weights: a protobuf file ends at 2 GiB
+
+Probe = tuple[Tensor, Tensor, list[Tensor]]
+"""Images (b, 3, H, W) uint8, their cameras (b,), and the encoder's features of them, each (b, numbers)."""
+Model = Callable[[Tensor, Tensor], Sequence[Tensor]]
+"""What a file computes from images and cameras."""
+Write = Callable[[ExportedProgram, EncoderGraph, Label, Path], Model]
+"""Writes a file of one kind and opens it again."""
+
+
+def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str, Any]:
+    """As `ccafl.export.export_run`, with ``out`` decided."""
+    if not (onnx or program):
+        raise InputError("nothing to export; choose ONNX, PyTorch's program or both")
+    if onnx and (missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]):
+        raise InputError(f'exporting to ONNX needs {", ".join(missing)}; pip install "ccafl[export]"')
+    embedder = load_run(run)
+    encoder = embedder.encoder.cpu()
+    if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _LARGEST:
+        raise InputError(f"{run}: an ONNX file holds less than 2 GiB, the encoder is larger; export a program instead")
+    settings = embedder.config.model
+    label = Label(embedder.fingerprint(), run.resolve().name, settings.image_size, embedder.camera_names)
+    graph = EncoderGraph(encoder, image_text=settings.weights is not None)
+    traced, probes = _traced(graph, label), list(_probes(encoder, label, image_text=graph.gives_image_text))
+    chosen: dict[str, tuple[str, Write]] = {}
+    if onnx:
+        chosen["onnx"] = ("model.onnx", _write_onnx)
+    if program:
+        chosen["program"] = ("model.pt2", _write_program)
+    with ExitStack() as files:  # they take their places when all are right
+        written = {}
+        for kind, (file, write) in chosen.items():
+            began = time.monotonic()
+            temporary = files.enter_context(written_whole(out / file))
+            cosine = _least_cosine(write(traced, graph, label, temporary), probes)
+            if not cosine >= LEAST_COSINE:  # not a number, too
+                raise InputError(
+                    f"{out / file}: not written, its features are not the encoder's (cosine {cosine:.6f}, at least "
+                    f"{LEAST_COSINE}); other versions of torch, onnxscript or onnxruntime may do better"
+                )
+            mib = temporary.stat().st_size / 2**20
+            written[kind] = Written(str(out / file), mib, cosine, time.monotonic() - began)
+        card = out / "model_card.md"
+        files.enter_context(written_whole(card)).write_text(model_card(run, embedder, label, written), "utf-8")
+    results = {kind: asdict(file) for kind, file in written.items()}
+    return {"fingerprint": label.fingerprint, "card": str(card)} | results
+
+
+def _traced(graph: EncoderGraph, label: Label) -> ExportedProgram:
+    """The graph for any number of images, without the paths of this machine's source files."""
+    images = torch.zeros(2, 3, *label.image_size, dtype=torch.uint8)  # of two: one image would be taken for always one
+    cameras = (torch.zeros(2, dtype=torch.int64),) if graph.takes_cameras else ()
+    batch = Dim("batch")
+    shapes = {IMAGES: {0: batch}} | ({CAMERAS: {0: batch}} if graph.takes_cameras else {})
+    with torch.no_grad():
+        traced = torch.export.export(graph, (images, *cameras), dynamic_shapes=shapes)
+    for module in traced.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return traced
+
+
+def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, label: Label, path: Path) -> Model:
+    import onnxruntime
+
+    inputs = [IMAGES, CAMERAS] if graph.takes_cameras else [IMAGES]
+    outputs = [FEATURES, IMAGE_TEXT] if graph.gives_image_text else [FEATURES]
+    with warnings.catch_warnings():  # of what PyTorch does inside
+        warnings.simplefilter("ignore")
+        exported = torch.onnx.export(
+            traced,
+            dynamo=True,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes={name: {0: "batch"} for name in inputs},
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert exported is not None
+    exported.model.metadata_props.update(label.properties())
+    exported.save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def model(images: Tensor, cameras: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(inputs, (images.numpy(), cameras.numpy()), strict=False))
+        return tuple(torch.from_numpy(found) for found in session.run(outputs, given))
+
+    return model
+
+
+def _write_program(traced: ExportedProgram, graph: EncoderGraph, label: Label, path: Path) -> Model:
+    torch.export.save(traced, path, extra_files={"ccafl.json": json.dumps(label.properties())})
+    loaded = torch.export.load(path).module()
+
+    def model(images: Tensor, cameras: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = loaded(images, cameras) if graph.takes_cameras else loaded(images)
+        return found
+
+    return model
+
+
+def _least_cosine(model: Model, probes: Sequence[Probe]) -> float:
+    """The least cosine with the encoder's features; -1 where a shape or a length is wrong."""
+    least = 1.0
+    for images, cameras, expected in probes:
+        for found, wanted in zip(model(images, cameras), expected, strict=True):
+            if found.shape != wanted.shape or not torch.allclose(found.norm(dim=1), wanted.norm(dim=1), atol=1e-3):
+                return -1.0
+            least = min(least, F.cosine_similarity(found.double(), wanted.double()).min().item())
+    return least
+
+
+@torch.no_grad()
+def _probes(encoder: ImageEncoder, label: Label, *, image_text: bool) -> Iterator[Probe]:
+    """Extreme and random images, in batches of several sizes; all cameras, and one that is unknown."""
+    height, width = label.image_size
+    generator = torch.Generator().manual_seed(0)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    patterns = [torch.zeros(height, width), torch.ones(height, width), (rows + columns) % 2, rows / height]
+    extremes = torch.stack([255 * pattern.expand(3, -1, -1) for pattern in patterns])
+    noise = torch.rand(8, 3, height, width, generator=generator) * 255
+    blotches = F.interpolate(torch.rand(8, 3, 6, 3, generator=generator) * 255, (height, width))
+    images = torch.cat([extremes, noise, blotches]).to(torch.uint8)
+    count = max(len(images), len(label.camera_names) + 1)
+    images = images[torch.randperm(len(images), generator=generator)[torch.arange(count) % len(images)]]
+    cameras = torch.arange(count) % (len(label.camera_names) + 1) + UNKNOWN
+    transform = evaluation_transform()
+    numbers = torch.arange(count)
+    for batch in (*numbers[:8].split([1, 2, 5]), *numbers[8:].split(16)):
+        features = encoder(transform(images[batch]), image_text=image_text, cameras=cameras[batch])
+        yield images[batch], cameras[batch], [F.normalize(feature) for feature in features if feature is not None]

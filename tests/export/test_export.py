@@ -1,0 +1,249 @@
+"""Exported files: right for any number of images, written whole or not at all, and the card that goes with them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import ccafl
+from ccafl.config import load_config
+from ccafl.data.transforms import evaluation_transform
+from ccafl.errors import InputError
+from ccafl.export import export_run, graph
+from ccafl.export import write as writing
+from ccafl.export.card import Written, model_card
+from ccafl.export.graph import EncoderGraph
+from ccafl.export.label import Label, read_label
+from ccafl.model.clip import load_clip
+from ccafl.model.image_encoder import ImageEncoder
+from ccafl.pipeline import train_run
+from ccafl.synthetic.write import synthesize
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
+SIZE = (32, 16)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    world = synthesize(folder / "world", seed=3, persons=9, cameras=3, images=3, size=SIZE).parent
+    settings = [
+        "model.image_size=[32, 16]",
+        "stage1.epochs=1",
+        "stage2.epochs=2",
+        "stage2.steps_per_epoch=2",
+        "stage2.identities=4",
+        "stage2.intra_camera.epochs=1",
+        "runtime.evaluate_every=0",
+    ]
+    train_run(load_config("market-split", settings), world, folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def exported(trained):
+    return export_run(trained, program=True)
+
+
+@pytest.fixture(scope="module")
+def card(exported):
+    return Path(exported["card"]).read_text()
+
+
+@pytest.fixture
+def run(trained, exported, tmp_path):
+    """A copy of the run that may be harmed, with what was exported."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def images_of(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, *SIZE), dtype=torch.uint8, generator=generator)
+
+
+def normed_encoder() -> ImageEncoder:
+    """An encoder whose cameras' statistics all differ."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(load_clip("tiny", None).visual, SIZE, norm_cameras=3).eval()
+    for name, value in encoder.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            value += torch.rand_like(value)
+    return encoder
+
+
+def test_what_is_written_and_said_of_it(trained, exported):
+    for kind, name in (("onnx", "model.onnx"), ("program", "model.pt2")):
+        file = trained / "export" / name
+        said = exported[kind]
+        assert said["path"] == str(file)
+        assert said["mib"] == file.stat().st_size / 2**20 > 1
+        assert 0.9999 <= said["cosine"] <= 1
+        assert said["seconds"] > 0
+    assert exported["card"] == str(trained / "export" / "model_card.md")
+    assert exported["fingerprint"] == ccafl.load(trained).fingerprint()
+    assert {path.name for path in (trained / "export").iterdir()} == {"model.onnx", "model.pt2", "model_card.md"}
+    json.dumps(exported)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("kind", ["onnx", "program"])
+def test_any_number_of_images_is_right(trained, exported, kind, count):
+    images = images_of(count, seed=count)
+    encoder = ccafl.load(trained).encoder.cpu()
+    with torch.no_grad():
+        expected = encoder.embed(evaluation_transform()(images))
+    if kind == "onnx":
+        session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
+        (found,) = map(torch.from_numpy, session.run(None, {"images": images.numpy()}))
+    else:
+        (found,) = torch.export.load(exported["program"]["path"]).module()(images)
+    assert found.shape == (count, 512)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+def test_the_files_say_what_they_are_and_nothing_of_the_machine(trained, exported):
+    session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
+    assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
+        ("images", "tensor(uint8)", ["batch", 3, *SIZE])
+    ]
+    assert [(o.name, o.shape) for o in session.get_outputs()] == [("features", ["batch", 512])]
+    extra = {"ccafl.json": ""}
+    torch.export.load(exported["program"]["path"], extra_files=extra)
+    expected = Label(exported["fingerprint"], "run", SIZE, ccafl.load(trained).camera_names)
+    for properties in (session.get_modelmeta().custom_metadata_map, json.loads(extra["ccafl.json"])):
+        assert read_label(properties, trained) == expected
+    source = str(Path(ccafl.__file__).parent).encode()
+    for name in ("model.onnx", "model.pt2", "model_card.md"):
+        content = (trained / "export" / name).read_bytes()
+        assert source not in content
+        assert str(trained).encode() not in content
+
+
+def test_looking_cameras_up_is_sorting_by_them():
+    encoder = normed_encoder()
+    images, cameras = images_of(7), torch.tensor([2, -1, 0, 1, 0, 2, -1])
+    with torch.no_grad():
+        expected = [F.normalize(feature) for feature in encoder(evaluation_transform()(images), cameras=cameras)]
+        looked_up = EncoderGraph(encoder, image_text=True)
+        found = looked_up(images, cameras)
+        strangers = looked_up(images, torch.tensor([2, 7, 0, 1, 0, 2, -9]))
+    for one, other, strange in zip(found, expected, strangers, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+        torch.testing.assert_close(strange, one)
+    assert (F.cosine_similarity(found[0][2], looked_up(images[2:3], torch.tensor([1]))[0][0], 0)) < 0.999
+    assert encoder.norm_cameras is not None  # left as it was
+
+
+def test_a_file_of_other_features_is_not_written(run, monkeypatch):
+    before = {path.name: path.read_bytes() for path in (run / "export").iterdir()}
+    monkeypatch.setattr(graph, "MEAN", (0.9, 0.1, 0.1))
+    with pytest.raises(InputError, match=r"not written, its features are not the encoder's \(cosine"):
+        export_run(run, onnx=False, program=True)
+    assert {path.name: path.read_bytes() for path in (run / "export").iterdir()} == before
+
+
+def test_a_file_that_is_right_waits_for_the_others(run, monkeypatch):
+    def broken(*arguments):
+        return lambda images, cameras: [torch.full((len(images), 512), torch.nan)]
+
+    monkeypatch.setattr(writing, "_write_onnx", lambda *arguments: lambda images, cameras: next(right))
+    right = iter([features for *_, features in writing._probes(*probed(run), image_text=False)])
+    monkeypatch.setattr(writing, "_write_program", broken)
+    with pytest.raises(InputError, match=r"model\.pt2: not written"):
+        export_run(run, run / "elsewhere", program=True)
+    assert not list((run / "elsewhere").iterdir())
+
+
+def probed(run: Path):
+    embedder = ccafl.load(run)
+    return embedder.encoder.cpu(), Label("", "", SIZE, embedder.camera_names)
+
+
+def test_what_cannot_be_exported_is_refused(run, monkeypatch, tmp_path):
+    with pytest.raises(InputError, match="nothing to export"):
+        export_run(run, onnx=False)
+    with pytest.raises(InputError, match="is not a run"):
+        export_run(tmp_path)
+    monkeypatch.setattr(writing, "_LARGEST", 1_000)
+    with pytest.raises(InputError, match="2 GiB"):
+        export_run(run)
+    monkeypatch.setattr(writing, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(InputError, match=r'needs onnxscript; pip install "ccafl\[export\]"'):
+        export_run(run)
+
+
+def test_the_card_tells_what_where_how_well_and_what_not(trained, exported, card):
+    results = json.loads((trained / "results.json").read_text())
+    headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
+    assert headings == [
+        "Files", "In and out", "Training data", "Results", "Limits", "Responsible use", "How it was made",
+    ]  # fmt: skip
+    assert card.startswith("# Model card: `run`\n")
+    for said in (
+        exported["fingerprint"],
+        f"| mAP | {results['mAP']:.3f} |",
+        f"| association: precision | {results['association']['precision']:.3f} |",
+        f"`world`, read as manifest: {results['images']} images, 3 cameras, {results['identities']} labels",
+        "Cameras (3): `c1`, `c2`, `c3`.",
+        "(B, 3, 32, 16)",
+        "(B, 512)",
+        "random weights",
+        "`ccafl export RUN --onnx --program`",
+        f"| `model.onnx` | ONNX | {exported['onnx']['mib']:.1f} | {exported['onnx']['cosine']:.6f} |",
+        "Features are not anonymous",
+    ):
+        assert said in card
+    assert "image_text" not in card
+    assert "`cameras`" not in card
+    readme = " ".join((DOCUMENT.parents[1] / "README.md").read_text().split())
+    assert " ".join(re.search(r"## Responsible use\n\n(.+?)\n\n", card, re.DOTALL)[1].split()) in readme
+
+
+def described(run: Path) -> str:
+    embedder = ccafl.load(run)
+    label = Label("f" * 64, "a `odd`\nname", SIZE, embedder.camera_names)
+    return model_card(run, embedder, label, {"onnx": Written("model.onnx", 3.4, 0.99999, 1.0)})
+
+
+def test_the_card_of_an_unfinished_run_says_so(run):
+    (run / "results.json").unlink()
+    card = described(run)
+    assert card.startswith("# Model card: `a 'odd' name`\n")
+    assert "None: the run was not trained to its end" in card
+    assert "mAP" not in card
+
+
+def test_the_card_of_a_run_that_could_not_be_measured(run):
+    results = json.loads((run / "results.json").read_text())
+    (run / "results.json").write_text(json.dumps(results | {"mAP": None, "rank1": None, "association": None}))
+    assert "| ranking | not measured: the data had no query and gallery |" in described(run)
+
+
+def test_damaged_results_are_not_taken_for_none(run):
+    (run / "results.json").write_text("{")
+    with pytest.raises(InputError, match=r"results\.json: is damaged"):
+        described(run)
+
+
+def test_the_document_s_example_runs(exported, trained, tmp_path):
+    (example,) = re.findall(r"```python\n(.+?)```", DOCUMENT.read_text(), re.DOTALL)
+    shutil.copy(exported["onnx"]["path"], tmp_path)
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path in paths:
+        blotches = Image.fromarray(generator.integers(0, 256, (6, 3, 3), dtype=np.uint8))
+        blotches.resize((60, 130), Image.Resampling.BICUBIC).save(path)
+    program = f"import sys\nsys.modules['torch'] = sys.modules['ccafl'] = None\n{example}"
+    said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    one, other = ccafl.load(trained).embed(paths)
+    assert float(said.stdout) == pytest.approx(float(one @ other), abs=2e-3)
+    assert len(example.strip().splitlines()) < 20
