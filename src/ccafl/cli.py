@@ -1,8 +1,9 @@
-"""The ``ccafl`` command. Each subcommand hands its arguments to `ccafl.pipeline` and shows what comes back; heavy
-libraries are imported only inside, so that help answers at once.
+"""The ``ccafl`` command. Each subcommand hands its arguments to `ccafl.pipeline` or `ccafl.search.commands` and
+shows what comes back; heavy libraries are imported only inside, so that help answers at once.
 """
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,18 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check, draw and split data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+gallery_app = typer.Typer(help="Keep a gallery of pictures to be searched.", no_args_is_help=True)
+app.add_typer(gallery_app, name="gallery")
+
+STOPPED = 130  # exit code after Ctrl-C
+
+
+class Fusion(StrEnum):
+    """How several pictures are one search."""
+
+    mean = "mean"
+    max = "max"
+
 
 Run = Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)]
 Data = Annotated[
@@ -32,6 +45,13 @@ Kind = Annotated[
     typer.Option("--source", help="market1501, dukemtmc, msmt17, folder or manifest; recognised if not given."),
 ]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out, listing them once.")]
+Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
+Model = Annotated[
+    Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it is not where it was.")
+]
+MilvusToken = Annotated[
+    str | None, typer.Option("--token", envvar="MILVUS_TOKEN", help="Of a Milvus server that asks for one.")
+]
 
 
 @app.command()
@@ -135,11 +155,14 @@ def associate(
     data: Data,
     out: Annotated[Path, typer.Option(help="CSV with columns camera, label and identity.", show_default=False)],
     source: Kind = None,
+    links: Annotated[
+        Path | None, typer.Option(help="Table of corrected joins to heed, as ccafl gallery corrections writes it.")
+    ] = None,
 ) -> None:
     """Join labels that were made camera by camera: which of them are one person."""
     from ccafl import pipeline, terminal
 
-    terminal.show_results(pipeline.associate_run(run, data, out, kind=source), out)
+    terminal.show_results(pipeline.associate_run(run, data, out, kind=source, links=links), out)
 
 
 @app.command()
@@ -159,6 +182,223 @@ def report(
     from ccafl.report.run_report import report_run
 
     terminal.say(f"report in {report_run(run, data=data, kind=source, out=out, with_images=with_images)}")
+
+
+@app.command()
+def search(
+    db: Db,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Pictures of the same person.", show_default=False)
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="A description, in place of pictures.", show_default=False)] = None,
+    model: Model = None,
+    box: Annotated[
+        list[str] | None, typer.Option(help="x,y,width,height of the person in a picture; once a picture, or never.")
+    ] = None,
+    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; as often as needed.")] = None,
+    exclude_camera: Annotated[list[str] | None, typer.Option(help="Not this camera; as often as needed.")] = None,
+    since: Annotated[str | None, typer.Option(help="Taken then or later, such as 2026-05-01T14:03.")] = None,
+    until: Annotated[str | None, typer.Option(help="Taken before then.")] = None,
+    fusion: Annotated[
+        Fusion, typer.Option(help="Several pictures: by their mean, or by the nearest of them.")
+    ] = Fusion.mean,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Order the 200 nearest by k-reciprocal re-ranking.")] = False,
+    limit: Annotated[int, typer.Option(help="How many to find.", min=1)] = 24,
+    sheet: Annotated[
+        Path | None, typer.Option(help="JPEG or PNG file for a contact sheet.", show_default=False)
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--json", help="JSON file for what is found.", show_default=False)
+    ] = None,
+    token: MilvusToken = None,
+) -> None:
+    """Find a person in a gallery, by pictures or by a description."""
+    from ccafl import terminal
+    from ccafl.search import commands
+    from ccafl.search.records import Filters
+
+    filters = Filters(
+        tuple(camera or ()),
+        tuple(exclude_camera or ()),
+        commands.parse_time(since, "--since") if since else None,
+        commands.parse_time(until, "--until") if until else None,
+    )
+    found = commands.find(
+        images or [],
+        db,
+        model=model,
+        text=text,
+        boxes=box or [],
+        filters=filters,
+        fusion=fusion.value,
+        rerank=rerank,
+        limit=limit,
+        sheet=sheet,
+        table=table,
+        token=token,
+    )
+    terminal.show_found(found)
+    for written in filter(None, (sheet, table)):
+        terminal.say(f"written to {written}")
+
+
+@app.command()
+def serve(
+    db: Db,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", "--onnx", help="The gallery's model, a run or an ONNX file, if it is not where it was."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
+    token: Annotated[
+        str | None, typer.Option(envvar="CCAFL_TOKEN", help="Asked of every client.", show_default=False)
+    ] = None,
+    milvus_token: Annotated[
+        str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus server that asks for one.")
+    ] = None,
+) -> None:
+    """Serve a gallery: a page to search it in the browser, and an HTTP API."""
+    from ccafl.search import commands
+
+    commands.serve(db, model=model, host=host, port=port, token=token, milvus_token=milvus_token)
+
+
+@app.command()
+def export(
+    run: Run,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="For ONNX Runtime; what is written if nothing is named.")
+    ] = False,
+    program: Annotated[bool, typer.Option("--program", help="For PyTorch (torch.export), without ccafl.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; export in the run's folder if not given.")
+    ] = None,
+) -> None:
+    """Write the image encoder as a file for other programs, checked against torch, with a model card."""
+    from ccafl import terminal
+    from ccafl.export import export_run
+
+    folder = out or run / "export"
+    terminal.show_results(export_run(run, folder, onnx=onnx or not program, program=program), folder)
+
+
+@gallery_app.command()
+def add(
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run, or an exported ONNX file.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, folders, manifests or data sets.", show_default=False)],
+    db: Db,
+    camera: Annotated[str | None, typer.Option(help="The camera of them all; the data say it if not given.")] = None,
+    source: Kind = None,
+    association: Annotated[
+        Path | None, typer.Option(help="Table camera,label,identity; a new gallery takes the run's own without it.")
+    ] = None,
+    skip_unreadable: Skip = False,
+    uri: Annotated[
+        str | None, typer.Option(help="Milvus server for a new gallery's vectors; its folder holds them without it.")
+    ] = None,
+    token: MilvusToken = None,
+) -> None:
+    """Add pictures; those that are there already are passed over, so that the same command goes on after a stop."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    results = commands.add(
+        run,
+        paths,
+        db,
+        camera=camera,
+        kind=source,
+        association=association,
+        skip_unreadable=skip_unreadable,
+        uri=uri,
+        token=token,
+    )
+    terminal.show_results(results, db)
+
+
+@gallery_app.command()
+def join(
+    db: Db,
+    association: Annotated[
+        Path | None, typer.Option(help="Table camera,label,identity; the gallery's own pictures decide without it.")
+    ] = None,
+    token: MilvusToken = None,
+) -> None:
+    """Join the cameras' labels anew; corrections made by people are kept."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    terminal.show_results(commands.rejoin(db, association=association, token=token), db)
+
+
+@gallery_app.command()
+def remove(
+    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
+    db: Db,
+    token: MilvusToken = None,
+) -> None:
+    """Erase the pictures that came from there."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    terminal.say(f"{commands.remove(paths, db, token=token)} pictures erased from {db}")
+
+
+@gallery_app.command()
+def forget(
+    db: Db,
+    person: Annotated[str | None, typer.Argument(help="An associated identity.", show_default=False)] = None,
+    camera: Annotated[str | None, typer.Option(help="All pictures of this camera.")] = None,
+    before: Annotated[str | None, typer.Option(help="All pictures taken before then, such as 2026-05-01.")] = None,
+    token: MilvusToken = None,
+) -> None:
+    """Erase a person, a camera or what is older than a date: vectors, what is known of them, thumbnails."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    moment = commands.parse_time(before, "--before") if before else None
+    count = commands.forget(db, person=person, camera=camera, before=moment, token=token)
+    terminal.say(f"{count} pictures erased from {db}")
+
+
+@gallery_app.command()
+def info(db: Db, token: MilvusToken = None) -> None:
+    """Tell what a gallery holds."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    terminal.show_gallery(commands.info(db, token=token))
+
+
+@gallery_app.command("export")
+def export_gallery(
+    out: Annotated[Path, typer.Argument(help="Parquet file to write.", show_default=False)],
+    db: Db,
+    token: MilvusToken = None,
+) -> None:
+    """Write all pictures with their features to a Parquet table."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    terminal.say(f"{commands.export(db, out, token=token)} pictures in {out}")
+
+
+@gallery_app.command()
+def corrections(
+    out: Annotated[Path, typer.Argument(help="CSV file to write.", show_default=False)],
+    db: Db,
+    token: MilvusToken = None,
+) -> None:
+    """Write the corrected joins, which training reads back: ccafl train ... --set data.links=OUT."""
+    from ccafl import terminal
+    from ccafl.search import commands
+
+    terminal.say(f"{commands.write_corrections(db, out, token=token)} corrections in {out}")
 
 
 @data_app.command()
@@ -230,8 +470,9 @@ def main(arguments: list[str] | None = None) -> Any:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'input/output'}: {error.strerror or error}; free space or check the path"
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; --resume goes on from the last checkpoint\n")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == STOPPED:
+            sys.stderr.write("stopped; what is finished is kept: train goes on with --resume, the others as they are\n")
+        raise
     sys.stderr.write("error: " + " ".join(message.split("\n")) + "\n")
     sys.exit(2)

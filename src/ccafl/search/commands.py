@@ -1,0 +1,386 @@
+"""The work of the gallery's commands, from paths to files; `ccafl.cli` only calls these."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ccafl.data.images import load_image
+from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link, numbered
+from ccafl.errors import InputError
+from ccafl.files import write_text, written_whole
+from ccafl.search.adding import add_pictures, listed, read_association
+from ccafl.search.corrections import corrections, corrections_csv, join, linked
+from ccafl.search.encoder import PictureEncoder, open_encoder
+from ccafl.search.gallery import Gallery, GalleryInfo
+from ccafl.search.ledger import Tracklet
+from ccafl.search.query import Fusion, group_by_identity, search
+from ccafl.search.records import Entry, Filters, Found
+from ccafl.terminal import bar, note
+
+Results = dict[str, Any]
+
+
+def add(
+    model: Path,
+    paths: Sequence[Path],
+    db: Path,
+    *,
+    camera: str | None = None,
+    kind: str | None = None,
+    association: Path | None = None,
+    skip_unreadable: bool = False,
+    uri: str | None = None,
+    token: str | None = None,
+) -> Results:
+    """Add pictures to the gallery ``db``, made if it is not there; those it has are passed over.
+
+    Identities are those of ``association``. Without it, a gallery that has none yet takes the run's own.
+
+    Args:
+        model: a run's folder, or an exported ONNX file.
+        paths: pictures, folders, manifests or data sets.
+        db: the gallery's folder.
+        camera: that took all of them; the data say it if not given.
+        kind: of data source; recognised if not given.
+        association: table of camera,label,identity.
+        skip_unreadable: leave pictures out that cannot be read, listing them.
+        uri: of a Milvus server that holds the vectors of a new gallery.
+        token: for a server that asks for one.
+
+    Returns:
+        how many were added, known, the same as another, and skipped.
+
+    Raises:
+        InputError: the model, the pictures, the table or the gallery cannot be used; what was added stays.
+    """
+    own = model / "association.csv"
+    identities = read_association(association) if association else read_association(own) if own.is_file() else {}
+    pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind)]
+    encoder = open_encoder(model)
+    with _opened_or_made(db, encoder, uri, token) as gallery:
+        with bar("adding pictures", len(pictures)) as progress:
+            done = add_pictures(gallery, encoder, pictures, skip_unreadable=skip_unreadable, advance=progress.advance)
+        if done.skipped:
+            lines = (f"  {why}" for why in done.skipped.values())
+            note("\n".join((f"skipped {len(done.skipped)} unreadable pictures:", *lines)))
+        if association or (identities and not gallery.ledger.identities()):
+            join(gallery, identities)
+        counts = {"added": done.added, "known": done.known, "the same as another": done.again}
+        return counts | {"skipped": len(done.skipped), "in the gallery": len(gallery)}
+
+
+def rejoin(db: Path, *, association: Path | None = None, token: str | None = None) -> Results:
+    """Give the labels of all cameras their identities anew; what people corrected stays corrected.
+
+    Without a table the gallery's own labelled pictures are associated across cameras, with the settings of the run
+    that made the features, or the defaults where the run is not there.
+
+    Raises:
+        InputError: no such gallery, no such table, or torch, which associating needs, is missing.
+    """
+    with Gallery.open(db, token=token) as gallery:
+        join(gallery, read_association(association) if association else _associated(gallery))
+        identities = gallery.ledger.identities()
+        return {
+            "joined labels": len(identities),
+            "identities": len(set(identities.values())),
+            "corrections heeded": len(corrections(gallery)),
+        }
+
+
+def remove(paths: Sequence[Path], db: Path, *, token: str | None = None) -> int:
+    """Erase the pictures that came from these files or folders; returns how many.
+
+    Raises:
+        InputError: no such gallery, or it has no picture from one of them; nothing was removed then.
+    """
+    with Gallery.open(db, token=token) as gallery:
+        found: dict[str, None] = {}
+        for path in paths:
+            keys = gallery.keys_where(under=path)
+            if not keys:
+                raise InputError(f"{path}: {db} has no picture from there; see the sources that ccafl search tells")
+            found |= dict.fromkeys(keys)
+        return gallery.erase(list(found))
+
+
+def forget(
+    db: Path,
+    *,
+    person: str | None = None,
+    camera: str | None = None,
+    before: datetime | None = None,
+    token: str | None = None,
+) -> int:
+    """Erase all pictures of an identity, of a camera, or taken before a time; returns how many.
+
+    Raises:
+        InputError: not exactly one of the three, no such gallery, or no such identity or camera.
+    """
+    if sum(asked is not None for asked in (person, camera, before)) != 1:
+        raise InputError("forget whom? Give one of: a person's identity, --camera, --before")
+    with Gallery.open(db, token=token) as gallery:
+        if person is not None:
+            return gallery.forget(person)
+        count = gallery.erase(gallery.keys_where(camera=camera, before=before))
+        if camera is not None and not count:
+            raise InputError(f"{db}: has no pictures of camera {camera}; ccafl gallery info tells the cameras")
+        return count
+
+
+def info(db: Path, *, token: str | None = None) -> GalleryInfo:
+    """What a gallery holds."""
+    with Gallery.open(db, token=token) as gallery:
+        return gallery.info()
+
+
+def export(db: Path, out: Path, *, token: str | None = None) -> int:
+    """Write all pictures to a Parquet table: key, camera, time, source, label, identity, features; returns how many.
+
+    Where the model has a trained text tower, ``image_text`` are the features that compare with sentences.
+
+    Raises:
+        InputError: no such gallery, or the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with Gallery.open(db, token=token) as gallery:
+        texts = [(name, pa.string()) for name in ("source", "label", "identity")]
+        columns = [("key", pa.string()), ("camera", pa.string()), ("time", pa.timestamp("ms", "UTC")), *texts]
+        columns.append(("features", pa.list_(pa.float32(), gallery.dim)))
+        if gallery.text_dim is not None:
+            columns.append(("image_text", pa.list_(pa.float32(), gallery.text_dim)))
+        schema = pa.schema(columns)
+        with (
+            written_whole(out) as temporary,
+            pq.ParquetWriter(temporary, schema) as writer,
+            bar("writing", len(gallery)) as progress,
+        ):
+            count = 0
+            for entries, encoded in gallery.all():
+                known = [pa.array([getattr(e, name) for e in entries], kind) for name, kind in columns[:6]]
+                vectors = [encoded.features] + ([] if encoded.image_text is None else [encoded.image_text])
+                lists = [pa.FixedSizeListArray.from_arrays(pa.array(some.ravel()), some.shape[1]) for some in vectors]
+                writer.write_batch(pa.record_batch([*known, *lists], schema=schema))
+                count += len(entries)
+                progress.advance(len(entries))
+        return count
+
+
+def write_corrections(db: Path, out: Path, *, token: str | None = None) -> int:
+    """Write the corrections of joins for ``--set data.links=OUT`` of a training; returns how many.
+
+    Raises:
+        InputError: no such gallery, or the file cannot be written.
+    """
+    with Gallery.open(db, token=token) as gallery:
+        write_text(out, corrections_csv(gallery))
+        return len(corrections(gallery))
+
+
+def find(
+    images: Sequence[Path],
+    db: Path,
+    *,
+    model: Path | None = None,
+    text: str | None = None,
+    boxes: Sequence[str] = (),
+    filters: Filters | None = None,
+    fusion: Fusion = "mean",
+    rerank: bool = False,
+    limit: int = 24,
+    sheet: Path | None = None,
+    table: Path | None = None,
+    token: str | None = None,
+) -> Found:
+    """Search a gallery by pictures of a person, or by a description.
+
+    Args:
+        images: pictures, all of the same person; none with ``text``.
+        db: the gallery's folder.
+        model: where its model is, if not where it was.
+        text: a description.
+        boxes: x,y,width,height in pixels of the upright picture: where the person is in each, or nothing.
+        filters: which pictures are looked at.
+        fusion: how several pictures are one search; see `Query`.
+        rerank: order the nearest by k-reciprocal re-ranking.
+        limit: how many to find.
+        sheet: JPEG or PNG file for a contact sheet.
+        table: JSON file for the hits.
+        token: for a Milvus server that asks for one.
+
+    Raises:
+        InputError: neither or both of pictures and text, unreadable pictures, boxes beyond them, another model, or
+            what `search` refuses.
+    """
+    if bool(images) == bool(text):
+        raise InputError("search for whom? Give pictures of a person, or a description with --text")
+    if boxes and len(boxes) != len(images):
+        raise InputError(f"--box: {len(boxes)} for {len(images)} pictures; give one for each, in their order")
+    if sheet is not None and sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise InputError(f"{sheet}: a contact sheet is a picture; name it .jpg or .png")
+    queries = [load_image(image) for image in images]
+    if boxes:
+        queries = [_cut(query, box) for query, box in zip(queries, boxes, strict=True)]
+    with Gallery.open(db, token=token) as gallery:
+        encoder = model_of(gallery, model)
+        if text and not encoder.describes:
+            raise InputError(f"{encoder.place}: cannot read descriptions (no trained text tower); search by picture")
+        features = encoder.encode_text([text]) if text else encoder.encode(queries).features
+        found = search(
+            gallery, features, by_text=bool(text), fusion=fusion, filters=filters, rerank=rerank, limit=limit
+        )
+        if sheet is not None:
+            _write_sheet(sheet, queries, found, gallery)
+    if table is not None:
+        write_text(table, json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+    return found
+
+
+def serve(
+    db: Path,
+    *,
+    model: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    milvus_token: str | None = None,
+) -> None:
+    """Serve a gallery over HTTP until stopped.
+
+    Raises:
+        InputError: no such gallery, no model for it, or what the service refuses.
+    """
+    from ccafl.search import service
+    from ccafl.search.limits import ServiceSettings
+
+    settings = ServiceSettings(host=host, port=port, token=token)
+    with Gallery.open(db, token=milvus_token) as gallery:
+        service.serve(gallery, model_of(gallery, model), settings)
+
+
+def model_of(gallery: Gallery, place: Path | None = None) -> PictureEncoder:
+    """The model of a gallery, from ``place`` or where it was when the gallery was made.
+
+    Raises:
+        InputError: it is not there, or another one is.
+    """
+    if place is None and not gallery.model_place.exists():
+        raise InputError(f"{gallery.model_place}: the gallery's model is not there any more; say where with --model")
+    encoder = open_encoder(place or gallery.model_place)
+    gallery.check_model(encoder)
+    return encoder
+
+
+def parse_time(text: str, option: str) -> datetime:
+    """ISO 8601; a date alone is its first moment, what names no offset is in UTC.
+
+    Raises:
+        InputError: it is no time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text}: is no time; write it like 2026-05-01 or 2026-05-01T14:03:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _opened_or_made(db: Path, encoder: PictureEncoder, uri: str | None, token: str | None) -> Gallery:
+    if not (db / "gallery.sqlite").is_file():
+        return Gallery.create(db, encoder, uri=uri, token=token)
+    gallery = Gallery.open(db, token=token)
+    try:
+        gallery.check_model(encoder)
+        if uri is not None and uri != str(gallery.where):
+            raise InputError(f"{db}: has its vectors in {gallery.where}; leave --uri out, or make another gallery")
+    except InputError:
+        gallery.close()
+        raise
+    return gallery
+
+
+def _associated(gallery: Gallery) -> dict[Tracklet, str]:
+    """Identities from the features of the gallery's own labelled pictures."""
+    try:
+        import torch
+
+        from ccafl.method.association import associate, centred_by_camera, identity_centres
+    except ImportError as error:
+        raise InputError("associating needs torch; install it, or give --association") from error
+    from ccafl.config import Association, load_config
+
+    config = gallery.model_place / "config.yaml"
+    settings = load_config(str(config)).stage2.association if config.is_file() else Association()
+    of_pictures: list[Tracklet] = []
+    parts = []
+    with bar("reading features", len(gallery)) as progress:
+        for entries, encoded in gallery.all():
+            labelled = [number for number, entry in enumerate(entries) if entry.label]
+            of_pictures += [(entries[number].camera, entries[number].label) for number in labelled]
+            parts.append(encoded.features[labelled])
+            progress.advance(len(entries))
+    tracklets = sorted(set(of_pictures))
+    if not tracklets:
+        raise InputError("the gallery has no labelled pictures, so nothing can be joined; add some with labels")
+    place = {tracklet: number for number, tracklet in enumerate(tracklets)}
+    names = {camera: number for number, camera in enumerate(sorted({camera for camera, _ in tracklets}))}
+    cameras = torch.tensor([names[camera] for camera, _ in tracklets])
+    features, identities = torch.from_numpy(np.concatenate(parts)), torch.tensor([place[t] for t in of_pictures])
+    if settings.centred_by_camera:
+        features = centred_by_camera(features, cameras[identities])
+    links = numbered(
+        [Link(kind, *pair, place="") for kind in (MUST_LINK, CANNOT_LINK) for pair in linked(gallery, kind)], tracklets
+    )
+    found = associate(
+        identity_centres(features, identities, len(tracklets)),
+        cameras,
+        settings.rate,
+        one_camera_once=settings.one_camera_once,
+        must_link=links.must,
+        cannot_link=links.cannot,
+    )
+    return {t: str(identity) for t, identity in zip(tracklets, found.tolist(), strict=True) if identity >= 0}
+
+
+def _cut(picture: Image.Image, box: str) -> Image.Image:
+    try:
+        x, y, width, height = (int(number) for number in box.split(","))
+    except ValueError as error:
+        raise InputError(f"--box {box}: is not x,y,width,height in pixels, such as 10,20,60,120") from error
+    if min(x, y) < 0 or min(width, height) < 1 or x + width > picture.width or y + height > picture.height:
+        raise InputError(f"--box {box}: is not within the picture of {picture.width}x{picture.height} pixels; mend it")
+    return picture.crop((x, y, x + width, y + height))
+
+
+def _write_sheet(path: Path, queries: Sequence[Image.Image], found: Found, gallery: Gallery) -> None:
+    from ccafl.search.sheet import contact_sheet
+
+    thumbnails = [gallery.thumbnail(hit.entry.key) for hit in found.hits]
+    with written_whole(path) as temporary:
+        contact_sheet(queries, found.hits, thumbnails).save(temporary, quality=90)
+
+
+def _as_json(found: Found) -> Results:
+    hits = [_entry(hit.entry) | {"score": hit.score} for hit in found.hits]
+    groups = [
+        {"identity": group.identity, "score": group.score, "keys": [hit.entry.key for hit in group.hits]}
+        for group in group_by_identity(found.hits)
+    ]
+    return {"hits": hits, "identities": groups, "more": found.more}
+
+
+def _entry(entry: Entry) -> Results:
+    return {
+        "key": entry.key,
+        "camera": entry.camera,
+        "time": entry.time.isoformat() if entry.time else None,
+        "source": entry.source,
+        "label": entry.label,
+        "identity": entry.identity,
+    }
