@@ -148,6 +148,15 @@ def test_too_many_requests_are_slowed(gallery, people):
         assert client.get("/health").status_code == 200
 
 
+def test_a_client_cannot_call_itself_another(tmp_path, people):
+    folder = tmp_path / "gallery.db"
+    filled(folder, FakeEncoder(), people).close()
+    with process(folder, rate=0.001, burst=3) as (_, address):
+        names = ({"X-Forwarded-For": f"10.0.0.{number}"} for number in range(5))
+        statuses = [httpx.get(f"{address}/api/gallery", headers=name).status_code for name in names]
+    assert statuses == [200] * 3 + [429] * 2
+
+
 def test_an_ipv6_client_is_its_network():
     assert limits._network(("2001:db8::1", 1)) == limits._network(("2001:db8::2", 1))
     assert limits._network(("2001:db8:0:1::1", 1)) != limits._network(("2001:db8::1", 1))
@@ -257,9 +266,12 @@ def test_a_giant_is_refused_where_it_waits_to_be_asked_for(service):
 
 def test_a_client_that_goes_on_sending_reads_the_refusal(service):
     _, address = service
-    answer = upload(address, bytes(40 * MEGABYTE))
-    assert answer.status_code == 413
-    assert answer.json()["detail"] == "larger than the 17 MB that the service takes; send less"
+    size = 40 * MEGABYTE
+    with raw(address, f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: {size}\r\n") as client:
+        client.sendall(bytes(size))
+        answer = client.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert answer.endswith(b'{"detail":"larger than the 17 MB that the service takes; send less"}')
 
 
 def test_an_endless_upload_is_cut(service):

@@ -23,7 +23,7 @@ def load_image(path: Path) -> Image.Image:
             large (more than `MOST_PIXELS`).
     """
     try:
-        return _decoded(path)
+        return _decoded(path, MOST_PIXELS)
     except Exception as error:  # on damaged data Pillow's decoders raise anything from SyntaxError to struct.error
         raise InputError(f"{path}: {_reason(error)}; replace or remove it") from error
 
@@ -63,7 +63,7 @@ def unreadable(paths: Sequence[Path], advance: Callable[[], None] | None = None)
 
 def _problem(path: Path) -> str | None:
     try:
-        _decoded(path)
+        _decoded(path, MOST_PIXELS)
     except Exception as error:  # as in load_image
         return _reason(error)
     return None
@@ -77,7 +77,7 @@ class _TooManyPixelsError(_UselessError):
     """One that was not decoded."""
 
 
-def _decoded(file: Path | IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
+def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
     with Image.open(file, formats=FORMATS) as picture:
         size = f"{picture.width}x{picture.height} pixels"
         if min(picture.size) < SMALLEST_SIDE:
