@@ -120,7 +120,7 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
             log_level="warning",
             access_log=False,
             server_header=False,
-            proxy_headers=True,  # anybody could name another address and escape the limits
+            proxy_headers=False,  # anybody could name another address and escape the limits
             timeout_graceful_shutdown=_GRACE,
         )
         server = uvicorn.Server(config)
