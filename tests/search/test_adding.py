@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colour_people import CAMERAS, FIRST, FakeEncoder, draw, key_of
 from PIL import Image
 
 from ccafl.errors import InputError
 from ccafl.search import adding
 from ccafl.search.adding import THUMBNAIL, Picture, add_pictures, listed, read_association
 from ccafl.search.gallery import Gallery
-from conftest import CAMERAS, FIRST, FakeEncoder, draw, key_of
 
 KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "6"))
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pymilvus", "milvus_lite.server_manager", "conftest"])
+PROCESSES.set_forkserver_preload(["pymilvus", "milvus_lite.server_manager", "colour_people"])
 
 
 @pytest.fixture

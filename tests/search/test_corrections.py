@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from colour_people import CAMERAS, JOINED, FakeEncoder, key_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from ccafl.errors import InputError
 from ccafl.search import Entry, Gallery, merge, split
 from ccafl.search.corrections import corrections, corrections_csv, join, linked
 from ccafl.search.records import Encoded
-from conftest import CAMERAS, JOINED, FakeEncoder, key_of
 
 TRACKLETS = [(f"c{camera}", f"p{label}") for camera in range(3) for label in range(4)]
 KEYS = {tracklet: [f"{number:063x}{picture}" for picture in "ab"] for number, tracklet in enumerate(TRACKLETS)}

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from colour_people import FIRST, JOINED, FakeEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from ccafl.search.ledger import Ledger
 from ccafl.search.query import search
 from ccafl.search.records import Encoded, Entry, Filters
 from ccafl.search.vectors import LONGEST_NAME, MOST_FOUND
-from conftest import FIRST, JOINED, FakeEncoder
 
 MANY = 17_000  # more than Milvus tells at once
 DIM = 4

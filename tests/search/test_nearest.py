@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from colour_people import FIRST
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ccafl.search.nearest import InMemory
 from ccafl.search.records import Filters
 from ccafl.search.vectors import FEATURES, milliseconds
-from conftest import FIRST
 
 DIM = 6
 ALL = Filters()

@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 import requests
 import schemathesis
+from colour_people import CAMERAS, FIRST, FakeEncoder, draw, filled, key_of, png, running
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from ccafl.search.service import ServiceSettings, create_app
-from conftest import CAMERAS, FIRST, FakeEncoder, draw, filled, key_of, png, running
 
 TOKEN = "a-token-of-the-tests"
 FEW = settings(max_examples=12, suppress_health_check=list(HealthCheck))

@@ -10,12 +10,12 @@ import shutil
 from datetime import timedelta
 
 import pytest
+from colour_people import CAMERAS, FIRST, PERSONS, FakeEncoder, draw, key_of, running
 from PIL import Image
 
 from ccafl.search.adding import Picture, add_pictures
 from ccafl.search.gallery import Gallery
 from ccafl.search.service import ServiceSettings, create_app
-from conftest import CAMERAS, FIRST, PERSONS, FakeEncoder, draw, key_of, running
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect

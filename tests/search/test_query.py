@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
+from colour_people import FIRST, FakeEncoder, draw, key_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from ccafl.evaluation.reranking import k_reciprocal
 from ccafl.search import Entry, Filters, Gallery, Query, group_by_identity, merge, search, search_many
 from ccafl.search.query import CANDIDATES
 from ccafl.search.records import Encoded
-from conftest import FIRST, FakeEncoder, draw, key_of
 
 COUNT, DIM = 3_000, 32
 CAMERAS = ("c0", "c1", "c2", "c3", "")

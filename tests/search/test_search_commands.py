@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from colour_people import FakeEncoder, draw, key_of
 from PIL import Image
 
 import ccafl
@@ -31,7 +32,6 @@ from ccafl.search.records import Found, Hit
 from ccafl.search.sheet import COLUMNS, contact_sheet
 from ccafl.synthetic.write import synthesize
 from ccafl.training.run import associate_images
-from conftest import FakeEncoder, draw, key_of
 
 SETTINGS = [
     "model.image_size=[32, 16]",

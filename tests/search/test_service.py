@@ -14,13 +14,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from colour_people import CAMERAS, FIRST, PERSONS, SHOTS, FakeEncoder, draw, filled, key_of, png, process, running
 from PIL import Image
 from starlette.testclient import TestClient
 
 from ccafl.errors import InputError
 from ccafl.search.gallery import Gallery
 from ccafl.search.service import ServiceSettings, create_app, serve
-from conftest import CAMERAS, FIRST, PERSONS, SHOTS, FakeEncoder, draw, filled, key_of, png, process, running
 
 OWN = "http://127.0.0.1"
 EACH = len(PERSONS) * SHOTS  # pictures a camera

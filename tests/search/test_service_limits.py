@@ -12,13 +12,13 @@ from collections import Counter
 
 import httpx
 import pytest
+from colour_people import FakeEncoder, draw, filled, key_of, memory, png, process, running
 from starlette.testclient import TestClient
 
 from ccafl.errors import InputError
 from ccafl.search import limits
 from ccafl.search.limits import SECURITY_HEADERS, Rates, Room, ServiceSettings
 from ccafl.search.service import create_app
-from conftest import FakeEncoder, draw, filled, key_of, memory, png, process, running
 
 OWN = "http://127.0.0.1"
 TOKEN = "a-token-of-the-tests"
