@@ -59,20 +59,19 @@ def main(
     unknown = sorted(set(chosen) - set(WORKS))
     if unknown:
         raise typer.BadParameter(f"unknown work {unknown[0]}; choose of {', '.join(WORKS)}")
-    rows = []
+    rows: list[Row] = []
     for name in chosen:
         for row in _rows(WORKS[name](Opponents(opponents))):
             rows.append(row)
             console.print(_line(row), highlight=False)
+            _write(out, rows, [], threads)  # what is stopped keeps what it has
     grown = scaling.growths() if not only else []
     for growth in grown:
         console.print(f"{growth.work}: seconds grow as size to the {growth.slope:.2f}", highlight=False)
     console.print(_table(rows))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(_record(rows, grown, threads), indent=2) + "\n", encoding="utf-8")
-        if grown:
-            scaling.plot(grown, out.with_suffix(".png"))
+    _write(out, rows, grown, threads)
+    if out is not None and grown:
+        scaling.plot(grown, out.with_suffix(".png"))
 
 
 def _rows(works: Iterable[Comparison | Limit | Row]) -> Iterator[Row]:
@@ -98,6 +97,12 @@ def _table(rows: list[Row]) -> Table:
         ours, theirs = figures
         table.add_row(row.work, ours, row.opponent, theirs, f"{row.ratio:.2f}", f"{row.bar:.2f}", verdict)
     return table
+
+
+def _write(out: Path | None, rows: list[Row], grown: list[scaling.Growth], threads: int) -> None:
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(_record(rows, grown, threads), indent=2) + "\n", encoding="utf-8")
 
 
 def _record(rows: list[Row], grown: list[scaling.Growth], threads: int) -> dict[str, Any]:
