@@ -5,11 +5,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import sysconfig
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from ccafl.config import load_config
 from ccafl.data.records import accumulate
 from ccafl.data.source import read_source
 from ccafl.pipeline import train_run
-from ccafl.search import Gallery, commands, merge, open_encoder, search, split
+from ccafl.search import Gallery, adding, commands, merge, open_encoder, search, split
 from ccafl.search.commands import parse_time
 from ccafl.search.records import Found, Hit
 from ccafl.search.sheet import COLUMNS, contact_sheet
@@ -417,17 +414,26 @@ def test_unreadable_pictures_are_listed_and_the_rest_added(trained, world, tmp_p
         assert [(e.camera, e.label) for some, _ in gallery.all() for e in some] == [("yard", "")]
 
 
-def test_a_stop_by_the_user_says_how_to_go_on(trained, world, tmp_path):
-    command = [str(Path(sysconfig.get_path("scripts")) / "ccafl"), "gallery", "add", str(trained), str(world)]
-    process = subprocess.Popen([*command, "--db", str(tmp_path / "g.db")], stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "g.db" / "lock").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert process.returncode == 130
-    assert errors == "stopped; what is finished is kept: train goes on with --resume, the others as they are\n"
-    run("gallery", "add", trained, world, "--db", tmp_path / "g.db")
+def test_a_stop_by_the_user_says_how_to_go_on(trained, world, tmp_path, monkeypatch, capsys):
+    original, puts = Gallery.put, iter(range(100))
+
+    def stopping(*arguments):
+        if next(puts) == 1:
+            raise KeyboardInterrupt
+        original(*arguments)
+
+    command = ["gallery", "add", str(trained), str(world), "--db", str(tmp_path / "g.db")]
+    with monkeypatch.context() as patched:
+        patched.setattr(adding, "BATCH", 20)
+        patched.setattr(Gallery, "put", stopping)
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+    assert ended.value.code == 130
+    said = "stopped; what is finished is kept: train goes on with --resume, the others as they are\n"
+    assert capsys.readouterr().err == said
+    with Gallery.open(tmp_path / "g.db") as gallery:
+        assert len(gallery) == 20
+    run(*command)
     with Gallery.open(tmp_path / "g.db") as gallery:
         assert len(gallery) == len(records(world))
 
