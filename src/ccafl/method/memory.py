@@ -81,22 +81,33 @@ class _HardestInstances(torch.autograd.Function):
     def forward(ctx: FunctionCtx, features: Tensor, instances: Tensor, labels: Tensor) -> Tensor:
         """(B, D), (K, C, D), (B,) -> (B, C)."""
         slots, identities, _ = instances.shape
-        similarity = (features @ instances.flatten(0, 1).T).view(-1, slots, identities)
-        hardest, slot = similarity.max(1)
-        own = labels[:, None]
-        least, least_slot = similarity.gather(2, own[:, None].expand(-1, slots, 1)).min(1)
-        hardest.scatter_(1, own, least)
-        slot.scatter_(1, own, least_slot)
-        chosen = slot * identities + torch.arange(identities, device=slot.device)
-        ctx.save_for_backward(instances, chosen)
-        return hardest
+        similarity = (instances.flatten(0, 1) @ features.T).view(slots, identities, -1)
+        hardest, slot = similarity.max(0)
+        own = labels.expand(slots, 1, -1)
+        least, least_slot = similarity.gather(1, own).min(0)
+        hardest.scatter_(0, own[0], least)
+        slot.scatter_(0, own[0], least_slot)
+        ctx.save_for_backward(instances, slot)
+        return hardest.T
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """sum_j g_ij (the instance chosen for i and j)."""
-        instances, chosen = ctx.saved_tensors
-        weights = gradients[0].to(instances.dtype)
-        gradient = F.embedding_bag(chosen, instances.flatten(0, 1), per_sample_weights=weights, mode="sum")
+        """sum_j g_ij (the instance chosen for i and j).
+
+        Summed for a group of identities at a time, whose instances stay in a processor's cache.
+        """
+        instances, slot = ctx.saved_tensors
+        identities, samples = slot.shape
+        chosen = slot * identities + torch.arange(identities, device=slot.device)[:, None]
+        weights = gradients[0].T.to(instances.dtype)
+
+        def grouped(values: Tensor) -> Tensor:  # (C, B) -> (groups * B, 40), padded with a weight of 0
+            padded = F.pad(values, (0, 0, 0, -identities % 40))
+            return padded.view(-1, 40, samples).transpose(1, 2).reshape(-1, 40)
+
+        flat = instances.flatten(0, 1)
+        sums = F.embedding_bag(grouped(chosen), flat, per_sample_weights=grouped(weights), mode="sum")
+        gradient = sums.view(-1, samples, instances.shape[2]).sum(0)
         return gradient.to(gradients[0].dtype), None, None
 
 
@@ -147,11 +158,11 @@ class PrototypeMemory:
             labels: (B,) int64 in 0..C-1.
         """
         features = F.normalize(features).to(self.prototypes.dtype)
-        similarity = (features * self.prototypes[labels]).sum(1)
-        hardest = _first_least(similarity, labels)
+        own = self.prototypes.index_select(0, labels)
+        hardest = _first_least(torch.linalg.vecdot(features, own), labels)
+        moved = torch.lerp(features.index_select(0, hardest), own, self.momentum)
         # All samples of an identity write the same value, its hardest sample's.
-        moved = self.momentum * self.prototypes[labels] + (1 - self.momentum) * features[hardest]
-        self.prototypes[labels] = F.normalize(moved)
+        self.prototypes.index_copy_(0, labels, F.normalize(moved))
 
 
 def _first_least(values: Tensor, labels: Tensor) -> Tensor:
