@@ -80,8 +80,8 @@ def adversarial_loss(
     hardened = torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
     logits = scale * hardened.scatter(1, own, _with_angular_margin(cosines.gather(1, own), margin))
     negatives = logits.masked_fill(positives, -torch.inf).logsumexp(1, keepdim=True)
-    log_q = -F.softplus(negatives - logits)
-    spread = (log_q * positives).sum(1) / positives.sum(1)
+    log_q = F.logsigmoid(logits - negatives)
+    spread = log_q.masked_fill(~positives, 0).sum(1) / positives.count_nonzero(1)
     peak = log_q.gather(1, own).squeeze(1)
     return -((1 - epsilon) * peak + epsilon * spread).mean()
 
