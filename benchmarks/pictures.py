@@ -81,9 +81,9 @@ def loading(opponents: Opponents) -> Iterator[Comparison]:
         def load_ours(budget: int, augmentation: Augmentation) -> Tensor:
             store = kept if budget else ImageStore(paths, SIZE)
             batches = TrainingBatches(store, augmentation, draws, seed=0)
-            loader = batches.loader(workers=2, pin_memory=False)
-            return _last(batches.finished(moved, step) for step, moved in enumerate(loader))
+            return _last(map(normalised, batches.loader(workers=2, pin_memory=False)))
 
+        normalised = evaluation_transform()
         kept = ImageStore(paths, SIZE, CacheBudget(memory=1 << 30))
         still, moving = (Augmentation(SIZE, flip=p, pad=pad, erase=p) for p, pad in ((0.0, 0), (0.5, PAD)))
         agree = _nearly(load_ours(1, still), load_theirs(plain)) and _nearly(load_ours(0, still), load_theirs(plain))

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
+from torchvision.transforms import v2
 
 from ccafl.data.batches import (
     EvaluationBatches,
@@ -91,19 +92,20 @@ def store(tmp_path):
     return ImageStore(paths, (32, 16), CacheBudget(10**6))
 
 
-def finished(batches):
-    return [batches.finished(moved, step) for step, moved in enumerate(batches.loader(workers=0, pin_memory=False))]
-
-
 def test_processes_share_a_batch_without_changing_it(store):
     draws = torch.tensor([[0, 1, 2, 3], [4, 5, 0, 0]])
     augmentation = Augmentation((32, 16), flip=0.5, pad=2, erase=0.5)
-    whole = finished(TrainingBatches(store, augmentation, draws, seed=7))
-    halves = [finished(TrainingBatches(store, augmentation, draws, seed=7, share=(rank, 2))) for rank in (0, 1)]
+
+    def batches(seed, *share):
+        training = TrainingBatches(store, augmentation, draws, seed, *share)
+        return list(training.loader(workers=0, pin_memory=False))
+
+    whole = batches(7)
+    halves = [batches(7, (rank, 2)) for rank in (0, 1)]
     for step in range(2):
         assert torch.equal(whole[step], torch.cat([half[step] for half in halves]))
     assert not torch.equal(whole[1][2], whole[1][3])  # one image drawn twice, augmented twice
-    assert not torch.equal(whole[0], finished(TrainingBatches(store, augmentation, draws, seed=8))[0])
+    assert not torch.equal(whole[0], batches(8)[0])
 
 
 def test_loading_does_not_disturb_chance(store):
@@ -111,7 +113,7 @@ def test_loading_does_not_disturb_chance(store):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    batches.finished(batches[0], 0)
+    assert batches[0].shape == (2, 3, 32, 16)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -163,17 +165,40 @@ def test_resizing_is_pillows_up_to_rounding():
         assert (resized(picture, size).int() - theirs.int()).abs().max() <= 1
 
 
-def test_every_image_is_augmented_by_its_own_seeds_alone():
-    images = torch.randint(1, 256, (4, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    augmentation = Augmentation((32, 16), flip=0.5, pad=2, erase=1.0)
-    moved = augmentation.move(images, [1, 3, 1, 4])
-    together = augmentation.finish(moved, [2, 5, 6, 2])
-    for number, (seed, eraser) in enumerate(((1, 2), (3, 5), (1, 6), (4, 2))):
-        alone = augmentation.move(images[number : number + 1], [seed])
-        assert torch.equal(alone[0], moved[number])
-        assert torch.equal(augmentation.finish(alone, [eraser])[0], together[number])
-    erased = (together == 0).all(1)  # the mean colour
-    assert ((erased.flatten(1).float().mean(1) > 0.01) & (erased.flatten(1).float().mean(1) < 0.5)).all()
-    assert not torch.equal(erased[0], erased[2])
-    plain = Augmentation((32, 16), flip=0.0, pad=0, erase=0.0)
-    assert torch.equal(plain.finish(plain.move(images, range(4)), range(4)), evaluation_transform()(images))
+@given(st.integers(0, 10**6), st.sampled_from([0, 2, 5]), st.sampled_from([0.0, 0.5, 1.0]))
+def test_augmentation_is_torchvisions_by_the_same_chances(seed, pad, chance):
+    images = torch.randint(1, 256, (5, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    given_images = images.clone()
+    augmentation = Augmentation((32, 16), flip=chance, pad=pad, erase=chance)
+    chances = augmentation.chances(5, seed)
+    augmented = augmentation(images, chances)
+    assert torch.equal(images, given_images)
+    for number, image in enumerate(images):
+        flipped = v2.functional.horizontal_flip(image) if chances.flips[number] else image
+        padded = v2.functional.pad(flipped, [pad])
+        moved = v2.functional.crop(padded, *chances.corners[number].tolist(), 32, 16)
+        top, left, bottom, right = chances.boxes[number].tolist()
+        colour = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
+        assert torch.equal(augmented[number], v2.functional.erase(moved, top, left, bottom - top, right - left, colour))
+    if chance in (0.0, 1.0):
+        assert (chances.flips == bool(chance)).all()
+        assert ((chances.boxes[:, 2] > chances.boxes[:, 0]) == bool(chance)).all()
+
+
+def test_chances_are_those_of_the_recipe():
+    chances = Augmentation((256, 128), flip=0.5, pad=10, erase=0.5).chances(20_000, seed=0)
+    assert abs(chances.flips.mean() - 0.5) < 0.02
+    for corner in chances.corners.T:
+        assert np.bincount(corner, minlength=21).min() > 20_000 / 21 * 0.8
+        assert corner.max() == 20
+    top, left, bottom, right = chances.boxes.T
+    erased = bottom > top
+    assert abs(erased.mean() - 0.5) < 0.02
+    areas = ((bottom - top) * (right - left))[erased] / (256 * 128)
+    shapes = ((bottom - top) / np.maximum(right - left, 1))[erased]
+    for values, least, most in ((areas, 0.02, 0.4), (shapes, 0.3, 1 / 0.3)):
+        assert abs(values.min() - least) < 0.1 * least
+        assert abs(values.max() - most) < 0.1 * most
+    assert (top.min(), left.min(), bottom.max(), right.max()) == (0, 0, 256, 128)
+    middle = (top + bottom)[erased].mean() / 2
+    assert abs(middle - 128) < 3

@@ -30,10 +30,10 @@ class RandomStore:
     """Stands for an `ImageStore`: noise."""
 
     def __init__(self, count: int, size: tuple[int, int]) -> None:
-        self.images = torch.randint(256, (count, 3, *size), dtype=torch.uint8)
+        self.pictures = torch.randint(256, (count, 3, *size), dtype=torch.uint8)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+    def images(self, indices: Tensor) -> Tensor:
+        return self.pictures[indices]
 
 
 def persons_in_cameras(persons: int, cameras: int, images: int) -> tuple[LabelledImages, Tensor]:

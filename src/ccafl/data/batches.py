@@ -20,19 +20,11 @@ Integers = npt.NDArray[np.int64]
 
 def seed_for(*parts: int) -> int:
     """A seed that follows from whole numbers (run seed, stage, epoch, ...), unlike for unlike parts."""
-    return seeds_for(1, *parts)[0]
-
-
-def seeds_for(count: int, *parts: int) -> list[int]:
-    """``count`` seeds that follow from whole numbers, unlike each other and for unlike parts."""
-    seeds: list[int] = (np.random.SeedSequence(parts).generate_state(count, np.uint64) >> np.uint64(1)).tolist()
-    return seeds
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class TrainingBatches(Dataset[Tensor]):
-    """An epoch's steps, each this process's share of the images, moved: (B / processes, 3, H, W) uint8.
-
-    `finished` makes of them what the network takes.
+    """An epoch's steps, each this process's share of the images, augmented: (B / processes, 3, H, W) uint8.
 
     Args:
         store: all training images.
@@ -54,16 +46,9 @@ class TrainingBatches(Dataset[Tensor]):
         return len(self.draws)
 
     def __getitem__(self, step: int) -> Tensor:
-        images = (self.store[index] for index in self.draws[step, self.share].tolist())
-        return self.augmentation.move(images, self._seeds(step, 0))
-
-    def finished(self, moved: Tensor, step: int) -> Tensor:
-        """The images of a step, on any device, normalised and partly erased: float32."""
-        return self.augmentation.finish(moved, self._seeds(step, 1))
-
-    def _seeds(self, step: int, half: int) -> list[int]:
-        """Of this process's images, each the same however many processes there are."""
-        return seeds_for(self.draws.shape[1], self.seed, step, half)[self.share]
+        # Drawn for the whole batch, so that an image's chance is the same however many processes there are.
+        chances = self.augmentation.chances(self.draws.shape[1], seed_for(self.seed, step))
+        return self.augmentation(self.store.images(self.draws[step, self.share]), chances[self.share])
 
     def loader(self, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
         """The steps in order."""
@@ -83,9 +68,9 @@ class EvaluationBatches(Dataset[tuple[Tensor, Tensor]]):
         return -(-len(self.indices) // self.batch)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        chosen = self.indices[number * self.batch : (number + 1) * self.batch]
-        images: Tensor = self.transform(torch.stack([self.store[index] for index in chosen]))
-        return images, self.cameras[list(chosen)]
+        chosen = torch.tensor(self.indices[number * self.batch : (number + 1) * self.batch])
+        images: Tensor = self.transform(self.store.images(chosen))
+        return images, self.cameras[chosen]
 
     def loader(self, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches in order."""

@@ -1,8 +1,11 @@
-"""Images as the network takes them (docs/method.md, 2), in torchvision's v2 transforms."""
+"""Images as the network takes them (docs/method.md, 2), resized and normalised by torchvision."""
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
@@ -26,34 +29,81 @@ def evaluation_transform() -> v2.Transform:
     return v2.Compose([v2.ToDtype(torch.float32), v2.Normalize(mean, std, inplace=True)])  # in the new copy's place
 
 
-class Augmentation:
-    """What training makes of resized images: flip, pad and random crop, normalise, random erasing to the mean colour.
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """What chance makes of B images.
 
-    In two halves: images are moved where they are loaded, and travel to the device as bytes, a quarter of the numbers
-    that the network takes. Each image has seeds of its own; torch's generator is left as it was.
+    Attributes:
+        flips: (B,) bool.
+        corners: (B, 2) int64, top and left of the crop in the padded image.
+        boxes: (B, 4) int64, top, left, bottom and right of what is erased; empty where nothing is.
     """
 
-    def __init__(self, size: tuple[int, int], *, flip: float, pad: int, erase: float) -> None:
-        self._moved = v2.Compose([v2.RandomHorizontalFlip(flip), v2.RandomCrop(size, padding=pad)])
-        self._normalised = evaluation_transform()
-        self._erased = v2.RandomErasing(erase, inplace=True)
+    flips: npt.NDArray[np.bool_]
+    corners: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.int64]
 
-    def move(self, images: Iterable[Tensor], seeds: Iterable[int]) -> Tensor:
-        """Flip, pad and crop: B images (3, H, W) uint8 -> (B, 3, H, W) uint8."""
-        return torch.stack(_by_seeds(self._moved, images, seeds))
-
-    def finish(self, images: Tensor, seeds: Iterable[int]) -> Tensor:
-        """Normalise and erase, on any device: (B, 3, H, W) uint8 -> float32."""
-        batch: Tensor = self._normalised(images)
-        _by_seeds(self._erased, batch, seeds)
-        return batch
+    def __getitem__(self, share: slice) -> "Chances":
+        return Chances(self.flips[share], self.corners[share], self.boxes[share])
 
 
-def _by_seeds(transform: v2.Transform, images: Iterable[Tensor], seeds: Iterable[int]) -> list[Tensor]:
-    """The transform of every image, whose chances follow from its seed."""
-    transformed = []
-    with torch.random.fork_rng(devices=[]):
-        for image, seed in zip(images, seeds, strict=True):
-            torch.default_generator.manual_seed(seed)
-            transformed.append(transform(image))
-    return transformed
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """What training makes of resized images: flip, pad and random crop, random erasing to the mean colour.
+
+    On whole batches of bytes, where they are loaded; so they travel to the device, a quarter of the numbers that the
+    network takes, and `evaluation_transform` normalises them there.
+
+    Attributes:
+        size: (height, width).
+        flip, erase: probabilities.
+        pad: pixels of black on every side, from which the crop is taken.
+    """
+
+    size: tuple[int, int]
+    flip: float
+    pad: int
+    erase: float
+
+    def chances(self, images: int, seed: int) -> Chances:
+        """Of so many images, by the seed alone."""
+        random = np.random.default_rng(seed)
+        flips = random.random(images) < self.flip
+        corners = random.integers(0, 2 * self.pad, (images, 2), endpoint=True)
+        return Chances(flips, corners, self._boxes(images, random))
+
+    def _boxes(self, images: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        """The first of ten boxes that fits, its area and its height by its width drawn evenly (Zhong et al.,
+        arXiv 1708.04896, as in the authors' code), somewhere in the image.
+        """
+        size = np.array(self.size)
+        areas = random.uniform(0.02, 0.4, (images, 10)) * size.prod()
+        shapes = random.uniform(0.3, 1 / 0.3, (images, 10))
+        sides = np.rint(np.sqrt([areas * shapes, areas / shapes])).astype(np.int64).transpose(1, 2, 0)
+        fits = np.all(sides < size, 2)
+        erased = (random.random(images) < self.erase) & np.any(fits, 1)
+        sides = sides[np.arange(images), fits.argmax(1)] * erased[:, None]
+        corners = random.integers(0, size - sides, endpoint=True)
+        return np.concatenate([corners, corners + sides], 1)
+
+    def __call__(self, images: Tensor, chances: Chances) -> Tensor:
+        """(B, 3, H, W) uint8 -> (B, 3, H, W) uint8."""
+        source, pad = images.numpy(), self.pad
+        padded = np.pad(source, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+        padded[chances.flips] = padded[chances.flips, ..., ::-1]
+        crops = sliding_window_view(padded, self.size, (2, 3))
+        moved = crops[np.arange(len(source)), :, chances.corners[:, 0], chances.corners[:, 1]]
+        np.copyto(moved, _MEAN_COLOUR, where=_inside(chances.boxes, self.size))
+        return torch.from_numpy(moved)
+
+
+_MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
+
+
+def _inside(boxes: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """(B, 1, H, W), the pixels in each image's box."""
+    top, left, bottom, right = boxes.T[..., None]
+    rows, columns = (np.arange(side) for side in size)
+    inside: npt.NDArray[np.bool_] = ((rows >= top) & (rows < bottom))[:, :, None]
+    inside = inside & ((columns >= left) & (columns < right))[:, None]
+    return inside[:, None]

@@ -28,4 +28,5 @@ class GlobalIDClassifier(nn.Module):
             (B, N) in -1..1.
         """
         weight = self.weight.detach() if frozen_weights else self.weight
-        return F.linear(F.normalize(features), F.normalize(weight))
+        lengths: Tensor = torch.linalg.vector_norm(weight, dim=1).clamp(min=1e-12)
+        return F.linear(F.normalize(features), weight) / lengths  # B x N divisions, not N x D for normalised weights

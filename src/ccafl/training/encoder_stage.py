@@ -12,7 +12,7 @@ from ccafl.config import Config, Stage2
 from ccafl.data.batches import TrainingBatches, camera_batches, identity_batches, seed_for
 from ccafl.data.records import LabelledImages
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import Augmentation
+from ccafl.data.transforms import Augmentation, evaluation_transform
 from ccafl.method.inter_camera import adversarial_loss, adversarial_masks, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.losses import batch_hard_triplet, text_classification_loss
@@ -35,13 +35,16 @@ def encoder_optimizer(encoder: ImageEncoder, settings: Stage2) -> torch.optim.Ad
         {"params": weights, "initial_lr": settings.learning_rate},
         {"params": biases, "initial_lr": settings.learning_rate * settings.bias_learning_rate_factor},
     ]
-    return torch.optim.Adam(groups, settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.Adam(groups, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def classifier_optimizer(classifier: GlobalIDClassifier, settings: Stage2) -> torch.optim.Adam:
     """Adam of its own, without a schedule."""
     return torch.optim.Adam(
-        classifier.parameters(), settings.classifier_learning_rate, weight_decay=settings.classifier_weight_decay
+        classifier.parameters(),
+        settings.classifier_learning_rate,
+        weight_decay=settings.classifier_weight_decay,
+        fused=True,  # a pass over the weights for a step, where the default makes several
     )
 
 
@@ -135,9 +138,9 @@ class EncoderEpoch:
         )
         self.encoder.train()
         loader = batches.loader(data.workers, pin_memory=self.device.type == "cuda")
-        for number, (moved, indices) in enumerate(zip(loader, draws, strict=True)):
-            images = batches.finished(moved.to(self.device, non_blocking=True), number)
-            yield self.step(images, indices)
+        normalised = evaluation_transform()
+        for images, indices in zip(loader, draws, strict=True):
+            yield self.step(normalised(images.to(self.device, non_blocking=True)), indices)
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:
         """One step on this process's share of the images, (B / processes, 3, H, W), and all B indices (on the CPU)."""

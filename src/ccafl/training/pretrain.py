@@ -9,7 +9,6 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ccafl.data.batches import seed_for, seeds_for, shuffled_batches
-from ccafl.data.transforms import Augmentation
+from ccafl.data.batches import seed_for, shuffled_batches
+from ccafl.data.transforms import Augmentation, evaluation_transform
 from ccafl.errors import InputError
 from ccafl.files import written_whole
 from ccafl.model.clip import load_clip
@@ -195,7 +194,7 @@ def _optimizer(towers: Towers, settings: Pretraining) -> torch.optim.AdamW:
         {"params": [parameter for parameter in learnt if parameter.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [parameter for parameter in learnt if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
 def _learning_rate(settings: Pretraining, epoch: float) -> float:
@@ -216,11 +215,12 @@ def _batches(
     """One epoch's full batches: pictures (B, 3, H, W), flipped, shifted and normalised, and their tokens (B, L)."""
     seed = seed_for(settings.seed, epoch)
     augmentation = Augmentation(captioned.size, flip=0.5, pad=settings.pad, erase=0.0)
+    normalised = evaluation_transform()
     for step, taken in enumerate(shuffled_batches(len(images), settings.batch_size, seed)):
         if len(taken) < settings.batch_size:
             return
-        moved = augmentation.move(torch.from_numpy(images[taken.numpy()]), seeds_for(len(taken), seed, step))
-        pixels = augmentation.finish(moved, repeat(0, len(taken)))
+        chances = augmentation.chances(len(taken), seed_for(seed, step))
+        pixels = normalised(augmentation(torch.from_numpy(images[taken.numpy()]), chances))
         sentences = [captioned.caption(picture, epoch) for picture in taken.tolist()]
         yield pixels, tokenized(sentences, context_length)
 

@@ -16,7 +16,9 @@ from ccafl.training.schedule import stage1_learning_rate
 
 def prompt_optimizer(network: Network, settings: Stage1) -> torch.optim.Adam:
     """Adam on the prompt tokens alone."""
-    return torch.optim.Adam(network.prompts.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.Adam(
+        network.prompts.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
 
 
 def learn_prompts_epoch(
