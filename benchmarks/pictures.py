@@ -81,7 +81,7 @@ def loading(opponents: Opponents) -> Iterator[Comparison]:
         def load_ours(budget: int, augmentation: Augmentation) -> Tensor:
             store = kept if budget else ImageStore(paths, SIZE)
             batches = TrainingBatches(store, augmentation, draws, seed=0)
-            return _last(map(normalised, batches.loader(workers=2, pin_memory=False)))
+            return _last(map(normalised, batches.loaded(workers=2)))
 
         normalised = evaluation_transform()
         kept = ImageStore(paths, SIZE, CacheBudget(memory=1 << 30))

@@ -45,7 +45,7 @@ class Data(_Settings):
     erase: Share = 0.5
     cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory when they all fit in this,
     cache_disk_mb: NotNegative = 16384  # or in a file in the run's folder, gone with the run, when they fit in this
-    workers: NotNegative = 4  # loader processes; 0 loads in the training process
+    workers: NotNegative = 4  # threads that load ahead; 0 loads between the steps
     links: str | None = None  # a table of people's corrections, heeded by the association (mode supervised has none)
 
 

@@ -21,6 +21,7 @@ from ccafl.data.batches import (
 )
 from ccafl.data.store import CacheBudget, ImageStore
 from ccafl.data.transforms import MEAN, STD, Augmentation, evaluation_transform, resized
+from ccafl.errors import InputError
 
 
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 5), st.integers(1, 4))
@@ -97,8 +98,7 @@ def test_processes_share_a_batch_without_changing_it(store):
     augmentation = Augmentation((32, 16), flip=0.5, pad=2, erase=0.5)
 
     def batches(seed, *share):
-        training = TrainingBatches(store, augmentation, draws, seed, *share)
-        return list(training.loader(workers=0, pin_memory=False))
+        return list(TrainingBatches(store, augmentation, draws, seed, *share).loaded(workers=0))
 
     whole = batches(7)
     halves = [batches(7, (rank, 2)) for rank in (0, 1)]
@@ -144,12 +144,34 @@ def test_a_disk_is_not_filled(store, tmp_path, monkeypatch):
     assert ImageStore(store.paths, store.size, CacheBudget(0, 10**9, tmp_path)).place == "read each time"
 
 
-def test_evaluation_batches_come_in_order_with_their_cameras(store):
-    cameras = torch.arange(len(store)) * 10
-    batches = list(EvaluationBatches(store, cameras, [4, 1, 2], batch=2).loader(workers=0))
-    assert [len(images) for images, _ in batches] == [2, 1]
-    assert [seen.tolist() for _, seen in batches] == [[40, 10], [20]]
-    assert torch.equal(batches[0][0][1], evaluation_transform()(store[1]))
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_come_in_order_whoever_loads_them(store, workers):
+    batches = EvaluationBatches(store, torch.tensor([4, 1, 2, 0, 5, 3, 4, 4, 1, 2, 2]), batch=1)
+    loaded = list(batches.loaded(workers))
+    assert len(loaded) == len(batches) == 11
+    for images, index in zip(loaded, (4, 1, 2, 0, 5, 3, 4, 4, 1, 2, 2), strict=True):
+        assert torch.equal(images[0], store[index])
+    sizes = [len(images) for images in EvaluationBatches(store, torch.arange(5), batch=2).loaded(workers)]
+    assert sizes == [2, 2, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_vanished_is_named_by_whoever_loads_it(store, workers):
+    store = ImageStore(store.paths, store.size)
+    store.paths[3].unlink()
+    loaded = EvaluationBatches(store, torch.arange(6), batch=1).loaded(workers)
+    assert [len(next(loaded)) for _ in range(3)] == [1, 1, 1]
+    with pytest.raises(InputError, match=r"3\.png"):
+        next(loaded)
+
+
+def test_what_is_not_asked_for_is_not_loaded(store, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ImageStore, "images", lambda self, indices: asked.append(indices) or indices)
+    loaded = EvaluationBatches(store, torch.arange(1000), batch=1).loaded(workers=2)
+    next(loaded)
+    loaded.close()
+    assert len(asked) <= 5
 
 
 def test_images_are_normalised_with_imagenets_numbers():

@@ -4,16 +4,18 @@ Every random choice follows from (seed, stage, epoch, place in the epoch) alone,
 resumed run, or one on other numbers of processes, draws the same images with the same augmentations.
 """
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import Augmentation, evaluation_transform
+from ccafl.data.transforms import Augmentation
 
 Integers = npt.NDArray[np.int64]
 
@@ -23,7 +25,41 @@ def seed_for(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class TrainingBatches(Dataset[Tensor]):
+class Batches(ABC):
+    """Batches of images by number: (b, 3, H, W) uint8."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, number: int) -> Tensor: ...
+
+    def loaded(self, workers: int, *, pin_memory: bool = False) -> Iterator[Tensor]:
+        """The batches in order, made by so many threads, two each ahead; with none, when they are asked for.
+
+        What takes time in making them leaves the interpreter free, and nothing is copied from process to process.
+        """
+
+        def made(number: int) -> Tensor:
+            return self[number].pin_memory() if pin_memory else self[number]
+
+        if workers == 0:
+            yield from map(made, range(len(self)))
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            ahead: deque[Future[Tensor]] = deque()
+            try:
+                for number in range(len(self)):
+                    ahead.append(pool.submit(made, number))
+                    if len(ahead) > 2 * workers:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+class TrainingBatches(Batches):
     """An epoch's steps, each this process's share of the images, augmented: (B / processes, 3, H, W) uint8.
 
     Args:
@@ -45,36 +81,23 @@ class TrainingBatches(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self.draws)
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, number: int) -> Tensor:
         # Drawn for the whole batch, so that an image's chance is the same however many processes there are.
-        chances = self.augmentation.chances(self.draws.shape[1], seed_for(self.seed, step))
-        return self.augmentation(self.store.images(self.draws[step, self.share]), chances[self.share])
-
-    def loader(self, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
-        """The steps in order."""
-        return DataLoader(self, batch_size=None, num_workers=workers, pin_memory=pin_memory)
+        chances = self.augmentation.chances(self.draws.shape[1], seed_for(self.seed, number))
+        return self.augmentation(self.store.images(self.draws[number, self.share]), chances[self.share])
 
 
-class EvaluationBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Images in the order of ``indices``, test transform, with their cameras, ``batch`` at a time:
-    (<= batch, 3, H, W) and (<= batch,).
-    """
+class EvaluationBatches(Batches):
+    """Images in the order of ``indices``, (n,) int64, as they are, ``batch`` at a time: (<= batch, 3, H, W) uint8."""
 
-    def __init__(self, store: ImageStore, cameras: Tensor, indices: Sequence[int], batch: int) -> None:
-        self.store, self.cameras, self.indices, self.batch = store, cameras, indices, batch
-        self.transform = evaluation_transform()
+    def __init__(self, store: ImageStore, indices: Tensor, batch: int) -> None:
+        self.store, self.indices = store, indices.split(batch)
 
     def __len__(self) -> int:
-        return -(-len(self.indices) // self.batch)
+        return len(self.indices)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        chosen = torch.tensor(self.indices[number * self.batch : (number + 1) * self.batch])
-        images: Tensor = self.transform(self.store.images(chosen))
-        return images, self.cameras[chosen]
-
-    def loader(self, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """The batches in order."""
-        return DataLoader(self, batch_size=None, num_workers=workers)
+    def __getitem__(self, number: int) -> Tensor:
+        return self.store.images(self.indices[number])
 
 
 def identity_batches(groups: Tensor, steps: int, identities: int, images: int, seed: int) -> Tensor:

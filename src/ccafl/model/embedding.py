@@ -27,7 +27,7 @@ def embed_batches(
 
     Args:
         embed: (b, 3, H, W) and cameras (b,) -> (b, D), using ``module``.
-        batches: normalised images (b, 3, H, W) and their cameras (b,), which stay on the CPU.
+        batches: images (b, 3, H, W) as ``embed`` takes them, and their cameras (b,), which stay on the CPU.
         device: where ``module`` lies.
 
     Yields:

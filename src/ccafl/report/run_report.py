@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccafl.data.batches import EvaluationBatches
 from ccafl.data.images import load_image
 from ccafl.data.records import (
     EvaluationImages,
@@ -21,6 +20,7 @@ from ccafl.data.records import (
     unmatched_queries,
 )
 from ccafl.data.store import ImageStore
+from ccafl.data.transforms import evaluation_transform
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.evaluation.ranking import rank
@@ -369,9 +369,9 @@ def _activation(embedder: Embedder, test: _Test, shown: bool) -> str:
     chosen, sizes = torch.cat(rows), [len(row) for row in rows]
     store = ImageStore([gallery.paths[index] for index in chosen.tolist()], embedder.config.model.image_size)
     cameras = known_cameras(gallery, embedder.camera_names)[chosen]
-    images, _ = EvaluationBatches(store, cameras, range(len(store)), len(store))[0]
-    maps = activation_maps(embedder.encoder, images, cameras).split(sizes)
-    pictures = torch.stack([store[index] for index in range(len(store))]).split(sizes) if shown else None
+    images = store.images(torch.arange(len(store)))
+    maps = activation_maps(embedder.encoder, evaluation_transform()(images), cameras).split(sizes)
+    pictures = images.split(sizes) if shown else None
     titles = [
         [
             drawn_text(f"{test.gallery_labels[index]}, {gallery.camera_names[int(gallery.cameras[index])]}")

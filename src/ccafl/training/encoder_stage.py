@@ -137,9 +137,9 @@ class EncoderEpoch:
             share=(self.fabric.global_rank, self.fabric.world_size),
         )
         self.encoder.train()
-        loader = batches.loader(data.workers, pin_memory=self.device.type == "cuda")
+        loaded = batches.loaded(data.workers, pin_memory=self.device.type == "cuda")
         normalised = evaluation_transform()
-        for images, indices in zip(loader, draws, strict=True):
+        for images, indices in zip(loaded, draws, strict=True):
             yield self.step(normalised(images.to(self.device, non_blocking=True)), indices)
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:

@@ -20,6 +20,7 @@ from ccafl.data.batches import EvaluationBatches
 from ccafl.data.links import IdentityLinks
 from ccafl.data.records import LabelledImages
 from ccafl.data.store import ImageStore
+from ccafl.data.transforms import evaluation_transform
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.association import associate, centred_by_camera, identity_centres
@@ -142,16 +143,20 @@ def embed_store(
     Re-ID features, L2-normalised; or image-text features as they are.
     """
 
+    normalised = evaluation_transform()
+
     def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
         with fabric.autocast():
             if image_text:
-                projected: Tensor = encoder(batch, cameras=batch_cameras)[1]
+                projected: Tensor = encoder(normalised(batch), cameras=batch_cameras)[1]
                 return projected
-            return encoder.embed(batch, batch_cameras)
+            return encoder.embed(normalised(batch), batch_cameras)
 
-    share = range(fabric.global_rank, len(store), fabric.world_size)
-    batches = EvaluationBatches(store, cameras, share, config.runtime.extraction_batch).loader(config.data.workers)
-    parts = list(embed_batches(embed, encoder, batches, fabric.device))
+    share = torch.arange(fabric.global_rank, len(store), fabric.world_size)
+    size = config.runtime.extraction_batch
+    batches = EvaluationBatches(store, share, size)
+    loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
+    parts = list(embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device))
     dim = encoder.image_text_dim if image_text else encoder.reid_dim
     own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
     if fabric.world_size == 1:
@@ -329,13 +334,13 @@ class _Run:
         """Every camera's statistics, from images evenly chosen, where the encoder keeps them."""
         if self.encoder.norm_cameras is None:
             return
+        normalised = evaluation_transform()
 
         def batches(camera: int) -> Iterator[Tensor]:
             own = (self.images.cameras == camera).nonzero().squeeze(1)
-            some = own[:: -(-len(own) // _STATISTICS_IMAGES)].tolist()
+            some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
             size = min(self.config.runtime.extraction_batch, _STATISTICS_IMAGES)
-            chosen = EvaluationBatches(self.store, self.images.cameras, some, size)
-            return (images for images, _ in chosen.loader(self.config.data.workers))
+            return map(normalised, EvaluationBatches(self.store, some, size).loaded(self.config.data.workers))
 
         cameras = range(len(self.images.camera_names))
         with self.fabric.autocast():
