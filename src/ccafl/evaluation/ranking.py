@@ -104,7 +104,7 @@ def _match_places(distances: Tensor, own: Tensor, matching: Tensor, removed: Ten
         matching, removed: (Q, M) bool, which of them are matches, and which are left out of the ranking.
     """
     values = distances.gather(1, own)
-    matches = values.masked_fill(~matching, torch.inf).sort(1).values
+    matches, order = values.masked_fill(~matching, torch.inf).sort(stable=True, dim=1)
     others = values.masked_fill(~removed, torch.inf).sort(1).values
     sorted_rows = _sorted_rows(distances)
 
@@ -115,12 +115,29 @@ def _match_places(distances: Tensor, own: Tensor, matching: Tensor, removed: Ten
     strangers = nearer(right=False)
     hits = torch.arange(1, own.shape[1] + 1, device=own.device)
     is_match = hits <= matching.sum(1, keepdim=True)
-    places = (strangers + hits).double().masked_fill(~is_match, torch.inf)
-    tied = ((nearer(right=True) > strangers) & is_match).any(1)
-    if tied.any():  # a stranger as far as a match: which of them comes first, the gallery's order tells
-        order = distances[tied].argsort(dim=1, stable=True)
-        places[tied] = _match_places(order.argsort(dim=1).double(), own[tied], matching[tied], removed[tied])
-    return places
+    tied = (nearer(right=True) > strangers) & is_match
+    own = own.where(matching | removed, distances.shape[1])  # what is none of the person's lies behind the gallery
+    strangers[tied] += _tied_strangers_before(distances, own, values, own.gather(1, order), tied)
+    return (strangers + hits).double().masked_fill(~is_match, torch.inf)
+
+
+def _tied_strangers_before(distances: Tensor, own: Tensor, values: Tensor, matches: Tensor, tied: Tensor) -> Tensor:
+    """Strangers exactly as far as a match that come before it in the gallery, (T,), for every match that is tied.
+
+    Args:
+        distances: (Q, G).
+        own, values: (Q, M) gallery indices of the query's person, G for none, and their distances.
+        matches: (Q, M) gallery indices of the matches, nearest first.
+        tied: (Q, M) bool, which of ``matches`` to look at.
+    """
+    places = torch.arange(distances.shape[1], device=distances.device)
+    found = [matches.new_empty(0)]
+    for pairs in tied.nonzero().split(max(1, _BLOCK_ELEMENTS // distances.shape[1])):
+        rows, index = pairs[:, 0], matches[pairs[:, 0], pairs[:, 1], None]
+        value = distances[rows].gather(1, index)
+        before = ((distances[rows] == value) & (places < index)).sum(1)
+        found.append(before - ((values[rows] == value) & (own[rows] < index)).sum(1))
+    return torch.cat(found)
 
 
 def _sorted_rows(distances: Tensor) -> Tensor:
