@@ -71,14 +71,13 @@ class Row:
 
 
 def compared(comparison: Comparison) -> Row:
-    """Both results compared, then both timed in turn; medians."""
+    """Both results compared, then both timed in turn; the ratio is the median of the rounds' ratios, as a machine's
+    speed drifts from round to round.
+    """
     equal = comparison.equal(comparison.ours(), comparison.theirs())
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(comparison.rounds):
-        for work, taken in zip((comparison.ours, comparison.theirs), seconds, strict=True):
-            taken.append(timed(work)[0])
-    ours, theirs = (statistics.median(taken) for taken in seconds)
-    ratio = theirs / ours
+    rounds = [(timed(comparison.ours)[0], timed(comparison.theirs)[0]) for _ in range(comparison.rounds)]
+    ours, theirs = (statistics.median(taken) for taken in zip(*rounds, strict=True))
+    ratio = statistics.median(theirs / ours for ours, theirs in rounds)
     met = equal and ratio >= comparison.bar
     return Row(comparison.work, ours, comparison.opponent, theirs, ratio, comparison.bar, met, equal)
 

@@ -9,11 +9,11 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ccafl.data.records import Record, Source
+from ccafl.data.records import Record, Source, moment
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
@@ -108,10 +108,9 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
 
 def _time(text: str, where: str) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError as error:
         raise InputError(f"{where}: {text!r} is no time; write it like 2026-05-01T14:03:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _refuse_again(image: Path, places: dict[str, str], place: str, where: str) -> None:

@@ -7,7 +7,7 @@ can be read without torch, which only numbering them needs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 JUNK, DISTRACTOR = -1, 0
+
+
+def moment(text: str) -> datetime:
+    """ISO 8601; a date alone is its first moment, what names no offset is in UTC. ValueError where it is no time."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from ccafl.data.images import load_image
 from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link, numbered
+from ccafl.data.records import moment
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 from ccafl.search.adding import add_pictures, listed, read_association
@@ -279,16 +280,15 @@ def model_of(gallery: Gallery, place: Path | None = None) -> PictureEncoder:
 
 
 def parse_time(text: str, option: str) -> datetime:
-    """ISO 8601; a date alone is its first moment, what names no offset is in UTC.
+    """`moment`, of an option's value.
 
     Raises:
         InputError: it is no time.
     """
     try:
-        time = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError as error:
         raise InputError(f"{option} {text}: is no time; write it like 2026-05-01 or 2026-05-01T14:03:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _opened_or_made(db: Path, encoder: PictureEncoder, uri: str | None, token: str | None) -> Gallery:

@@ -1,6 +1,6 @@
 """What goes over HTTP: the bodies of the service's requests and answers."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path
@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
+from ccafl.data.records import moment
 from ccafl.errors import InputError
 from ccafl.search.query import Fusion
 from ccafl.search.records import Entry
@@ -35,11 +36,8 @@ def _storable(name: str) -> str:
         raise ValueError(str(error)) from error
 
 
-def _moment(text: Any) -> Any:
-    if isinstance(text, str):
-        time = datetime.fromisoformat(text)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
-    return text
+def _moment(value: Any) -> Any:
+    return moment(value) if isinstance(value, str) else value
 
 
 def _uploaded(value: Any) -> UploadFile:
