@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from ccafl import ablation
+from ccafl import ablation, pipeline
 from ccafl.ablation import ablate, fork_plan, parse_seeds, rows_of
 from ccafl.cli import main
 from ccafl.config import load_config
@@ -153,11 +153,25 @@ def test_a_beginning_that_was_interrupted_is_made_anew(world, small, tmp_path, m
     expected = json.loads((out / "seed-0" / "associated" / "results.json").read_text())
     shutil.rmtree(out / "seed-0" / "associated")
     with monkeypatch.context() as patch:
-        patch.setattr(ablation, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(pipeline, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            ablation._begin_as(out / "seed-0" / "icdl", 2, out / "seed-0" / "associated", small)
+            pipeline.begin_as(out / "seed-0" / "icdl", 2, out / "seed-0" / "associated", small)
     table = ablate(small, world, out, seeds=[0], command="", only=["icdl", "associated"])
     assert table["rows"]["associated"]["mAP"] == [expected["mAP"]]
+
+
+def test_the_demo_trains_what_its_runs_share_once(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "DEMO_PERSONS", 12)
+    monkeypatch.setattr(pipeline, "load_config", lambda name: small if name == "demo" else load_config(name))
+    runs = pipeline.demo(tmp_path / "demo")
+    assert json.loads((tmp_path / "demo" / "results.json").read_text())["intra"] == runs["intra"]
+    intra, ccafl = (
+        [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "demo" / "intra", tmp_path / "demo")
+    )
+    told_alike = [one == other for one, other in zip(intra, ccafl, strict=True)]  # to the seconds they took
+    assert told_alike == [True] * 3 + [False] * 3  # stage 1's epoch and two of stage 2
+    assert pipeline.demo(tmp_path / "demo") == runs
 
 
 def test_the_table_says_means_spreads_and_paired_differences():

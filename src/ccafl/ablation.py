@@ -17,9 +17,8 @@ from ccafl.config import Config, InterCamera, IntraCamera, Stage2, dump, load_co
 from ccafl.errors import InputError
 from ccafl.files import write_text
 from ccafl.model.network import resolved
-from ccafl.pipeline import Results, train_run
+from ccafl.pipeline import Results, begin_as, train_run
 from ccafl.terminal import say
-from ccafl.training.checkpoint import fork
 from ccafl.training.schedule import shared_epochs
 
 PLUS = "ccafl-plus"
@@ -183,8 +182,8 @@ def ablate(
                 say(f"seed {seed}, row {number} of {len(seeded)}: {name}")
                 parent, epoch = plan[name]
                 keep = sorted({epoch for other, epoch in plan.values() if other == name})
-                if parent is not None and not (folder / name / "config.yaml").is_file():
-                    _begin_as(folder / parent, epoch, folder / name, row)
+                if parent is not None:
+                    begin_as(folder / parent, epoch, folder / name, row)
                 finished = train_run(
                     row, data, folder / name, kind=kind, resume=True, skip_unreadable=skip_unreadable, keep=keep
                 )
@@ -222,14 +221,6 @@ def _chosen(rows: dict[str, Config], only: Sequence[str] | None) -> dict[str, Co
     if unknown:
         raise InputError(f"--rows {unknown[0]}: no such row; choose from {', '.join(rows)}")
     return rows if only is None else {name: row for name, row in rows.items() if name in only}
-
-
-def _begin_as(parent: Path, epoch: int, out: Path, row: Config) -> None:
-    """The files of a run that has been through its first epochs, its settings last: without them it begins anew."""
-    settings = row.model_copy(update={"model": resolved(row.model)})
-    if fork(parent, epoch, out, settings):
-        write_text(out / "data.json", (parent / "data.json").read_text())
-        write_text(out / "config.yaml", dump(settings))
 
 
 def _finished(run: Path, row: Config) -> Results | None:

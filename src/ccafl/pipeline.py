@@ -55,8 +55,10 @@ from ccafl.synthetic.person import UPPER_COLOURS
 from ccafl.synthetic.world import PRETRAINING_SEED, PRETRAINING_STRAIN, World
 from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, note, remark
+from ccafl.training.checkpoint import fork
 from ccafl.training.pretrain import Pretraining, pretrain, save_clip
 from ccafl.training.run import Trained, associate_images, make_fabric, train
+from ccafl.training.schedule import shared_epochs
 
 Results = dict[str, Any]
 
@@ -311,19 +313,34 @@ def _drawn_pictures(captioned: CaptionedWorld, out: Path, described: Results) ->
     return drawn
 
 
+def begin_as(parent: Path, epoch: int, out: Path, config: Config) -> None:
+    """Begin the run ``out`` as ``parent`` was at the start of an epoch of stage 2 that it kept (`train_run`).
+
+    Nothing is done where ``out`` has begun already, or ``parent`` kept no such state: ``out`` then begins by itself.
+    """
+    if (out / "config.yaml").is_file():
+        return
+    settings = config.model_copy(update={"model": resolved(config.model)})
+    if fork(parent, epoch, out, settings):
+        write_text(out / "data.json", (parent / "data.json").read_text())
+        write_text(out / "config.yaml", dump(settings))  # last: without it the run begins anew
+
+
 def demo(out: Path) -> dict[str, Results]:
     """Draw a synthetic world, train ``intra`` and CCAFL on it with equal steps, compare.
 
-    ``out`` becomes the CCAFL run, with the world and the reference run in folders of it. An unfinished demo is gone on
-    with.
+    ``out`` becomes the CCAFL run, with the world and the reference run in folders of it; both begin alike, which is
+    trained once. An unfinished demo is gone on with.
     """
     world, config = out / "world", load_config("demo")
     if not (world / "manifest.csv").is_file():
         new_folder(out)
         synthesize_world(world, seed=0, persons=DEMO_PERSONS, cameras=DEMO_CAMERAS)
-    runs: dict[str, Results] = {}
-    for mode, folder in (("intra", out / "intra"), ("ccafl", out)):
-        runs[mode] = train_run(config.model_copy(update={"mode": mode}), world, folder, resume=True)
+    intra = config.model_copy(update={"mode": "intra"})
+    shared = shared_epochs(intra, config)
+    runs = {"intra": train_run(intra, world, out / "intra", resume=True, keep=[shared])}
+    begin_as(out / "intra", shared, out, config)
+    runs["ccafl"] = train_run(config, world, out, resume=True)
     write_text(out / "results.json", json.dumps(runs["ccafl"] | {"intra": runs["intra"]}, indent=2) + "\n")
     return runs
 
