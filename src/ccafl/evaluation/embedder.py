@@ -50,7 +50,7 @@ class Embedder:
         self.device = device
         self.encoder = encoder.to(device).eval()
         self.dim, self.image_text_dim = encoder.reid_dim, encoder.image_text_dim
-        self._transform = evaluation_transform()
+        self._normalised = evaluation_transform()
         self._halved = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
     def embed(self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None) -> Tensor:
@@ -102,7 +102,7 @@ class Embedder:
     ) -> Iterator[Tensor]:
         numbers = {name: number for number, name in enumerate(self.camera_names)}
         known = repeat(UNKNOWN) if cameras is None else (numbers.get(name, UNKNOWN) for name in cameras)
-        prepared = zip(map(self._prepared, images), known, strict=False)
+        prepared = zip(map(self._read, images), known, strict=False)
         size = self.config.runtime.extraction_batch
         groups = iter(lambda: list(islice(prepared, size)), [])
         batches = ((torch.stack([p for p, _ in group]), torch.tensor([c for _, c in group])) for group in groups)
@@ -113,13 +113,12 @@ class Embedder:
     def _embedded(self, images: Tensor, cameras: Tensor, *, image_text: bool) -> Tensor:
         """(b, D), or (b, D + E) with the image-text features after the others."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._halved):
-            features = self.encoder(images, image_text=image_text, cameras=cameras)
+            features = self.encoder(self._normalised(images), image_text=image_text, cameras=cameras)
         return torch.cat([F.normalize(feature.float()) for feature in features if feature is not None], 1)
 
-    def _prepared(self, image: str | Path | Image.Image) -> Tensor:
+    def _read(self, image: str | Path | Image.Image) -> Tensor:
         picture = image.convert("RGB") if isinstance(image, Image.Image) else load_image(Path(image))
-        prepared: Tensor = self._transform(resized(picture, self.config.model.image_size))
-        return prepared
+        return resized(picture, self.config.model.image_size)
 
 
 def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embedder:
