@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.measure import Comparison, Limit, Row, in_own_process, peak_of
 from benchmarks.opponents import AUTHORS, Opponents, on_the_cpu
 from ccafl.method.association import associate, nearest_cross_camera_pairs
-from ccafl.method.inter_camera import adversarial_loss, adversarial_masks
+from ccafl.method.inter_camera import adversarial_loss, adversarial_positives
 from ccafl.method.memory import HybridMemory, PrototypeMemory
 from ccafl.method.prompt_learning import prompt_contrastive_loss
 from ccafl.model.clip import load_clip
@@ -83,7 +83,7 @@ def _prototypes(opponents: Opponents) -> Comparison:
 
 
 def adversarial(opponents: Opponents) -> Iterator[Comparison]:
-    """ICAL's masks, loss and backward pass; B = 128, N = 4,821 in 15 cameras."""
+    """ICAL's positives, loss and backward pass; B = 128, N = 4,821 in 15 cameras."""
     if not opponents.has(AUTHORS):
         return
     torch.manual_seed(0)
@@ -97,8 +97,8 @@ def adversarial(opponents: Opponents) -> Iterator[Comparison]:
 
     def ours() -> Inputs:
         leaf = cosines.clone().requires_grad_()
-        positives, same_camera = adversarial_masks(association, identity_cameras, identities)
-        loss = adversarial_loss(leaf, identities, positives, same_camera, margin=0.7)
+        positives = adversarial_positives(association, identity_cameras, identities)
+        loss = adversarial_loss(leaf, identities, identity_cameras, positives, margin=0.7)
         loss.backward()
         return loss.detach(), _gradient(leaf)
 
@@ -111,7 +111,7 @@ def adversarial(opponents: Opponents) -> Iterator[Comparison]:
         loss.backward()
         return loss.detach(), _gradient(leaf)
 
-    work = "ICAL: masks, loss, backward; B=128, N=4,821"
+    work = "ICAL: positives, loss, backward; B=128, N=4,821"
     yield Comparison(work, AUTHORS_NAME, ours, theirs, _close, bar=4.0, rounds=25)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccafl.method.inter_camera import adversarial_loss, adversarial_masks, identity_loss
+from ccafl.method.inter_camera import adversarial_loss, adversarial_positives, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.losses import batch_hard_triplet, text_classification_loss
 from ccafl.method.memory import HybridMemory, PrototypeMemory
@@ -189,8 +189,8 @@ def test_adversarial_loss(seed, margin):
     association, cameras = random_labels(seed, 8, 4) - 1, random_labels(seed + 1, 8, 3)
     identities = random_labels(seed + 2, 5, 8)
     cosines = torch.tanh(random(seed, 5, 8)) * 0.999
-    positives, same_camera = adversarial_masks(association, cameras, identities)
-    ours = adversarial_loss(cosines, identities, positives, same_camera, margin=margin)
+    positives = adversarial_positives(association, cameras, identities)
+    ours = adversarial_loss(cosines, identities, cameras, positives, margin=margin)
     plain = plain_adversarial_loss(cosines, identities, association, cameras, margin, 0.8, 0.2, 16.0)
     assert ours.item() == pytest.approx(plain, rel=1e-6)
 
@@ -203,7 +203,7 @@ def test_gradients_are_those_of_finite_differences():
     cosines = torch.tanh(random(7, 5, 6))
     association, identity_cameras = torch.tensor([0, 1, 0, 1, -1, 0]), torch.tensor([0, 0, 1, 1, 2, 2])
     identities = torch.tensor([0, 1, 2, 3, 5])
-    masks = adversarial_masks(association, identity_cameras, identities)
+    positives = adversarial_positives(association, identity_cameras, identities)
     assert gradient_is_right(lambda f: memory.losses(f, labels), features)
     assert gradient_is_right(lambda f: prototypes.loss(f, labels), features)
     assert gradient_is_right(lambda f: batch_hard_triplet(f, f, labels, labels), features)
@@ -214,7 +214,9 @@ def test_gradients_are_those_of_finite_differences():
     assert gradient_is_right(lambda i, t: prompt_contrastive_loss(i, t, labels, cameras), features, random(8, 5, 4))
     assert gradient_is_right(lambda i, t: text_classification_loss(i, t, labels), features, random(9, 3, 4))
     assert gradient_is_right(lambda z: identity_loss(z, identities), cosines)
-    assert gradient_is_right(lambda z: adversarial_loss(z, identities, *masks, margin=0.7), cosines)
+    assert gradient_is_right(
+        lambda z: adversarial_loss(z, identities, identity_cameras, positives, margin=0.7), cosines
+    )
 
 
 def test_intra_camera_losses_weigh_as_the_paper():

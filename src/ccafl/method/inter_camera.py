@@ -24,8 +24,8 @@ def identity_loss(cosines: Tensor, identities: Tensor, scale: float = 16.0) -> T
     return F.cross_entropy(scale * cosines, identities)
 
 
-def adversarial_masks(association: Tensor, identity_cameras: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
-    """Who counts as positive, and who is of the same camera, for every sample.
+def adversarial_positives(association: Tensor, identity_cameras: Tensor, identities: Tensor) -> Tensor:
+    """The positives P of every sample: its own identity and those associated with it in *other* cameras.
 
     Args:
         association: (N,) int64, associated identity of every accumulated identity, -1 for none.
@@ -33,21 +33,19 @@ def adversarial_masks(association: Tensor, identity_cameras: Tensor, identities:
         identities: (B,) int64 accumulated identities of the samples.
 
     Returns:
-        positives (B, N) bool: the sample's own identity and those associated with it in *other* cameras;
-        same_camera (B, N) bool: the identities of the sample's camera, its own among them.
+        (2, T) int64, all pairs of a sample 0..B-1 and an identity of its P. How many there are is to be known first,
+        for which a GPU would be waited for: give tensors on the CPU.
     """
-    every_identity = torch.arange(len(association), device=identities.device)
-    own = identities[:, None] == every_identity
-    same_camera = identity_cameras[identities][:, None] == identity_cameras
     associated = (association[identities][:, None] == association) & (association >= 0)
-    return own | (associated & ~same_camera), same_camera
+    positive = associated & (identity_cameras[identities][:, None] != identity_cameras)
+    return positive.scatter_(1, identities[:, None], True).nonzero().T
 
 
 def adversarial_loss(
     cosines: Tensor,
     identities: Tensor,
+    identity_cameras: Tensor,
     positives: Tensor,
-    same_camera: Tensor,
     *,
     margin: float,
     epsilon: float = 0.8,
@@ -64,8 +62,8 @@ def adversarial_loss(
     Args:
         cosines: (B, N) of features and classifier weights, the weights held out of the gradient.
         identities: (B,) int64 accumulated identities.
-        positives: (B, N) bool, see `adversarial_masks`.
-        same_camera: (B, N) bool.
+        identity_cameras: (N,) int64.
+        positives: (2, T) int64, see `adversarial_positives`.
         margin: m, radians.
         epsilon: share of the loss that is spread over all positives.
         boost: b.
@@ -77,13 +75,16 @@ def adversarial_loss(
     Source: paper, section III (ICAL); epsilon as the authors' code has it.
     """
     own = identities[:, None]
+    same_camera = identity_cameras[own] == identity_cameras
     hardened = torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
     logits = scale * hardened.scatter(1, own, _with_angular_margin(cosines.gather(1, own), margin))
-    negatives = logits.masked_fill(positives, -torch.inf).logsumexp(1, keepdim=True)
-    log_q = F.logsigmoid(logits - negatives)
-    spread = log_q.masked_fill(~positives, 0).sum(1) / positives.count_nonzero(1)
-    peak = log_q.gather(1, own).squeeze(1)
-    return -((1 - epsilon) * peak + epsilon * spread).mean()
+    sample, positive = positives
+    negatives = logits.index_put((sample, positive), logits.new_full((), -torch.inf)).logsumexp(1)
+    log_q = F.logsigmoid(logits[sample, positive] - negatives[sample])
+    sizes = torch.zeros_like(negatives).index_add(0, sample, torch.ones_like(log_q))
+    shares = (1 - epsilon) * (positive == identities[sample]) + epsilon / sizes[sample]
+    loss: Tensor = -(shares * log_q).sum() / len(identities)
+    return loss
 
 
 def _with_angular_margin(cosines: Tensor, margin: float) -> Tensor:

@@ -13,7 +13,7 @@ from ccafl.data.batches import TrainingBatches, camera_batches, identity_batches
 from ccafl.data.records import LabelledImages
 from ccafl.data.store import ImageStore
 from ccafl.data.transforms import Augmentation, evaluation_transform
-from ccafl.method.inter_camera import adversarial_loss, adversarial_masks, identity_loss
+from ccafl.method.inter_camera import adversarial_loss, adversarial_positives, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.losses import batch_hard_triplet, text_classification_loss
 from ccafl.method.memory import HybridMemory, PrototypeMemory
@@ -97,7 +97,6 @@ class EncoderEpoch:
         self.device = start.features.device
         self.association = start.association
         self.associated_count = int(start.association.max()) + 1
-        self.identity_associations = start.association.to(self.device)
         self.identity_cameras = images.identity_cameras.to(self.device)
         self.cameras: list[HybridMemory] = []
         self.prototypes: PrototypeMemory | None = None
@@ -244,12 +243,12 @@ class EncoderEpoch:
 
     def _adversarial(self, features: Tensor, identities: Tensor) -> Tensor:
         settings = self.config.stage2.adversarial
-        positives, same_camera = adversarial_masks(self.identity_associations, self.identity_cameras, identities)
+        positives = adversarial_positives(self.association, self.images.identity_cameras, identities)
         return adversarial_loss(
             self.classifier(features, frozen_weights=True),
-            identities,
-            positives,
-            same_camera,
+            identities.to(self.device),
+            self.identity_cameras,
+            positives.to(self.device),
             margin=settings.margin,
             epsilon=settings.epsilon,
             boost=settings.boost,
@@ -273,13 +272,13 @@ class EncoderEpoch:
             yield camera, rows.to(self.device), self.images.labels[indices[rows]].to(self.device)
 
     def _associated(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rows of the batch whose identity is associated, their associated and their accumulated identities; chosen
-        on the CPU, no device sync.
+        """Rows of the batch whose identity is associated, their associated and, left on the CPU, their accumulated
+        identities; chosen on the CPU, no device sync.
         """
         identities = self.images.identities[indices]
         labels = self.association[identities]
         rows = (labels >= 0).nonzero().squeeze(1)
-        return rows.to(self.device), labels[rows].to(self.device), identities[rows].to(self.device)
+        return rows.to(self.device), labels[rows].to(self.device), identities[rows]
 
 
 def _nothing(features: Tensor, image_text: Tensor | None) -> Tensor:
