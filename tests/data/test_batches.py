@@ -181,10 +181,13 @@ def test_images_are_normalised_with_imagenets_numbers():
 
 
 def test_resizing_is_pillows_up_to_rounding():
-    picture = Image.effect_noise((23, 41), 120).convert("RGB").filter(ImageFilter.GaussianBlur(1))
+    noise = np.random.default_rng(0).integers(0, 256, (41, 23, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1))
     for size in ((64, 32), (20, 11)):
         theirs = torch.from_numpy(np.array(picture.resize(size[::-1], Image.Resampling.BICUBIC))).permute(2, 0, 1)
-        assert (resized(picture, size).int() - theirs.int()).abs().max() <= 1
+        apart = (resized(picture, size).int() - theirs.int()).abs()
+        assert apart.max() <= 2  # a byte's rounding along each side
+        assert apart.float().mean() < 0.05
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0, 2, 5]), st.sampled_from([0.0, 0.5, 1.0]))
