@@ -126,6 +126,18 @@ def ranks(labels: torch.Tensor) -> list[int]:
     return [(labels[:index] == label).sum().item() for index, label in enumerate(labels)]
 
 
+@pytest.mark.parametrize("identities", [1, 39, 40, 41, 95])
+def test_hybrid_memorys_gradient_is_that_of_all_pairs(identities):
+    centres, instances = F.normalize(random(0, identities, 6)), F.normalize(random(1, 3, identities, 6), dim=2)
+    features, labels = random(2, 7, 6).requires_grad_(), random_labels(0, 7, identities)
+    similarity = torch.einsum("bd,kcd->bkc", F.normalize(features), instances)
+    own = F.one_hot(labels, identities).bool()
+    hardest = torch.where(own, similarity.amin(1), similarity.amax(1))
+    (plain,) = torch.autograd.grad(F.cross_entropy(hardest / 0.05, labels), features)
+    (ours,) = torch.autograd.grad(HybridMemory(centres, instances).losses(features, labels)[1], features)
+    torch.testing.assert_close(ours, plain)
+
+
 def test_hybrid_memory_takes_the_first_of_more_samples_than_slots():
     memory = HybridMemory(F.normalize(random(0, 2, 4)), F.normalize(random(1, 3, 2, 4), dim=2))
     untouched = memory.instances[:, 0].clone()

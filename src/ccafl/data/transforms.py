@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's: as the authors do
 STD = (0.229, 0.224, 0.225)
+_MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
@@ -96,9 +97,6 @@ class Augmentation:
         moved = crops[np.arange(len(source)), :, chances.corners[:, 0], chances.corners[:, 1]]
         np.copyto(moved, _MEAN_COLOUR, where=_inside(chances.boxes, self.size))
         return torch.from_numpy(moved)
-
-
-_MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
 
 
 def _inside(boxes: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:

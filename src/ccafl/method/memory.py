@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+_GROUP = 40  # identities whose instances a processor's cache holds: 10 MiB with K = 32 and D = 2048
+
 
 class HybridMemory:
     """Centres and instance features of one camera's identities (intra-camera discriminative learning).
@@ -101,9 +103,9 @@ class _HardestInstances(torch.autograd.Function):
         chosen = slot * identities + torch.arange(identities, device=slot.device)[:, None]
         weights = gradients[0].T.to(instances.dtype)
 
-        def grouped(values: Tensor) -> Tensor:  # (C, B) -> (groups * B, 40), padded with a weight of 0
-            padded = F.pad(values, (0, 0, 0, -identities % 40))
-            return padded.view(-1, 40, samples).transpose(1, 2).reshape(-1, 40)
+        def grouped(values: Tensor) -> Tensor:  # (C, B) -> (groups * B, identities of a group), padded with weights 0
+            padded = F.pad(values, (0, 0, 0, -identities % _GROUP))
+            return padded.view(-1, _GROUP, samples).transpose(1, 2).reshape(-1, _GROUP)
 
         flat = instances.flatten(0, 1)
         sums = F.embedding_bag(grouped(chosen), flat, per_sample_weights=grouped(weights), mode="sum")
