@@ -1,14 +1,11 @@
 """`python -m benchmarks`: the table of docs/performance.md."""
 
 import json
-import os
-import platform
-import subprocess
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -18,6 +15,7 @@ from rich.table import Table
 from benchmarks import evaluation, method, pictures, processes, scaling, start, steps
 from benchmarks.measure import Comparison, Limit, Row, compared, limited
 from benchmarks.opponents import Opponents, on_the_cpu
+from ccafl.ablation import commit, hardware
 
 console = Console()
 Works = dict[str, Callable[[Opponents], Iterable[Comparison | Limit | Row]]]
@@ -59,17 +57,18 @@ def main(
     unknown = sorted(set(chosen) - set(WORKS))
     if unknown:
         raise typer.BadParameter(f"unknown work {unknown[0]}; choose of {', '.join(WORKS)}")
+    about = {"commit": commit(), "hardware": hardware(), "torch": torch.__version__}  # of the code as it begins
     rows: list[Row] = []
     for name in chosen:
         for row in _rows(WORKS[name](Opponents(opponents))):
             rows.append(row)
             console.print(_line(row), highlight=False)
-            _write(out, rows, [], threads)  # what is stopped keeps what it has
+            _write(out, about, rows, [])  # what is stopped keeps what it has
     grown = scaling.growths() if not only else []
     for growth in grown:
         console.print(f"{growth.work}: seconds grow as size to the {growth.slope:.2f}", highlight=False)
     console.print(_table(rows))
-    _write(out, rows, grown, threads)
+    _write(out, about, rows, grown)
     if out is not None and grown:
         scaling.plot(grown, out.with_suffix(".png"))
 
@@ -99,22 +98,11 @@ def _table(rows: list[Row]) -> Table:
     return table
 
 
-def _write(out: Path | None, rows: list[Row], grown: list[scaling.Growth], threads: int) -> None:
+def _write(out: Path | None, about: dict[str, str], rows: list[Row], grown: list[scaling.Growth]) -> None:
     if out is not None:
+        record = about | {"rows": [asdict(row) for row in rows], "growth": [asdict(growth) for growth in grown]}
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(_record(rows, grown, threads), indent=2) + "\n", encoding="utf-8")
-
-
-def _record(rows: list[Row], grown: list[scaling.Growth], threads: int) -> dict[str, Any]:
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    cpu = torch.cpu.get_capabilities().get("cpu_name", platform.processor())
-    return {
-        "commit": commit.stdout.strip(),
-        "hardware": f"{os.cpu_count()} cores of {cpu}, {threads} torch threads, no GPU",
-        "torch": torch.__version__,
-        "rows": [asdict(row) for row in rows],
-        "growth": [asdict(growth) for growth in grown],
-    }
+        out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

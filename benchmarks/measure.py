@@ -25,6 +25,7 @@ class Comparison:
         equal: whether both found the same.
         bar: how many times as long the other must take, at least.
         rounds: how often both are timed, in turn.
+        times: how often one timing does the work; the seconds told are of once.
     """
 
     work: str
@@ -34,6 +35,7 @@ class Comparison:
     equal: Callable[[Any, Any], bool]
     bar: float
     rounds: int = 5
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def compared(comparison: Comparison) -> Row:
     """
     equal = comparison.equal(comparison.ours(), comparison.theirs())
     rounds = [(timed(comparison.ours)[0], timed(comparison.theirs)[0]) for _ in range(comparison.rounds)]
-    ours, theirs = (statistics.median(taken) for taken in zip(*rounds, strict=True))
+    ours, theirs = (statistics.median(taken) / comparison.times for taken in zip(*rounds, strict=True))
     ratio = statistics.median(theirs / ours for ours, theirs in rounds)
     met = equal and ratio >= comparison.bar
     return Row(comparison.work, ours, comparison.opponent, theirs, ratio, comparison.bar, met, equal)

@@ -1,13 +1,13 @@
 """A step of stage 2: everything but the backbone, against the backbone's own forward and backward pass."""
 
-import statistics
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from benchmarks.measure import Row, timed
+from benchmarks.measure import Comparison
 from ccafl.config import Config, load_config
 from ccafl.data.records import LabelledImages
 from ccafl.model.network import build_network
@@ -34,37 +34,44 @@ class Pictures:
         return self.picture.repeat(len(indices), 1, 1, 1)
 
 
-def tiny_steps() -> Iterator[Row]:
+def tiny_steps() -> Iterator[Comparison]:
     """The tiny network at 64x32, B = 128: at most 15 % of the backbone's time."""
     config = load_config("market-split", ["stage2.identities=16", "stage2.images=8", "stage2.steps_per_epoch=10"])
     yield from _steps("tiny network, 64x32", config, share=0.15, rounds=5)
 
 
-def full_steps() -> Iterator[Row]:
+def full_steps() -> Iterator[Comparison]:
     """RN50 at 256x128, B = 128: at most 3 %."""
     config = load_config("market1501", ["model.weights=null", "stage2.steps_per_epoch=1"])
     yield from _steps("RN50, 256x128", config, share=0.03, rounds=2)
 
 
-def _steps(name: str, config: Config, share: float, rounds: int) -> Iterator[Row]:
+def _steps(name: str, config: Config, share: float, rounds: int) -> Iterator[Comparison]:
     config = config.model_copy(update={"data": config.data.model_copy(update={"workers": 0})})
-    steps, batch = config.stage2.steps_per_epoch, config.stage2.identities * config.stage2.images
-    for phase_name, phase in PHASES.items():
-        epoch = epoch_of(config, phase, Fabric(accelerator="cpu", devices=1))
-        store = Pictures(config.model.image_size, IDENTITIES * IMAGES)
-        pixels = torch.randn(batch, 3, *config.model.image_size)
-        cameras = epoch.images.cameras[epoch.draws()[0]]
-        encoder = epoch.encoder
-        given = _Given(encoder, batch, phase.text)
-        rest, backbone = [], []
-        for _ in range(rounds + 1):
-            backbone.append(timed(lambda: _backbone(encoder, phase, pixels, cameras, steps))[0] / steps)  # noqa: B023
-            epoch.encoder = given
-            epoch.optimizer.zero_grad = lambda: None  # type: ignore[method-assign] # the gradients are given, too
-            rest.append(timed(lambda: list(epoch.steps(store)))[0] / steps)  # type: ignore[arg-type] # noqa: B023
-        ours, theirs = statistics.median(rest[1:]), statistics.median(backbone[1:])
-        work = f"stage 2, {phase_name}: a step without its backbone; {name}, B={batch}"
-        yield Row(work, ours, "its backbone", theirs, theirs / ours, 1 / share, ours <= share * theirs, equal=True)
+    for phase_name in PHASES:
+        yield _steps_of(phase_name, name, config, share, rounds)
+
+
+def _steps_of(phase_name: str, name: str, config: Config, share: float, rounds: int) -> Comparison:
+    phase, steps = PHASES[phase_name], config.stage2.steps_per_epoch
+    batch = config.stage2.identities * config.stage2.images
+    epoch = epoch_of(config, phase, Fabric(accelerator="cpu", devices=1))
+    encoder = epoch.encoder
+    epoch.encoder = _Given(encoder, batch, phase.text)
+    epoch.optimizer.zero_grad = lambda: None  # type: ignore[method-assign] # the gradients are given, too
+    store = Pictures(config.model.image_size, IDENTITIES * IMAGES)
+    pixels = torch.randn(batch, 3, *config.model.image_size)
+    cameras = epoch.images.cameras[epoch.draws()[0]]
+    return Comparison(
+        f"stage 2, {phase_name}: a step without its backbone; {name}, B={batch}",
+        "its backbone",
+        lambda: list(epoch.steps(store)),  # type: ignore[arg-type]
+        partial(_backbone, encoder, phase, pixels, cameras, steps),
+        lambda ours, theirs: True,  # parts of one step, not two ways of the same
+        bar=1 / share,
+        rounds=rounds,
+        times=steps,
+    )
 
 
 class _Given(nn.Module):
