@@ -46,17 +46,17 @@ class Batches(ABC):
         if workers == 0:
             yield from map(made, range(len(self)))
             return
-        with ThreadPoolExecutor(workers) as pool:
-            ahead: deque[Future[Tensor]] = deque()
-            try:
-                for number in range(len(self)):
-                    ahead.append(pool.submit(made, number))
-                    if len(ahead) > 2 * workers:
-                        yield ahead.popleft().result()
-                while ahead:
+        ahead: deque[Future[Tensor]] = deque()
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for number in range(len(self)):
+                ahead.append(pool.submit(made, number))
+                if len(ahead) > 2 * workers:
                     yield ahead.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class TrainingBatches(Batches):

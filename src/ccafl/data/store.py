@@ -87,12 +87,8 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
-        """(3, H, W) uint8."""
-        return self._read(self.paths[index]) if self._cache is None else self._cache[index]
-
     def images(self, indices: Tensor) -> Tensor:
         """(B,) int64 -> (B, 3, H, W) uint8."""
         if self._cache is None:
-            return torch.stack([self[index] for index in indices.tolist()])
+            return torch.stack([self._read(self.paths[index]) for index in indices.tolist()])
         return self._cache.index_select(0, indices)

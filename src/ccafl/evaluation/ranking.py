@@ -133,8 +133,9 @@ def _tied_strangers_before(distances: Tensor, own: Tensor, values: Tensor, match
     places = torch.arange(distances.shape[1], device=distances.device)
     found = [matches.new_empty(0)]
     for pairs in tied.nonzero().split(max(1, _BLOCK_ELEMENTS // distances.shape[1])):
-        rows, index = pairs[:, 0], matches[pairs[:, 0], pairs[:, 1], None]
-        value = distances[rows].gather(1, index)
+        rows = pairs[:, 0]
+        index = matches[rows, pairs[:, 1], None]
+        value = distances[rows[:, None], index]
         before = ((distances[rows] == value) & (places < index)).sum(1)
         found.append(before - ((values[rows] == value) & (own[rows] < index)).sum(1))
     return torch.cat(found)

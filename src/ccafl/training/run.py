@@ -146,11 +146,12 @@ def embed_store(
     normalised = evaluation_transform()
 
     def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
+        images = normalised(batch)
         with fabric.autocast():
             if image_text:
-                projected: Tensor = encoder(normalised(batch), cameras=batch_cameras)[1]
+                projected: Tensor = encoder(images, cameras=batch_cameras)[1]
                 return projected
-            return encoder.embed(normalised(batch), batch_cameras)
+            return encoder.embed(images, batch_cameras)
 
     share = torch.arange(fabric.global_rank, len(store), fabric.world_size)
     size = config.runtime.extraction_batch
@@ -340,7 +341,8 @@ class _Run:
             own = (self.images.cameras == camera).nonzero().squeeze(1)
             some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
             size = min(self.config.runtime.extraction_batch, _STATISTICS_IMAGES)
-            return map(normalised, EvaluationBatches(self.store, some, size).loaded(self.config.data.workers))
+            loaded = EvaluationBatches(self.store, some, size).loaded(self.config.data.workers)
+            return (normalised(images.to(self.fabric.device)) for images in loaded)
 
         cameras = range(len(self.images.camera_names))
         with self.fabric.autocast():
