@@ -16,7 +16,8 @@ from benchmarks.measure import Row, timed
 from benchmarks.steps import PHASES, Pictures, epoch_of
 from ccafl.config import Config, load_config
 from ccafl.model.network import build_encoder
-from ccafl.training.run import embed_store, make_fabric
+from ccafl.training.fabric import make_fabric
+from ccafl.training.features import embed_store
 
 IMAGES, ROUNDS = 2048, 3
 SETTINGS = [

@@ -11,7 +11,8 @@ from benchmarks.measure import Comparison
 from ccafl.config import Config, load_config
 from ccafl.data.records import LabelledImages
 from ccafl.model.network import build_network
-from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
+from ccafl.training.encoder_stage import EncoderEpoch, set_up
+from ccafl.training.learning import EpochStart
 from ccafl.training.schedule import Phase
 
 IDENTITIES, CAMERAS, IMAGES = 3262, 6, 4  # Market-1501's accumulated identities; images of each
@@ -113,9 +114,7 @@ def epoch_of(config: Config, phase: Phase, fabric: Fabric) -> EncoderEpoch:
         identity_labels=tuple(map(str, range(IDENTITIES))),
     )
     network = build_network(config.model, IDENTITIES, CAMERAS, seed=0)
-    encoder, optimizer = fabric.setup(network.encoder, encoder_optimizer(network.encoder, config.stage2))
-    classifier = network.classifier
-    learners = Learners(encoder, optimizer, classifier, classifier_optimizer(classifier, config.stage2))
+    learners = set_up(fabric, network.encoder, network.classifier, config.stage2)
     features = torch.nn.functional.normalize(torch.randn(len(identities), network.encoder.reid_dim))
     text = torch.randn(IDENTITIES, network.encoder.image_text_dim)
     association = torch.arange(IDENTITIES) % 750

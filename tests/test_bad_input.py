@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from ccafl.cli import main
 from ccafl.training.checkpoint import load_checkpoint
-from ccafl.training.run import _Run
+from ccafl.training.run import Training
 
 SMALL = [
     *("--set", "model.image_size=[32,16]"),
@@ -776,12 +776,12 @@ def test_extraction_leaves_what_is_no_plain_file(
 def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run stopped by the user after its first stage, with the first stage's checkpoint."""
 
-    def stop(run: _Run) -> None:
+    def stop(run: Training) -> None:
         raise KeyboardInterrupt
 
     run = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_encoder_stage", stop)
+        patch.setattr(Training, "_encoder_stage", stop)
         with pytest.raises(SystemExit) as end:
             main(["train", "market-split", "--data", str(world), "--out", str(run), *SMALL])
     assert end.value.code == 130

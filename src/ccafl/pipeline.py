@@ -55,9 +55,11 @@ from ccafl.synthetic.person import UPPER_COLOURS
 from ccafl.synthetic.world import PRETRAINING_SEED, PRETRAINING_STRAIN, World
 from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, note, remark
+from ccafl.training.association import associate_identities
 from ccafl.training.checkpoint import fork
+from ccafl.training.fabric import make_fabric
 from ccafl.training.pretrain import Pretraining, pretrain, save_clip
-from ccafl.training.run import Trained, associate_images, make_fabric, train
+from ccafl.training.run import Trained, Training
 from ccafl.training.schedule import shared_epochs
 
 Results = dict[str, Any]
@@ -108,7 +110,7 @@ def train_run(
     store = _store(images.paths, config, budget, "training images", shown)
     ranked = _ranked_set(test, images.camera_names, config, budget, shown)
     monitor = Monitor(truth, ranked, config.stage2.adversarial.scale)
-    trained = train(
+    trained = Training(
         config,
         images,
         out,
@@ -119,7 +121,7 @@ def train_run(
         given_association=truth if supervised else None,
         links=links,
         keep=keep,
-    )
+    ).run()
     results = _results(config, source, data, images, trained) | _counts(links)
     if fabric.is_global_zero:
         write_text(out / "association.csv", _association_table(images, trained.association))
@@ -192,7 +194,8 @@ def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None, 
     images, truth = accumulate(source.train), persons_of(source.train)
     known = None if links is None else _links(links, images, shown=True)
     features = _embedded(embedder, images, "training images")
-    association = associate_images(features, images, embedder.config.stage2.association, known)
+    settings = embedder.config.stage2.association
+    association = associate_identities(features, images.identities, images.identity_cameras, settings, known)
     write_text(out, _association_table(images, association))
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccafl.method import association
-from ccafl.method.association import associate, centred_by_camera, identity_centres, nearest_cross_camera_pairs
+from ccafl.method.association import associate, centre_by_camera, identity_centres, nearest_cross_camera_pairs
 
 
 def world(seed: int, count: int = 24, cameras: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -192,7 +192,7 @@ def test_centring_takes_away_what_a_camera_adds():
     cameras = torch.arange(3).repeat_interleave(30)
     shift = 3 * torch.randn(3, 8, generator=random)
     features = persons.repeat(3, 1) + shift[cameras]
-    centred = centred_by_camera(features, cameras)
+    centred = centre_by_camera(features, cameras)
     torch.testing.assert_close(centred.norm(dim=1), torch.ones(90))
     assert partition(associate(centred, cameras, 5.0, one_camera_once=True).tolist()) == [
         (person, person + 30, person + 60) for person in range(30)

@@ -220,7 +220,7 @@ def test_gradients_are_those_of_finite_differences():
     assert gradient_is_right(lambda f: prototypes.loss(f, labels), features)
     assert gradient_is_right(lambda f: batch_hard_triplet(f, f, labels, labels), features)
     assert gradient_is_right(
-        lambda f: tuple(intra_camera_losses(f, labels, memory, f, prototypes.prototypes).weighted(0.6).values()),
+        lambda f: tuple(intra_camera_losses(f, labels, memory, f, prototypes.prototypes).values()),
         features,
     )
     assert gradient_is_right(lambda i, t: prompt_contrastive_loss(i, t, labels, cameras), features, random(8, 5, 4))
@@ -235,7 +235,7 @@ def test_intra_camera_losses_weigh_as_the_paper():
     features, labels = random(3, 5, 4), torch.tensor([0, 1, 1, 2, 0])
     memory = HybridMemory(F.normalize(random(4, 3, 4)), F.normalize(random(5, 2, 3, 4), dim=2))
     text = random(6, 3, 4)
-    parts = intra_camera_losses(features, labels, memory, features, text).weighted(0.6)
+    parts = intra_camera_losses(features, labels, memory, features, text, centre_weight=0.6)
     centre, hard = memory.losses(features, labels)
     unit = F.normalize(features)
     torch.testing.assert_close(parts["centre"], 0.6 * centre)
@@ -245,4 +245,4 @@ def test_intra_camera_losses_weigh_as_the_paper():
     )
     assert parts["triplet_batch"].item() == pytest.approx(plain_triplet(unit, unit, labels, labels, 0.3))
     torch.testing.assert_close(parts["text"], text_classification_loss(features, text, labels, 0.1))
-    assert "text" not in intra_camera_losses(features, labels, memory).weighted(0.6)
+    assert "text" not in intra_camera_losses(features, labels, memory)

@@ -28,7 +28,7 @@ from ccafl.search.commands import parse_time
 from ccafl.search.records import Found, Hit
 from ccafl.search.sheet import COLUMNS, contact_sheet
 from ccafl.synthetic.write import synthesize
-from ccafl.training.run import associate_images
+from ccafl.training.association import associate_identities
 
 SETTINGS = [
     "model.image_size=[32, 16]",
@@ -228,7 +228,8 @@ def test_joining_within_the_gallery_is_the_runs_association(db, trained, world, 
     images = accumulate(sorted(source, key=lambda record: key_of(record.path)))
     features = {e.key: row for e, row in entries}
     ordered = torch.from_numpy(np.stack([features[key_of(path)] for path in images.paths]))
-    expected = associate_images(ordered, images, load_config(str(trained / "config.yaml")).stage2.association)
+    settings = load_config(str(trained / "config.yaml")).stage2.association
+    expected = associate_identities(ordered, images.identities, images.identity_cameras, settings)
     names = [images.camera_names[camera] for camera in images.identity_cameras]
     assert now == {
         (camera, label): str(identity)

@@ -11,7 +11,8 @@ from torch import Tensor
 from ccafl.config import Config, load_config
 from ccafl.data.records import LabelledImages
 from ccafl.model.network import build_network
-from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
+from ccafl.training.encoder_stage import EncoderEpoch, set_up
+from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features
 from ccafl.training.schedule import Phase
 
@@ -60,9 +61,8 @@ def epoch_of(config: Config, phase: Phase, *, associated: bool = True) -> Encode
     if not associated:
         association = torch.full_like(association, -1)
     network = build_network(config.model, len(images.identity_cameras), cameras=3, seed=0)
-    encoder, optimizer = fabric.setup(network.encoder, encoder_optimizer(network.encoder, config.stage2))
+    learners = set_up(fabric, network.encoder, network.classifier, config.stage2)
     features = torch.nn.functional.normalize(torch.randn(len(images.identities), network.encoder.reid_dim))
-    learners = Learners(encoder, optimizer, network.classifier, classifier_optimizer(network.classifier, config.stage2))
     start = EpochStart(features, all_text_features(fabric, network), association)
     return EncoderEpoch(fabric, config, learners, images, start, phase, epoch=0)
 

@@ -60,12 +60,12 @@ def test_intra_is_measured_and_never_associated(world, small, tmp_path):
 
 def test_precise_ics_associates_once_and_learns_a_global_classifier(world, small, tmp_path, monkeypatch):
     made = []
-    original = run_module.associate_images
-    monkeypatch.setattr(run_module, "associate_images", lambda *a: made.append(original(*a)) or made[-1])
+    original = run_module.associate_identities
+    monkeypatch.setattr(run_module, "associate_identities", lambda *a: made.append(original(*a)) or made[-1])
     train_run(small.model_copy(update={"mode": "precise_ics"}), world, tmp_path / "run")
     events = [event for event in events_of(tmp_path / "run") if event["stage"] == 2]
     assert [event["phase"].split(" ")[0] for event in events] == ["intra", "intra", "global", "global"]
-    assert events[-1]["losses"].keys() == {"global", "triplet", "total"}
+    assert events[-1]["losses"].keys() == {"global_id", "global", "triplet", "total"}
     assert len(made) == 3  # two that are only measured, and the one
     assert torch.equal(load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["association"], made[-1])
 

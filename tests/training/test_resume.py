@@ -16,6 +16,7 @@ from ccafl.pipeline import train_run
 from ccafl.training import run as run_module
 from ccafl.training.checkpoint import load_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch
+from ccafl.training.learning import InterLearning
 
 
 class Killed(BaseException):
@@ -74,7 +75,7 @@ def ends_as(whole, out) -> bool:
         (run_module, "save_checkpoint", 1, False),  # stage 1, an epoch told of but not kept
         (run_module, "save_checkpoint", 2, True),  # between the stages
         (EncoderEpoch, "step", 2, True),  # within the intra-camera phase
-        (EncoderEpoch, "_update_memories", 6, False),  # within the inter-camera phase, after the optimiser's step
+        (InterLearning, "update", 2, False),  # within the inter-camera phase, after the optimiser's step
         (run_module, "save_checkpoint", 5, False),  # around the best and the last checkpoint
         (run_module, "save_checkpoint", 5, True),
         (run_module, "save_checkpoint", 6, True),

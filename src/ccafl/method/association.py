@@ -1,7 +1,7 @@
 """Cross-camera association: which accumulated identities are one person.
 
-The nearest pairs of identity centres from different cameras are looked at, nearest first; an accepted pair joins its
-two identities, and connected components are the associated identities.
+The nearest pairs of identity centres from different cameras are considered, nearest first. An accepted pair joins its
+two identities; the connected components are the associated identities.
 """
 
 import torch
@@ -17,17 +17,17 @@ _FIRST_BLOCK_ELEMENTS = 1 << 20  # as long as it is not known how near the neare
 def identity_centres(features: Tensor, identities: Tensor, count: int) -> Tensor:
     """Mean feature of every identity, L2-normalised: (n, D) and (n,) in 0..count-1 -> (count, D).
 
-    An identity without an image gets zeros; identities below 0 are left out.
+    An identity without images gets zeros; images with an identity below 0 are ignored.
     """
     known = identities >= 0
     sums = features.new_zeros(count, features.shape[1]).index_add_(0, identities[known], features[known])
     return F.normalize(sums)  # the mean's direction is the sum's
 
 
-def centred_by_camera(features: Tensor, cameras: Tensor) -> Tensor:
-    """Take each camera's mean feature away, then L2-normalise: what all pictures of a camera share tells no person.
+def centre_by_camera(features: Tensor, cameras: Tensor) -> Tensor:
+    """Subtract each camera's mean feature, then L2-normalise: what all images of a camera share tells no person apart.
 
-    Not in the paper. At small scale it is what makes the first association right (docs/results.md).
+    Not in the paper. At small scale the first association needs it (docs/results.md).
 
     Args:
         features: (n, D).
@@ -36,6 +36,42 @@ def centred_by_camera(features: Tensor, cameras: Tensor) -> Tensor:
     counts = torch.bincount(cameras).clamp(min=1).to(features.dtype)
     sums = features.new_zeros(len(counts), features.shape[1]).index_add_(0, cameras, features)
     return F.normalize(features - (sums / counts[:, None])[cameras])
+
+
+def associate_features(
+    features: Tensor,
+    identities: Tensor,
+    identity_cameras: Tensor,
+    rate: float,
+    *,
+    centred_by_camera: bool = False,
+    one_camera_once: bool = False,
+    must_link: Tensor | None = None,
+    cannot_link: Tensor | None = None,
+) -> Tensor:
+    """`associate` from the features of all images.
+
+    Args:
+        features: (n, D), L2-normalised.
+        identities: (n,) int64 in 0..N-1, accumulated identity of every image.
+        identity_cameras: (N,) int64 in 0..C-1.
+        centred_by_camera: subtract each camera's mean feature first, see `centre_by_camera`.
+        rate, one_camera_once, must_link, cannot_link: as `associate` takes them.
+
+    Returns:
+        (N,) int64, as `associate`.
+    """
+    if centred_by_camera:
+        features = centre_by_camera(features, identity_cameras[identities])
+    centres = identity_centres(features, identities, len(identity_cameras))
+    return associate(
+        centres,
+        identity_cameras,
+        rate,
+        one_camera_once=one_camera_once,
+        must_link=must_link,
+        cannot_link=cannot_link,
+    )
 
 
 def associate(

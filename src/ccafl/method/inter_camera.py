@@ -1,21 +1,23 @@
-"""Inter-camera learning: the global ID classifier's loss (L_GID) and inter-camera adversarial learning (ICAL).
+"""Inter-camera learning, epochs 5-79 of the paper: the associated identities of all cameras together.
 
-The classifier tells accumulated identities, so cameras, apart. ICAL teaches the encoder to make it unable to: the
-probability of a sample spreads over the same person's identities in the other cameras.
+ICAL, which joins these losses late in training, is in `ccafl.method.adversarial`.
 """
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccafl.method.adversarial import adversarial_loss, adversarial_positives
+from ccafl.method.losses import batch_hard_triplet, text_classification_loss
+from ccafl.method.memory import PrototypeMemory
+
+__all__ = ["adversarial_loss", "adversarial_positives", "identity_loss", "inter_camera_losses"]
+
 
 def identity_loss(cosines: Tensor, identities: Tensor, scale: float = 16.0) -> Tensor:
-    """L_GID = CE(scale * cosines, a), by which the global ID classifier learns on detached features.
+    """L_GID = CE(scale * cosines, a), from which the global ID classifier learns on detached features.
 
     Args:
-        cosines: (B, N) of features and classifier weights.
+        cosines: (B, N) between features and classifier weights.
         identities: (B,) int64 accumulated identities in 0..N-1.
 
     Returns:
@@ -24,71 +26,37 @@ def identity_loss(cosines: Tensor, identities: Tensor, scale: float = 16.0) -> T
     return F.cross_entropy(scale * cosines, identities)
 
 
-def adversarial_positives(association: Tensor, identity_cameras: Tensor, identities: Tensor) -> Tensor:
-    """The positives P of every sample: its own identity and those associated with it in *other* cameras.
-
-    Args:
-        association: (N,) int64, associated identity of every accumulated identity, -1 for none.
-        identity_cameras: (N,) int64.
-        identities: (B,) int64 accumulated identities of the samples.
-
-    Returns:
-        (2, T) int64, all pairs of a sample 0..B-1 and an identity of its P. How many there are is to be known first,
-        for which a GPU would be waited for: give tensors on the CPU.
-    """
-    associated = (association[identities][:, None] == association) & (association >= 0)
-    positive = associated & (identity_cameras[identities][:, None] != identity_cameras)
-    return positive.scatter_(1, identities[:, None], True).nonzero().T
-
-
-def adversarial_loss(
-    cosines: Tensor,
-    identities: Tensor,
-    identity_cameras: Tensor,
-    positives: Tensor,
+def inter_camera_losses(
+    features: Tensor,
+    labels: Tensor,
+    memory: PrototypeMemory,
+    image_text_features: Tensor | None = None,
+    text_features: Tensor | None = None,
     *,
-    margin: float,
-    epsilon: float = 0.8,
-    boost: float = 0.2,
-    scale: float = 16.0,
-) -> Tensor:
-    """L_ICAL: the classifier's probability of a sample spreads over its person's identities in all cameras.
-
-    z_a -> cos(theta_a + m), or z_a - m sin(m) where theta_a > pi - m     the sample's own identity a
-    z_j -> (1 + b) z_j + b                                              every other j of its camera: made harder
-    log q_j = s z_j - log( exp(s z_j) + sum_{k not in P} exp(s z_k) )   j in P, the positives
-    loss = mean over samples of -(1 - eps) log q_a - eps / |P| sum_{j in P} log q_j
+    margin: float = 0.3,
+    smoothing: float = 0.1,
+) -> dict[str, Tensor]:
+    """The summands of L_inter + L_tri + L_i2tce for the samples whose identity is associated.
 
     Args:
-        cosines: (B, N) of features and classifier weights, the weights held out of the gradient.
-        identities: (B,) int64 accumulated identities.
-        identity_cameras: (N,) int64.
-        positives: (2, T) int64, see `adversarial_positives`.
-        margin: m, radians.
-        epsilon: share of the loss that is spread over all positives.
-        boost: b.
-        scale: s.
+        features: (B, D) re-ID features, not normalised.
+        labels: (B,) int64 in 0..C-1, the associated identities.
+        memory: the prototypes of the C associated identities.
+        image_text_features: (B, E), or None to leave the text out.
+        text_features: (C, E) mean text feature of each associated identity, or None likewise.
+        margin: of the triplet loss.
+        smoothing: of the text loss.
 
     Returns:
-        Scalar.
+        Scalars ``prototype``, ``triplet`` and, with text, ``text``.
 
-    Source: paper, section III (ICAL); epsilon as the authors' code has it.
+    Source: paper, section III (inter-camera learning).
     """
-    own = identities[:, None]
-    same_camera = identity_cameras[own] == identity_cameras
-    hardened = torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
-    logits = scale * hardened.scatter(1, own, _with_angular_margin(cosines.gather(1, own), margin))
-    sample, positive = positives
-    negatives = logits.index_put((sample, positive), logits.new_full((), -torch.inf)).logsumexp(1)
-    log_q = F.logsigmoid(logits[sample, positive] - negatives[sample])
-    sizes = torch.zeros_like(negatives).index_add(0, sample, torch.ones_like(log_q))
-    shares = (1 - epsilon) * (positive == identities[sample]) + epsilon / sizes[sample]
-    loss: Tensor = -(shares * log_q).sum() / len(identities)
-    return loss
-
-
-def _with_angular_margin(cosines: Tensor, margin: float) -> Tensor:
-    """cos(theta + m), and past theta = pi - m, where that would rise again, the line z - m sin(m)."""
-    sines = (1 - cosines.square()).clamp(min=1e-7).sqrt()
-    turned = cosines * math.cos(margin) - sines * math.sin(margin)
-    return torch.where(cosines > math.cos(math.pi - margin), turned, cosines - margin * math.sin(math.pi - margin))
+    normalised = F.normalize(features)
+    losses = {
+        "prototype": memory.loss(features, labels),
+        "triplet": batch_hard_triplet(normalised, normalised, labels, labels, margin),
+    }
+    if image_text_features is not None and text_features is not None:
+        losses["text"] = text_classification_loss(image_text_features, text_features, labels, smoothing)
+    return losses

@@ -1,6 +1,4 @@
-"""Intra-camera discriminative learning (ICDL), epochs 0-4 of the paper: each camera apart."""
-
-from dataclasses import dataclass
+"""Intra-camera discriminative learning (ICDL), epochs 0-4 of the paper: each camera by itself."""
 
 import torch
 import torch.nn.functional as F
@@ -10,27 +8,6 @@ from ccafl.method.losses import batch_hard_triplet, text_classification_loss
 from ccafl.method.memory import HybridMemory
 
 
-@dataclass(frozen=True, slots=True)
-class IntraCameraLosses:
-    """The parts of one camera's loss, scalars; ``text`` is None where no text features take part."""
-
-    centre: Tensor
-    hard_instance: Tensor
-    triplet_centres: Tensor
-    triplet_batch: Tensor
-    text: Tensor | None
-
-    def weighted(self, centre_weight: float) -> dict[str, Tensor]:
-        """The summands of lambda L_intra1 + (1 - lambda) L_intra2 + L_tri(centres) + L_tri(batch) + L_i2tce."""
-        summands = {
-            "centre": centre_weight * self.centre,
-            "hard_instance": (1 - centre_weight) * self.hard_instance,
-            "triplet_centres": self.triplet_centres,
-            "triplet_batch": self.triplet_batch,
-        }
-        return summands if self.text is None else summands | {"text": self.text}
-
-
 def intra_camera_losses(
     features: Tensor,
     labels: Tensor,
@@ -38,32 +15,36 @@ def intra_camera_losses(
     image_text_features: Tensor | None = None,
     text_features: Tensor | None = None,
     *,
+    centre_weight: float = 0.6,
     margin: float = 0.3,
     smoothing: float = 0.1,
-) -> IntraCameraLosses:
-    """All losses of one camera's samples in the batch.
+) -> dict[str, Tensor]:
+    """The summands of lambda L_intra1 + (1 - lambda) L_intra2 + L_tri(centres) + L_tri(batch) + L_i2tce for one camera.
 
     Args:
-        features: (B, D) re-ID features of one camera's samples, not normalised.
+        features: (B, D) re-ID features of the camera's samples, not normalised.
         labels: (B,) int64 in 0..C-1, within the camera.
         memory: the camera's hybrid memory, C identities.
         image_text_features: (B, E), or None to leave the text out.
-        text_features: (C, E) text feature of each identity of the camera.
+        text_features: (C, E) text feature of each identity of the camera, or None likewise.
+        centre_weight: lambda.
         margin: of both triplet losses.
         smoothing: of the text loss.
+
+    Returns:
+        Scalars ``centre``, ``hard_instance``, ``triplet_centres``, ``triplet_batch`` and, with text, ``text``.
 
     Source: paper, section III (ICDL).
     """
     centre, hard_instance = memory.losses(features, labels)
     normalised = F.normalize(features)
     every_label = torch.arange(len(memory.centres), device=labels.device)
-    text = None
+    losses = {
+        "centre": centre_weight * centre,
+        "hard_instance": (1 - centre_weight) * hard_instance,
+        "triplet_centres": batch_hard_triplet(normalised, memory.centres, labels, every_label, margin),
+        "triplet_batch": batch_hard_triplet(normalised, normalised, labels, labels, margin),
+    }
     if image_text_features is not None and text_features is not None:
-        text = text_classification_loss(image_text_features, text_features, labels, smoothing)
-    return IntraCameraLosses(
-        centre=centre,
-        hard_instance=hard_instance,
-        triplet_centres=batch_hard_triplet(normalised, memory.centres, labels, every_label, margin),
-        triplet_batch=batch_hard_triplet(normalised, normalised, labels, labels, margin),
-        text=text,
-    )
+        losses["text"] = text_classification_loss(image_text_features, text_features, labels, smoothing)
+    return losses

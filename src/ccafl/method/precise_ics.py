@@ -1,7 +1,7 @@
-"""Precise-ICS, the peer that intra-camera supervised re-ID compares with: what it does not share with CCAFL.
+"""Precise-ICS, a peer of CCAFL in intra-camera supervised re-ID: the parts that CCAFL does not have.
 
-Its intra-camera part is L_intra1 with the triplets (`ccafl.method.intra_camera`), its association CCAFL's own
-(`ccafl.method.association`), made once. Then a global classifier learns the joined identities with the encoder.
+Its intra-camera part is L_intra1 with the triplets (`ccafl.method.intra_camera`); its association is CCAFL's own
+(`ccafl.method.association`), made once. A global classifier then learns the joined identities with the encoder.
 
 Source: Wang et al., "Towards Precise Intra-camera Supervised Person Re-Identification" (arXiv 2002.04932).
 """
@@ -9,17 +9,47 @@ Source: Wang et al., "Towards Precise Intra-camera Supervised Person Re-Identifi
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccafl.method.losses import batch_hard_triplet
 
-def global_classification_loss(cosines: Tensor, labels: Tensor, scale: float, smoothing: float = 0.1) -> Tensor:
-    """L = CE_smoothed(s z, p): the global classifier and the encoder learn the joined identities together.
+
+def global_classification_loss(cosines: Tensor, labels: Tensor, scale: float = 16.0, smoothing: float = 0.1) -> Tensor:
+    """L = CE_smoothed(s z, p), from which the global classifier and the encoder learn the joined identities.
 
     Args:
-        cosines: (B, C) of features and the weights of C joined identities; both learn.
+        cosines: (B, C) between features and the weights of the C joined identities.
         labels: (B,) int64 in 0..C-1.
-        scale: s; the paper's classifier is a plain linear layer, here one of unit weights.
+        scale: s; the paper's classifier is a plain linear layer, this one has unit weights.
         smoothing: of the labels.
 
     Returns:
         Scalar mean over the samples.
     """
     return F.cross_entropy(scale * cosines, labels, label_smoothing=smoothing)
+
+
+def global_losses(
+    features: Tensor,
+    cosines: Tensor,
+    labels: Tensor,
+    *,
+    scale: float = 16.0,
+    margin: float = 0.3,
+    smoothing: float = 0.1,
+) -> dict[str, Tensor]:
+    """The summands of the encoder's loss: the global classification and the batch-hard triplet.
+
+    Args:
+        features: (B, D), not normalised.
+        cosines: (B, C) between them and the joined identities' weights, which must be detached.
+        labels: (B,) int64 in 0..C-1.
+        scale, smoothing: of the classification.
+        margin: of the triplet loss.
+
+    Returns:
+        Scalars ``global`` and ``triplet``.
+    """
+    normalised = F.normalize(features)
+    return {
+        "global": global_classification_loss(cosines, labels, scale, smoothing),
+        "triplet": batch_hard_triplet(normalised, normalised, labels, labels, margin),
+    }

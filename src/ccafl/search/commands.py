@@ -310,7 +310,7 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
     try:
         import torch
 
-        from ccafl.method.association import associate, centred_by_camera, identity_centres
+        from ccafl.training.association import associate_identities
     except ImportError as error:
         raise InputError("associating needs torch; install it, or give --association") from error
     from ccafl.config import Association, load_config
@@ -332,19 +332,10 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
     names = {camera: number for number, camera in enumerate(sorted({camera for camera, _ in tracklets}))}
     cameras = torch.tensor([names[camera] for camera, _ in tracklets])
     features, identities = torch.from_numpy(np.concatenate(parts)), torch.tensor([place[t] for t in of_pictures])
-    if settings.centred_by_camera:
-        features = centred_by_camera(features, cameras[identities])
     links = numbered(
         [Link(kind, *pair, place="") for kind in (MUST_LINK, CANNOT_LINK) for pair in linked(gallery, kind)], tracklets
     )
-    found = associate(
-        identity_centres(features, identities, len(tracklets)),
-        cameras,
-        settings.rate,
-        one_camera_once=settings.one_camera_once,
-        must_link=links.must,
-        cannot_link=links.cannot,
-    )
+    found = associate_identities(features, identities, cameras, settings, links)
     return {t: str(identity) for t, identity in zip(tracklets, found.tolist(), strict=True) if identity >= 0}
 
 

@@ -24,7 +24,7 @@ def prompt_optimizer(network: Network, settings: Stage1) -> torch.optim.Adam:
 def learn_prompts_epoch(
     fabric: Fabric,
     network: Network,
-    optimizer: torch.optim.Adam,
+    optimizer: torch.optim.Optimizer,
     image_text_features: Tensor,
     images: LabelledImages,
     settings: Stage1,
@@ -33,9 +33,10 @@ def learn_prompts_epoch(
 ) -> Iterator[Tensor]:
     """One epoch of stage 1; yields every step's loss.
 
-    Every process takes the whole batch: the text tower on 64 prompts is small, and no gradient need be exchanged.
+    Every process takes the whole batch: the text tower on 64 prompts is small, and no gradient is exchanged.
 
     Args:
+        optimizer: Fabric's, so that 16-bit gradients are scaled.
         image_text_features: (n, E) of all training images, by the frozen image tower.
     """
     for group in optimizer.param_groups:
@@ -51,7 +52,7 @@ def learn_prompts_epoch(
             images.cameras[indices].to(device),
         )
         optimizer.zero_grad()
-        loss.backward()
+        fabric.backward(loss)
         optimizer.step()
         yield loss.detach()
 

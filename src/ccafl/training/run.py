@@ -4,39 +4,36 @@ identities out. The true persons stay outside: what needs them is an `Observer`.
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from ccafl.config import Association, Config, Runtime
-from ccafl.data.batches import EvaluationBatches
+from ccafl.config import Config
+from ccafl.data.batches import seed_for
 from ccafl.data.links import IdentityLinks
 from ccafl.data.records import LabelledImages
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import evaluation_transform
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
-from ccafl.method.association import associate, centred_by_camera, identity_centres
 from ccafl.model.classifier import GlobalIDClassifier
-from ccafl.model.embedding import embed_batches, measure_camera_statistics
-from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network
 from ccafl.terminal import Bar, bar
+from ccafl.training.association import associate_identities
 from ccafl.training.checkpoint import kept_path, load_checkpoint, load_state, save_checkpoint
-from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
+from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events
+from ccafl.training.fabric import set_up_optimizer, synchronised
+from ccafl.training.features import embed_store, measure_cameras
+from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
-from ccafl.training.schedule import phase_of
+from ccafl.training.schedule import Phase, phase_of
 
-_STATISTICS_IMAGES = 512  # of a camera, from which its batch statistics are measured
-_STEPS_BETWEEN_WORDS = 20  # reading a loss for the progress bar waits for the device: not at every step
+_STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device: not at every step
 
 Embed = Callable[[ImageStore, Tensor], Tensor]
 """Features of all images of a store, whose cameras (n,) are numbered as in training: (n, D), L2-normalised."""
@@ -75,120 +72,11 @@ class Trained:
     seconds: float
 
 
-def make_fabric(settings: Runtime) -> Fabric:
-    """Device, processes and precision; ``auto`` is one process on a CPU and mixed precision on a GPU.
+class Training:
+    """A run in progress: ``Training(...).run()`` trains, or continues from the last checkpoint of its folder.
 
-    Raises:
-        InputError: the accelerator or the devices asked for are not there.
+    Its state between epochs is in the checkpoint, or follows from the settings and the images.
     """
-    try:
-        fabric = _fabric(settings, "32-true")
-        if fabric.device.type == "cpu" and settings.devices == "auto" and fabric.world_size > 1:
-            fabric = _fabric(settings.model_copy(update={"devices": 1}), "32-true")
-        if fabric.device.type == "cuda" and settings.precision == "auto":
-            fabric = _fabric(settings, "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed")
-        elif settings.precision not in ("auto", "32-true"):
-            fabric = _fabric(settings, settings.precision)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"runtime: {str(error).splitlines()[0]}; set runtime.accelerator and runtime.devices"
-        ) from error
-    return fabric
-
-
-def train(
-    config: Config,
-    images: LabelledImages,
-    out: Path,
-    fabric: Fabric,
-    observer: Observer,
-    *,
-    network: Network,
-    store: ImageStore,
-    given_association: Tensor | None = None,
-    links: IdentityLinks | None = None,
-    keep: Collection[int] = (),
-) -> Trained:
-    """Train, or go on from ``out``'s last checkpoint.
-
-    Args:
-        config: the settings; ``mode`` decides where the association comes from.
-        images: n training images of N accumulated identities.
-        out: the run's folder; holds ``checkpoints/last.pt`` if there is something to go on from.
-        fabric: launched.
-        observer: measures on the way.
-        network: as `build_network` makes it from ``config``.
-        store: the training images.
-        given_association: (N,) for mode ``supervised``: the true persons.
-        links: corrections by people, which every association heeds.
-        keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
-
-    Raises:
-        InputError: the checkpoint is of other settings, images or links, or the folder cannot be written.
-    """
-    return _Run(config, images, out, fabric, observer, network, store, given_association, links, keep).go()
-
-
-def embed_store(
-    fabric: Fabric,
-    encoder: ImageEncoder,
-    store: ImageStore,
-    cameras: Tensor,
-    config: Config,
-    *,
-    image_text: bool = False,
-) -> Tensor:
-    """Features (n, D) of all images of ``store`` on every process's device, each process encoding its share.
-
-    Re-ID features, L2-normalised; or image-text features as they are.
-    """
-
-    normalised = evaluation_transform()
-
-    def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
-        images = normalised(batch)
-        with fabric.autocast():
-            if image_text:
-                projected: Tensor = encoder(images, cameras=batch_cameras)[1]
-                return projected
-            return encoder.embed(images, batch_cameras)
-
-    share = torch.arange(fabric.global_rank, len(store), fabric.world_size)
-    size = config.runtime.extraction_batch
-    batches = EvaluationBatches(store, share, size)
-    loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
-    parts = list(embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device))
-    dim = encoder.image_text_dim if image_text else encoder.reid_dim
-    own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
-    if fabric.world_size == 1:
-        return own
-    padded = F.pad(own, (0, 0, 0, -(-len(store) // fabric.world_size) - len(own)))
-    gathered = fabric.all_gather(padded)
-    assert isinstance(gathered, Tensor)
-    return gathered.transpose(0, 1).flatten(0, 1)[: len(store)]  # image i was number i // W of process i % W
-
-
-def associate_images(
-    features: Tensor, images: LabelledImages, settings: Association, links: IdentityLinks | None = None
-) -> Tensor:
-    """Cross-camera association from the features of all images, as configured: (n, D) -> (N,) on the CPU."""
-    if settings.centred_by_camera:
-        features = centred_by_camera(features, images.cameras.to(features.device))
-    count = len(images.identity_cameras)
-    centres = identity_centres(features, images.identities.to(features.device), count)
-    cameras = images.identity_cameras.to(features.device)
-    return associate(
-        centres,
-        cameras,
-        settings.rate,
-        one_camera_once=settings.one_camera_once,
-        must_link=None if links is None else links.must.to(features.device),
-        cannot_link=None if links is None else links.cannot.to(features.device),
-    ).cpu()
-
-
-class _Run:
-    """The state of a run between epochs, all of it in the checkpoint or following from config and images."""
 
     def __init__(
         self,
@@ -197,27 +85,41 @@ class _Run:
         out: Path,
         fabric: Fabric,
         observer: Observer,
+        *,
         network: Network,
         store: ImageStore,
-        given_association: Tensor | None,
-        links: IdentityLinks | None,
-        keep: Collection[int],
+        given_association: Tensor | None = None,
+        links: IdentityLinks | None = None,
+        keep: Collection[int] = (),
     ) -> None:
+        """Set everything up, and load the last checkpoint if there is one.
+
+        Args:
+            config: the settings.
+            images: n training images of N accumulated identities.
+            out: the run's folder.
+            fabric: launched.
+            observer: measures on the way.
+            network: as `build_network` makes it from ``config``.
+            store: the training images.
+            given_association: (N,) int64, the true persons, for phases that are given them (mode ``supervised``).
+            links: corrections by people, which every association respects.
+            keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
+
+        Raises:
+            InputError: the checkpoint is of other settings, images or links, or the folder cannot be written.
+        """
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
         self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
         self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
         self.before_adversarial = self.last.with_name("before_adversarial.pt")
-        self.network = _synchronised(network, fabric)
-        self.encoder = self.network.encoder
-        self.encoder_optimizer = encoder_optimizer(self.encoder, config.stage2)
-        wrapped_encoder, wrapped_optimizer = fabric.setup(self.encoder, self.encoder_optimizer)
-        self.classifier = self.network.classifier.to(fabric.device)
-        self.classifier_optimizer = classifier_optimizer(self.classifier, config.stage2)
-        self.learners = Learners(wrapped_encoder, wrapped_optimizer, self.classifier, self.classifier_optimizer)
+        self.network = synchronised(network, fabric)
+        self.encoder, self.classifier = self.network.encoder, self.network.classifier
+        self.learners = set_up(fabric, self.encoder, self.classifier, config.stage2)
         self.network.prompts.to(fabric.device)
         self.network.text_encoder.to(fabric.device)
-        self.prompt_optimizer = prompt_optimizer(self.network, config.stage1)
+        self.prompt_optimizer = set_up_optimizer(fabric, prompt_optimizer(self.network, config.stage1))
         self.stage, self.epoch = 1, 0
         self.best_map = -1.0
         self.seconds = 0.0
@@ -231,7 +133,12 @@ class _Run:
                 remove_leftovers(checkpoint)
         self.started = time.monotonic()
 
-    def go(self) -> Trained:
+    def run(self) -> Trained:
+        """Train to the end.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
         if self.stage == 1:
             if self.epoch < self.config.stage1.epochs:
                 self._prompt_stage()
@@ -282,11 +189,13 @@ class _Run:
             while self.epoch < stage2.epochs:
                 began = time.monotonic()
                 phase = phase_of(self.config, self.epoch)
-                features, quality = self._associate()
+                features, quality = self._associate(phase)
                 mass = self.observer.same_person_mass(features, self.classifier, self.images)
                 if self.epoch == first_adversarial:
                     self.figures |= {"same_person_mass_before": mass} if mass is not None else {}
                     self._keep_before_adversarial()
+                if phase.new_classifier:
+                    self._restart_classifier()
                 start = EpochStart(features, text_features, self.association)
                 epoch = EncoderEpoch(self.fabric, self.config, self.learners, self.images, start, phase, self.epoch)
                 losses = _Means()
@@ -296,7 +205,7 @@ class _Run:
                 event["same_person_mass"] = mass
                 last = self.epoch + 1 == stage2.epochs
                 if last:
-                    features, quality = self._associate()
+                    features, quality = self._associate(phase_of(self.config, stage2.epochs))
                     event["final_association"] = quality
                     mass = self.observer.same_person_mass(features, self.classifier, self.images)
                     event["final_same_person_mass"] = mass
@@ -308,22 +217,35 @@ class _Run:
                     self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
                 self._finish_epoch(event, began)
 
-    def _associate(self) -> tuple[Tensor, dict[str, float]]:
-        """Re-ID features of all training images, and how right the association from them is (or the mode's).
+    def _associate(self, phase: Phase) -> tuple[Tensor, dict[str, float]]:
+        """Re-ID features of all training images, and the quality of the association, which ``phase`` may ask for.
 
-        Mode ``intra`` has its features measured so as well, and uses none of it.
+        Where the phase leaves every identity alone, the association is made from the features all the same, to measure
+        them, and not used.
         """
         self._measure_cameras()
         features = self._training_features()
-        association = self.given_association
-        made_once = self.config.mode == "precise_ics" and self.epoch > self.config.stage2.intra_camera.epochs
-        if made_once:
+        if phase.association == "kept":
             association = self.association
-        elif association is None:
-            association = associate_images(features, self.images, self.config.stage2.association, self.links)
-        if self.config.mode != "intra":
+        elif phase.association == "given":
+            assert self.given_association is not None
+            association = self.given_association
+        else:
+            identities, cameras = self.images.identities, self.images.identity_cameras
+            association = associate_identities(
+                features, identities, cameras, self.config.stage2.association, self.links
+            )
+        if phase.association != "alone":
             self.association = association
         return features, self.observer.association_quality(association)
+
+    def _restart_classifier(self) -> None:
+        """New random weights, which follow from the seed and the epoch, and an optimiser that has seen nothing."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(self.config.seed, 2, self.epoch, 3))
+            fresh = GlobalIDClassifier(*self.classifier.weight.shape)
+        self.classifier.load_state_dict(fresh.state_dict())
+        self.learners.classifier_optimizer.state.clear()
 
     def _keep_before_adversarial(self) -> None:
         """The encoder and the classifier that ICAL begins with, for the figures that compare before and after."""
@@ -332,23 +254,7 @@ class _Run:
             save_checkpoint(self.before_adversarial, state)
 
     def _measure_cameras(self) -> None:
-        """Every camera's statistics, from images evenly chosen, where the encoder keeps them."""
-        if self.encoder.norm_cameras is None:
-            return
-        normalised = evaluation_transform()
-
-        def batches(camera: int) -> Iterator[Tensor]:
-            own = (self.images.cameras == camera).nonzero().squeeze(1)
-            some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
-            size = min(self.config.runtime.extraction_batch, _STATISTICS_IMAGES)
-            loaded = EvaluationBatches(self.store, some, size).loaded(self.config.data.workers)
-            return (normalised(images.to(self.fabric.device)) for images in loaded)
-
-        cameras = range(len(self.images.camera_names))
-        with self.fabric.autocast():
-            measure_camera_statistics(
-                self.encoder, ((camera, batches(camera)) for camera in cameras), self.fabric.device
-            )
+        measure_cameras(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
 
     def _training_features(self, *, image_text: bool = False) -> Tensor:
         store, cameras = self.store, self.images.cameras
@@ -358,7 +264,7 @@ class _Run:
         return embed_store(self.fabric, self.encoder, store, cameras, self.config).cpu()
 
     def _finish_epoch(self, event: dict[str, Any], began: float) -> None:
-        """Tell of the epoch, then keep its state: a run killed between the two tells of it again, once."""
+        """Write the epoch's event, then its state: a run killed between the two writes the event again, once."""
         now = time.monotonic()
         self.seconds += now - self.started
         self.started = now
@@ -401,8 +307,8 @@ class _Run:
             "encoder": self.encoder.state_dict(),
             "prompts": self.network.prompts.state_dict(),
             "classifier": self.classifier.state_dict(),
-            "encoder_optimizer": self.encoder_optimizer.state_dict(),
-            "classifier_optimizer": self.classifier_optimizer.state_dict(),
+            "encoder_optimizer": self.learners.encoder_optimizer.state_dict(),
+            "classifier_optimizer": self.learners.classifier_optimizer.state_dict(),
             "prompt_optimizer": self.prompt_optimizer.state_dict(),
         }
 
@@ -419,8 +325,8 @@ class _Run:
         load_state(self.encoder, state["encoder"], where)
         load_state(self.network.prompts, state["prompts"], where)
         load_state(self.classifier, state["classifier"], where)
-        self.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
-        self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
+        self.learners.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
+        self.learners.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
         self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
         self.stage, self.epoch = state["stage"], state["epoch"]
         self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
@@ -438,20 +344,13 @@ class _Means:
     def add(self, losses: dict[str, Tensor], progress: Bar, beside: dict[str, float] | None = None) -> None:
         for name, loss in losses.items():
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss
-        if self.steps % _STEPS_BETWEEN_WORDS == 0:
+        if self.steps % _STEPS_BETWEEN_READINGS == 0:
             progress.say({name: loss.item() for name, loss in losses.items()} | (beside or {}))
         self.steps += 1
         progress.advance()
 
     def means(self) -> dict[str, float]:
         return {name: total.item() / self.steps for name, total in self.sums.items()}
-
-
-def _synchronised(network: Network, fabric: Fabric) -> Network:
-    """Batch statistics over all processes where the device can (GPUs)."""
-    if fabric.world_size == 1 or fabric.device.type != "cuda":
-        return network
-    return replace(network, encoder=torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.encoder))
 
 
 def _fingerprint(images: LabelledImages) -> str:
@@ -468,17 +367,3 @@ def _fingerprint_of_links(links: IdentityLinks | None) -> str:
     if links is None or not len(links):
         return ""
     return hashlib.sha256(repr((links.must.tolist(), links.cannot.tolist())).encode()).hexdigest()
-
-
-def _fabric(settings: Runtime, precision: str) -> Fabric:
-    devices = settings.devices
-    if settings.accelerator == "cpu" and devices == "auto":
-        devices = 1
-    several = settings.nodes > 1 or devices not in (1, "1", "auto")
-    return Fabric(
-        accelerator=settings.accelerator,
-        devices=devices,
-        num_nodes=settings.nodes,
-        precision=precision,  # type: ignore[arg-type]
-        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
-    )

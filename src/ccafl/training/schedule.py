@@ -28,15 +28,29 @@ def stage2_factor(settings: Stage2, epoch: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What an epoch of stage 2 learns by."""
+    """What an epoch of stage 2 does; the mode of a run is nothing but the phases it goes through.
+
+    Attributes:
+        learning: ``intra`` (ICDL), ``inter``, or ``global`` (Precise-ICS after its association).
+        text: whether the text loss takes part.
+        adversarial: whether ICAL takes part.
+        draw: whether the identities of a batch are ``accumulated`` or ``associated`` ones.
+        association: ``alone``: every identity is a person of its own, and an association is made only to be measured;
+            ``made`` from the features at the start of the epoch; ``kept`` from the epoch before; ``given``: the true
+            persons.
+        new_classifier: whether the global ID classifier and its optimiser start anew.
+    """
 
     learning: Literal["intra", "inter", "global"]
     text: bool
     adversarial: bool
+    draw: Literal["accumulated", "associated"] = "accumulated"
+    association: Literal["alone", "made", "kept", "given"] = "made"
+    new_classifier: bool = False
 
     @property
     def name(self) -> str:
-        """For people: ``intra``, ``inter``, ``inter + text + adversarial``, ...; ``global`` is Precise-ICS's."""
+        """For people: ``intra``, ``inter``, ``inter + text + adversarial``, ..."""
         parts = [self.learning, *(["text"] if self.text else []), *(["adversarial"] if self.adversarial else [])]
         return " + ".join(parts)
 
@@ -44,21 +58,32 @@ class Phase:
 def phase_of(config: Config, epoch: int) -> Phase:
     """The phase of a stage-2 epoch (docs/method.md, 4.1, 4.3, 4.4, and the reference modes)."""
     stage2 = config.stage2
-    if config.mode == "intra" or (config.mode != "supervised" and epoch < stage2.intra_camera.epochs):
-        return Phase("intra", text=stage2.intra_camera.text, adversarial=False)
+    given = config.mode == "supervised"
+    if config.mode == "intra" or (epoch < stage2.intra_camera.epochs and not given):
+        return Phase("intra", text=stage2.intra_camera.text, adversarial=False, association="alone")
     if config.mode == "precise_ics":
-        return Phase("global", text=False, adversarial=False)
+        first = epoch == stage2.intra_camera.epochs
+        return Phase(
+            "global",
+            text=False,
+            adversarial=False,
+            draw="associated",
+            association="made" if first else "kept",
+            new_classifier=first,
+        )
     text_from = stage2.inter_camera.text_from
     adversarial = stage2.adversarial.first_epoch <= epoch < stage2.adversarial.last_epoch
     return Phase(
         "inter",
         text=text_from is not None and epoch >= text_from,
-        adversarial=adversarial and config.mode == "ccafl",
+        adversarial=adversarial and not given,
+        draw="associated" if given else stage2.draw,
+        association="given" if given else "made",
     )
 
 
 def shared_epochs(one: Config, other: Config) -> int:
-    """How many first epochs of stage 2 two configurations train alike: one's state after them is the other's too.
+    """How many first epochs of stage 2 two configurations train alike, so that they share the state after them.
 
     0 also where stage 1 differs.
     """
@@ -69,14 +94,13 @@ def shared_epochs(one: Config, other: Config) -> int:
 
 
 def _what_counts(config: Config, epoch: int) -> tuple[Phase, Config]:
-    """The phase of an epoch, and the settings without those of later phases."""
+    """The phase of an epoch, and the settings without those that the phase stands for or does not read."""
     phase = phase_of(config, epoch)
-    unused: dict[str, Any] = {}
+    unread: dict[str, Any] = {"draw": "accumulated"}
     if phase.learning == "intra":
-        unused = {"draw": "accumulated", "inter_camera": InterCamera()}
+        unread["inter_camera"] = InterCamera()
     if not phase.adversarial:
-        unused["adversarial"] = Adversarial(scale=config.stage2.adversarial.scale)
+        unread["adversarial"] = Adversarial(scale=config.stage2.adversarial.scale)
     if phase.learning != "global":
-        unused["intra_camera"] = config.stage2.intra_camera.model_copy(update={"epochs": 0})
-    mode = config.mode if config.mode == "supervised" else "ccafl"  # the others' phases tell them apart
-    return phase, config.model_copy(update={"mode": mode, "stage2": config.stage2.model_copy(update=unused)})
+        unread["intra_camera"] = config.stage2.intra_camera.model_copy(update={"epochs": 0})
+    return phase, config.model_copy(update={"mode": "ccafl", "stage2": config.stage2.model_copy(update=unread)})

@@ -1,0 +1,65 @@
+"""Device, processes and precision of a run, by Lightning Fabric."""
+
+from dataclasses import replace
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+
+from ccafl.config import Runtime
+from ccafl.errors import InputError
+from ccafl.model.network import Network
+
+
+def make_fabric(settings: Runtime) -> Fabric:
+    """Device, processes and precision; ``auto`` is one process on a CPU and mixed precision on a GPU.
+
+    Raises:
+        InputError: the accelerator or the devices asked for are not there.
+    """
+    try:
+        fabric = _fabric(settings, "32-true")
+        if fabric.device.type == "cpu" and settings.devices == "auto" and fabric.world_size > 1:
+            fabric = _fabric(settings.model_copy(update={"devices": 1}), "32-true")
+        if fabric.device.type == "cuda" and settings.precision == "auto":
+            fabric = _fabric(settings, automatic_precision())
+        elif settings.precision not in ("auto", "32-true"):
+            fabric = _fabric(settings, settings.precision)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(
+            f"runtime: {str(error).splitlines()[0]}; set runtime.accelerator and runtime.devices"
+        ) from error
+    return fabric
+
+
+def automatic_precision() -> str:
+    """Of the GPU: bfloat16 where it computes in it, float16 where it would only emulate it."""
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+
+
+def set_up_optimizer(fabric: Fabric, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimiser as Fabric wraps it: its step takes the gradients of `Fabric.backward`, scaled under 16 bits."""
+    wrapped = fabric.setup_optimizers(optimizer)
+    assert isinstance(wrapped, torch.optim.Optimizer)
+    return wrapped
+
+
+def synchronised(network: Network, fabric: Fabric) -> Network:
+    """Batch statistics over all processes where the device can (GPUs)."""
+    if fabric.world_size == 1 or fabric.device.type != "cuda":
+        return network
+    return replace(network, encoder=torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.encoder))
+
+
+def _fabric(settings: Runtime, precision: str) -> Fabric:
+    devices = settings.devices
+    if settings.accelerator == "cpu" and devices == "auto":
+        devices = 1
+    several = settings.nodes > 1 or devices not in (1, "1", "auto")
+    return Fabric(
+        accelerator=settings.accelerator,
+        devices=devices,
+        num_nodes=settings.nodes,
+        precision=precision,  # type: ignore[arg-type]
+        strategy=DDPStrategy(find_unused_parameters=True) if several else "auto",
+    )

@@ -1,0 +1,78 @@
+"""Features of all images of a store, shared by the processes, and the statistics of each camera's images."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ccafl.config import Config
+from ccafl.data.batches import EvaluationBatches
+from ccafl.data.store import ImageStore
+from ccafl.data.transforms import evaluation_transform
+from ccafl.model.embedding import embed_batches, measure_camera_statistics
+from ccafl.model.image_encoder import ImageEncoder
+
+_STATISTICS_IMAGES = 512  # per camera, from which its batch statistics are measured
+
+
+def embed_store(
+    fabric: Fabric,
+    encoder: ImageEncoder,
+    store: ImageStore,
+    cameras: Tensor,
+    config: Config,
+    *,
+    image_text: bool = False,
+) -> Tensor:
+    """Features (n, D) of all images of ``store`` on every process's device, each process encoding its share.
+
+    Re-ID features, L2-normalised; or image-text features as they are.
+    """
+
+    normalised = evaluation_transform()
+
+    def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
+        images = normalised(batch)
+        with fabric.autocast():
+            if image_text:
+                projected: Tensor = encoder(images, cameras=batch_cameras)[1]
+                return projected
+            return encoder.embed(images, batch_cameras)
+
+    share = torch.arange(fabric.global_rank, len(store), fabric.world_size)
+    size = config.runtime.extraction_batch
+    batches = EvaluationBatches(store, share, size)
+    loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
+    parts = list(embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device))
+    dim = encoder.image_text_dim if image_text else encoder.reid_dim
+    own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
+    if fabric.world_size == 1:
+        return own
+    padded = F.pad(own, (0, 0, 0, -(-len(store) // fabric.world_size) - len(own)))
+    gathered = fabric.all_gather(padded)
+    assert isinstance(gathered, Tensor)
+    return gathered.transpose(0, 1).flatten(0, 1)[: len(store)]  # image i was number i // W of process i % W
+
+
+def measure_cameras(fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config) -> None:
+    """Measure every camera's batch statistics from images evenly chosen, where the encoder keeps them.
+
+    Args:
+        cameras: (n,) int64, of the images of ``store``.
+    """
+    if encoder.norm_cameras is None:
+        return
+    normalised = evaluation_transform()
+
+    def batches(camera: int) -> Iterator[Tensor]:
+        own = (cameras == camera).nonzero().squeeze(1)
+        some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
+        size = min(config.runtime.extraction_batch, _STATISTICS_IMAGES)
+        loaded = EvaluationBatches(store, some, size).loaded(config.data.workers)
+        return (normalised(images.to(fabric.device)) for images in loaded)
+
+    with fabric.autocast():
+        by_camera = ((camera, batches(camera)) for camera in cameras.unique().tolist())
+        measure_camera_statistics(encoder, by_camera, fabric.device)

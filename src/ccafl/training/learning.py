@@ -1,0 +1,239 @@
+"""The three kinds of learning in stage 2: what a batch is drawn from, the losses, and the update of the memories.
+
+`ccafl.training.encoder_stage` runs the steps, the same for all three. Rows of a batch are chosen on the CPU, where its
+image indices are, so that nothing waits for the device.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ccafl.config import Config
+from ccafl.data.batches import seed_for
+from ccafl.data.records import LabelledImages
+from ccafl.method.adversarial import adversarial_loss, adversarial_positives
+from ccafl.method.inter_camera import identity_loss, inter_camera_losses
+from ccafl.method.intra_camera import intra_camera_losses
+from ccafl.method.precise_ics import global_classification_loss, global_losses
+from ccafl.model.classifier import GlobalIDClassifier
+from ccafl.training.memories import hybrid_memories, mean_text_features, prototype_memory
+from ccafl.training.schedule import Phase
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStart:
+    """What is computed anew at the start of every epoch.
+
+    Attributes:
+        features: (n, D) re-ID features of all training images, L2-normalised.
+        text_features: (N, E) of all accumulated identities, None without text.
+        association: (N,) int64 on the CPU, -1 for an identity left alone.
+    """
+
+    features: Tensor
+    text_features: Tensor | None
+    association: Tensor
+
+
+class Learning(Protocol):
+    """One kind of learning during one epoch; B is the global batch.
+
+    Attributes:
+        groups: (n,) int64 on the CPU, the identity each image counts for when batches are drawn; below 0: not drawn.
+        batch_cameras: cameras that a batch is drawn from, None for all.
+    """
+
+    groups: Tensor
+    batch_cameras: int | None
+
+    def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
+        """What the global ID classifier learns from: detached features (B, D), image indices (B,) -> scalar."""
+
+    def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+        """What the encoder learns from: named scalars, to be added; none where nothing can be learned from the batch.
+
+        Args:
+            features: (B, D) re-ID features, not normalised.
+            image_text: (B, E), or None where text takes no part.
+            indices: (B,) int64 image indices, on the CPU.
+        """
+
+    def update(self, features: Tensor, indices: Tensor) -> None:
+        """Move the memories by the batch's features (B, D), after the encoder's step."""
+
+
+def learning_of(
+    phase: Phase, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, epoch: int
+) -> Learning:
+    """The epoch's learning, with memories built from the features of its start."""
+    if phase.learning == "intra":
+        return IntraLearning(config, images, start, classifier, epoch)
+    if phase.learning == "inter":
+        return InterLearning(config, images, start, classifier, phase)
+    return GlobalLearning(config, images, start, classifier, phase)
+
+
+class _IdentityClassification:
+    """L_GID on all samples, in both kinds of learning of the paper."""
+
+    def __init__(self, config: Config, images: LabelledImages, classifier: GlobalIDClassifier) -> None:
+        self.stage2, self.images, self.classifier = config.stage2, images, classifier
+
+    def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
+        identities = self.images.identities[indices].to(features.device)
+        return identity_loss(self.classifier(features), identities, self.stage2.adversarial.scale)
+
+
+class IntraLearning(_IdentityClassification):
+    """Intra-camera discriminative learning (docs/method.md, 4.1): each camera's losses, summed over the cameras."""
+
+    def __init__(
+        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, epoch: int
+    ) -> None:
+        super().__init__(config, images, classifier)
+        self.groups, self.batch_cameras = images.identities, self.stage2.intra_camera.batch_cameras
+        seed = seed_for(config.seed, 2, epoch, 1)
+        self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed)
+        sizes = torch.bincount(images.identity_cameras).tolist()
+        self.texts = [None] * len(sizes) if start.text_features is None else start.text_features.split(sizes)
+
+    def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+        sums: Losses = {}
+        for camera, rows, labels in self._by_camera(indices, features.device):
+            losses = intra_camera_losses(
+                features[rows],
+                labels,
+                self.memories[camera],
+                None if image_text is None else image_text[rows],
+                self.texts[camera],
+                centre_weight=self.stage2.intra_camera.centre_weight,
+                margin=self.stage2.triplet_margin,
+                smoothing=self.stage2.label_smoothing,
+            )
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss if name in sums else loss
+        return sums
+
+    def update(self, features: Tensor, indices: Tensor) -> None:
+        for camera, rows, labels in self._by_camera(indices, features.device):
+            self.memories[camera].update(features[rows], labels)
+
+    def _by_camera(self, indices: Tensor, device: torch.device) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """For every camera in the batch: its number, its rows of the batch and their labels."""
+        cameras = self.images.cameras[indices]
+        for camera in cameras.unique().tolist():
+            rows = (cameras == camera).nonzero().squeeze(1)
+            yield camera, rows.to(device), self.images.labels[indices[rows]].to(device)
+
+
+class InterLearning(_IdentityClassification):
+    """Inter-camera learning (docs/method.md, 4.3 and 4.4) on the samples whose identity is associated."""
+
+    def __init__(
+        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, phase: Phase
+    ) -> None:
+        super().__init__(config, images, classifier)
+        self.association, self.adversarial = start.association, phase.adversarial
+        self.groups, self.batch_cameras = _groups(images, start, phase), self.stage2.inter_camera.batch_cameras
+        self.identity_cameras = images.identity_cameras.to(start.features.device)
+        if (start.association >= 0).any():
+            labels = start.association[images.identities].to(start.features.device)
+            self.memory = prototype_memory(start.features, labels, self.stage2.inter_camera)
+            texts = start.text_features
+            self.texts = None if texts is None else mean_text_features(texts, images, start.association)
+
+    def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+        rows, labels = _associated(self.association, self.images, indices)
+        if not len(rows):
+            return {}
+        on_device, features = rows.to(features.device), features[rows.to(features.device)]
+        losses = inter_camera_losses(
+            features,
+            labels.to(features.device),
+            self.memory,
+            None if image_text is None else image_text[on_device],
+            self.texts,
+            margin=self.stage2.triplet_margin,
+            smoothing=self.stage2.label_smoothing,
+        )
+        if self.adversarial:
+            losses["adversarial"] = self._adversarial_loss(features, self.images.identities[indices[rows]])
+        return losses
+
+    def _adversarial_loss(self, features: Tensor, identities: Tensor) -> Tensor:
+        """L_ICAL; the identities (B,) are on the CPU."""
+        settings = self.stage2.adversarial
+        positives = adversarial_positives(self.association, self.images.identity_cameras, identities)
+        return adversarial_loss(
+            self.classifier(features, frozen_weights=True),
+            identities.to(features.device),
+            self.identity_cameras,
+            positives.to(features.device),
+            margin=settings.margin,
+            epsilon=settings.epsilon,
+            boost=settings.boost,
+            scale=settings.scale,
+        )
+
+    def update(self, features: Tensor, indices: Tensor) -> None:
+        rows, labels = _associated(self.association, self.images, indices)
+        if len(rows):
+            self.memory.update(features[rows.to(features.device)], labels.to(features.device))
+
+
+class GlobalLearning:
+    """Precise-ICS after its association: a global classifier of the C joined identities, no memory.
+
+    The classifier's first C weights are theirs. It steps before the encoder, as in CCAFL, on the same loss.
+    """
+
+    def __init__(
+        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, phase: Phase
+    ) -> None:
+        self.stage2, self.images, self.classifier = config.stage2, images, classifier
+        self.association, self.joined = start.association, int(start.association.max()) + 1
+        self.groups, self.batch_cameras = _groups(images, start, phase), self.stage2.inter_camera.batch_cameras
+
+    def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
+        rows, labels = (some.to(features.device) for some in _associated(self.association, self.images, indices))
+        cosines: Tensor = self.classifier(features[rows])[:, : self.joined]
+        if not len(rows):
+            return cosines.sum()  # 0
+        stage2 = self.stage2
+        return global_classification_loss(cosines, labels, stage2.adversarial.scale, stage2.label_smoothing)
+
+    def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+        rows, labels = (some.to(features.device) for some in _associated(self.association, self.images, indices))
+        if not len(rows):
+            return {}
+        features, stage2 = features[rows], self.stage2
+        return global_losses(
+            features,
+            self.classifier(features, frozen_weights=True)[:, : self.joined],
+            labels,
+            scale=stage2.adversarial.scale,
+            margin=stage2.triplet_margin,
+            smoothing=stage2.label_smoothing,
+        )
+
+    def update(self, features: Tensor, indices: Tensor) -> None:
+        pass
+
+
+def _groups(images: LabelledImages, start: EpochStart, phase: Phase) -> Tensor:
+    """Associated identities where the phase draws those and there are any; else accumulated ones."""
+    if phase.draw == "associated" and (start.association >= 0).any():
+        return start.association[images.identities]
+    return images.identities
+
+
+def _associated(association: Tensor, images: LabelledImages, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch's rows whose identity is associated, and their associated identities; on the CPU."""
+    labels = association[images.identities[indices]]
+    rows = (labels >= 0).nonzero().squeeze(1)
+    return rows, labels[rows]
