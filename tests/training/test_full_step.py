@@ -3,6 +3,8 @@
 With the tiny network here; `make test-full-size` takes RN50 at 256x128 and a batch of 16 x 8.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -41,7 +43,7 @@ def persons_in_cameras(persons: int, cameras: int, images: int) -> tuple[Labelle
     identity_cameras = torch.arange(cameras).repeat_interleave(persons)
     identities = torch.arange(persons * cameras).repeat_interleave(images)
     labelled = LabelledImages(
-        paths=(),
+        paths=tuple(Path(f"{image}.jpg") for image in range(len(identities))),
         cameras=identity_cameras[identities],
         labels=identities % persons,
         identities=identities,
@@ -54,9 +56,9 @@ def persons_in_cameras(persons: int, cameras: int, images: int) -> tuple[Labelle
     return labelled, association.where(association < 0, association.unique(return_inverse=True)[1] - 1)
 
 
-def epoch_of(config: Config, phase: Phase, *, associated: bool = True) -> EncoderEpoch:
+def epoch_of(config: Config, phase: Phase, *, associated: bool = True, fabric: Fabric | None = None) -> EncoderEpoch:
     torch.manual_seed(0)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
     images, association = persons_in_cameras(persons=10, cameras=3, images=4)
     if not associated:
         association = torch.full_like(association, -1)

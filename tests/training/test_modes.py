@@ -1,6 +1,7 @@
 """What a run tells and does in its several modes."""
 
 import json
+import math
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from ccafl.evaluation.embedder import load_run
 from ccafl.pipeline import associate_run, evaluate_run, extract_run, train_run
 from ccafl.training import run as run_module
 from ccafl.training.checkpoint import load_checkpoint
+from ccafl.training.encoder_stage import EncoderEpoch
 
 
 def events_of(run) -> list[dict]:
@@ -68,6 +70,27 @@ def test_precise_ics_associates_once_and_learns_a_global_classifier(world, small
     assert events[-1]["losses"].keys() == {"global_id", "global", "triplet", "total"}
     assert len(made) == 3  # two that are only measured, and the one
     assert torch.equal(load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["association"], made[-1])
+
+
+def test_precise_ics_starts_its_classifier_anew(world, small, tmp_path, monkeypatch):
+    """Sharp after an intra-camera phase at a high rate, it begins the global phase knowing nothing: about log C."""
+    first = {}
+    original = EncoderEpoch.step
+
+    def noting(epoch, images, indices):
+        losses = original(epoch, images, indices)
+        first.setdefault(epoch.phase.learning, losses)
+        return losses
+
+    monkeypatch.setattr(EncoderEpoch, "step", noting)
+    stage2 = small.stage2.model_copy(update={"classifier_learning_rate": 1.0, "steps_per_epoch": 4})
+    train_run(small.model_copy(update={"mode": "precise_ics", "stage2": stage2}), world, tmp_path / "run")
+    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    joined = int(last["association"].max()) + 1
+    assert joined > 3
+    assert first["global"]["global_id"].item() == pytest.approx(math.log(joined), abs=0.7)
+    (state,) = last["classifier_optimizer"]["state"].values()
+    assert state["step"] == 8  # the global phase's alone
 
 
 def test_camera_norm_tests_and_associates_with_each_images_camera(world, plus_run):

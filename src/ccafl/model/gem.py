@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class GeM(nn.Module):
-    """Generalised mean over a map's positions, its exponent learnt: (mean_x max(f_x, eps)^p)^(1/p).
+    """Generalised mean over a map's positions, its exponent learned: (mean_x max(f_x, eps)^p)^(1/p).
 
     p = 1 is average pooling, a large p approaches maximum pooling.
 
@@ -18,6 +18,6 @@ class GeM(nn.Module):
         self.eps = eps
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C) float32: powers overflow half precision, so autocast is off here."""
+        """(B, C, H, W) -> (B, C) in the precision of p: powers overflow half precision, so autocast is off here."""
         with torch.autocast(features.device.type, enabled=False):
-            return features.float().clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
+            return features.to(self.p.dtype).clamp(min=self.eps).pow(self.p).mean((2, 3)).pow(1 / self.p)
