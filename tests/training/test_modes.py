@@ -2,21 +2,25 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ccafl.config import load_config, merged
 from ccafl.data.records import accumulate
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
+from ccafl.method.precise_ics import global_classification_loss
+from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.pipeline import associate_run, evaluate_run, extract_run, train_run
 from ccafl.training import run as run_module
 from ccafl.training.checkpoint import load_checkpoint
-from ccafl.training.encoder_stage import EncoderEpoch
+from ccafl.training.run import Training
 
 
 def events_of(run) -> list[dict]:
@@ -69,28 +73,40 @@ def test_precise_ics_associates_once_and_learns_a_global_classifier(world, small
     assert [event["phase"].split(" ")[0] for event in events] == ["intra", "intra", "global", "global"]
     assert events[-1]["losses"].keys() == {"global_id", "global", "triplet", "total"}
     assert len(made) == 3  # two that are only measured, and the one
+    (state,) = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["classifier_optimizer"]["state"].values()
+    assert state["step"] == 4  # those of the two global epochs
     assert torch.equal(load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["association"], made[-1])
 
 
 def test_precise_ics_starts_its_classifier_anew(world, small, tmp_path, monkeypatch):
-    """Sharp after an intra-camera phase at a high rate, it begins the global phase knowing nothing: about log C."""
-    first = {}
-    original = EncoderEpoch.step
+    """Sharp for the accumulated identities, it begins the global phase knowing nothing of the joined: about log C."""
+    begun = []
+    restart = Training._restart_classifier
 
-    def noting(epoch, images, indices):
-        losses = original(epoch, images, indices)
-        first.setdefault(epoch.phase.learning, losses)
-        return losses
+    def noting(run):
+        run.classifier = GlobalIDClassifier(200, 2048)
+        optimizer = torch.optim.Adam(run.classifier.parameters(), lr=1.0)
+        features, labels = F.normalize(torch.randn(64, 2048)), torch.arange(64)
+        for _ in range(9):
+            optimizer.zero_grad()
+            loss = global_classification_loss(run.classifier(features), labels, smoothing=0.0)
+            loss.backward()
+            optimizer.step()
+        begun.append(loss.item())
+        run.learners = replace(run.learners, classifier=run.classifier, classifier_optimizer=optimizer)
+        restart(run)
+        begun.append(global_classification_loss(run.classifier(features), labels, smoothing=0.0).item())
+        begun.append(len(optimizer.state))
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(EncoderEpoch, "step", noting)
-    stage2 = small.stage2.model_copy(update={"classifier_learning_rate": 1.0, "steps_per_epoch": 4})
-    train_run(small.model_copy(update={"mode": "precise_ics", "stage2": stage2}), world, tmp_path / "run")
-    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
-    joined = int(last["association"].max()) + 1
-    assert joined > 3
-    assert first["global"]["global_id"].item() == pytest.approx(math.log(joined), abs=0.7)
-    (state,) = last["classifier_optimizer"]["state"].values()
-    assert state["step"] == 8  # the global phase's alone
+    monkeypatch.setattr(Training, "_restart_classifier", noting)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(small.model_copy(update={"mode": "precise_ics"}), world, tmp_path / "run")
+    sharp, fresh, states = begun
+    assert sharp < 0.1
+    assert fresh == pytest.approx(math.log(200), abs=0.3)
+    assert states == 0
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["epoch"] == small.stage2.intra_camera.epochs
 
 
 def test_camera_norm_tests_and_associates_with_each_images_camera(world, plus_run):

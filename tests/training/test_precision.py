@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from tests.training.test_full_step import epoch_of, persons_in_cameras, step_of
 
 from ccafl.config import Stage1, load_config
 from ccafl.data.batches import seed_for
@@ -11,7 +12,6 @@ from ccafl.model.network import build_network
 from ccafl.training.fabric import automatic_precision, set_up_optimizer
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import Phase
-from tests.training.test_full_step import epoch_of, persons_in_cameras, step_of
 
 SETTINGS = Stage1(weight_decay=0.0, warmup_epochs=0)
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from tests.training.reference import Labels, Reference
+from tests.training.test_full_step import RandomStore, persons_in_cameras
 
 from ccafl.config import load_config
 from ccafl.model.network import build_network
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.learning import EpochStart
 from ccafl.training.schedule import phase_of
-from tests.training.reference import Labels, Reference
-from tests.training.test_full_step import RandomStore, persons_in_cameras
 
 STEPS = 3
 SETTINGS = [
