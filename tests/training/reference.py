@@ -225,9 +225,11 @@ class Reference:
                 z = (1 + boost) * z + boost
             logits.append(SCALE * z)
         positives = [identity]
-        for other in range(len(logits)):
-            if person_of[other] == person_of[identity] and camera_of[other] != camera_of[identity]:
-                positives.append(other)
+        positives += [
+            other
+            for other in range(len(logits))
+            if person_of[other] == person_of[identity] and camera_of[other] != camera_of[identity]
+        ]
         negatives = sum(torch.exp(logit) for other, logit in enumerate(logits) if other not in positives)
         log_q = [logits[j] - torch.log(torch.exp(logits[j]) + negatives) for j in positives]
         return -(1 - epsilon) * log_q[0] - epsilon / len(positives) * sum(log_q)
