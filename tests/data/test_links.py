@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ccafl.data.links import links_between, numbered, read_links
-from ccafl.data.records import Record, accumulate
+from ccafl.data.identity_links import links_between, numbered
+from ccafl.data.links import read_links
+from ccafl.data.numbering import accumulate
+from ccafl.data.records import Record
 from ccafl.errors import InputError
 
 HEADER = "kind,camera_a,label_a,camera_b,label_b"
@@ -59,7 +61,7 @@ def test_rows_of_other_labels_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_table_of_other_data_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, "must_link,door,1,hall,9", "must_link,door,1,roof,1")
-    with pytest.raises(InputError, match=r"corrections.csv: no line is of these images.*label 9 of camera hall"):
+    with pytest.raises(InputError, match=r"corrections.csv: no line is about these images.*label 9 of camera hall"):
         links_between(path, images("door/1", "hall/1"))
 
 

@@ -1,5 +1,7 @@
 """Every kind of source, recognised and read, and what is refused in which words."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -331,6 +333,19 @@ def test_what_is_no_source_is_refused(make: Make, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             read_source(path, kind)
+
+
+def test_sources_and_corrections_are_read_without_torch(make: Make) -> None:
+    (make("links.csv") / "links.csv").write_text("kind,camera_a,label_a,camera_b,label_b\nmust_link,a,1,b,1\n")
+    root = make("world/manifest.csv") / "world"
+    (root / "manifest.csv").write_text("image,camera,label,time\na.jpg,c1,1,2026-05-01\n")
+    program = (
+        "import sys; from pathlib import Path; sys.modules['torch'] = None\n"
+        "from ccafl.data.links import read_links; from ccafl.data.source import read_source\n"
+        f"assert len(read_source(Path({str(root)!r})).train) == 1\n"
+        f"assert len(read_links(Path({str(root.parent / 'links.csv')!r}))) == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_records_come_in_the_order_of_their_paths(make: Make) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 import ccafl
 from ccafl.config import load_config
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.export import export_run, graph
 from ccafl.export import write as writing
@@ -100,7 +100,7 @@ def test_any_number_of_images_is_right(trained, exported, kind, count):
     images = images_of(count, seed=count)
     encoder = ccafl.load(trained).encoder.cpu()
     with torch.no_grad():
-        expected = encoder.embed(evaluation_transform()(images))
+        expected = encoder.embed(normalise(images))
     if kind == "onnx":
         session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
         (found,) = map(torch.from_numpy, session.run(None, {"images": images.numpy()}))
@@ -132,7 +132,7 @@ def test_looking_cameras_up_is_sorting_by_them():
     encoder = normed_encoder()
     images, cameras = images_of(7), torch.tensor([2, -1, 0, 1, 0, 2, -1])
     with torch.no_grad():
-        expected = [F.normalize(feature) for feature in encoder(evaluation_transform()(images), cameras=cameras)]
+        expected = [F.normalize(feature) for feature in encoder(normalise(images), cameras=cameras)]
         looked_up = EncoderGraph(encoder, image_text=True)
         found = looked_up(images, cameras)
         strangers = looked_up(images, torch.tensor([2, 7, 0, 1, 0, 2, -9]))

@@ -12,7 +12,7 @@ from open_clip.model import CLIP
 
 from ccafl.cli import main
 from ccafl.config import load_config
-from ccafl.data.records import EvaluationImages, accumulate, persons_of
+from ccafl.data.numbering import EvaluationImages, accumulate, persons_of
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.ranking import rank

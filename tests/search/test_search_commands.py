@@ -20,7 +20,7 @@ from PIL import Image
 import ccafl
 from ccafl.cli import main
 from ccafl.config import load_config
-from ccafl.data.records import accumulate
+from ccafl.data.numbering import accumulate
 from ccafl.data.source import read_source
 from ccafl.pipeline import train_run
 from ccafl.search import Gallery, adding, commands, merge, open_encoder, search, split

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ccafl.config import load_config, merged
-from ccafl.data.records import accumulate
+from ccafl.data.numbering import accumulate
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run

@@ -83,8 +83,8 @@ class TrainingBatches(Batches):
 
     def __getitem__(self, number: int) -> Tensor:
         # Drawn for the whole batch, so that an image's chance is the same however many processes there are.
-        chances = self.augmentation.chances(self.draws.shape[1], seed_for(self.seed, number))
-        return self.augmentation(self.store.images(self.draws[number, self.share]), chances[self.share])
+        params = self.augmentation.draw(self.draws.shape[1], seed_for(self.seed, number))
+        return self.augmentation(self.store.images(self.draws[number, self.share]), params[self.share])
 
 
 class EvaluationBatches(Batches):

@@ -8,7 +8,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ccafl.data.images import unreadable
-from ccafl.data.records import Source, accumulate, evaluation_images, persons_of, unmatched_queries
+from ccafl.data.numbering import accumulate, evaluation_images, persons_of, unmatched_queries
+from ccafl.data.records import Source
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ccafl.data.records import Record, Source, moment
+from ccafl.data.records import Record, Source, parse_time
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
@@ -108,7 +108,7 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
 
 def _time(text: str, where: str) -> datetime:
     try:
-        return moment(text)
+        return parse_time(text)
     except ValueError as error:
         raise InputError(f"{where}: {text!r} is no time; write it like 2026-05-01T14:03:00Z") from error
 

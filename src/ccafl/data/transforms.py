@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's: as the authors do
 STD = (0.229, 0.224, 0.225)
@@ -25,15 +25,15 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
     return F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
 
 
-def evaluation_transform() -> v2.Transform:
-    """Resized uint8 images (..., 3, H, W) to normalised float32."""
+def normalise(images: Tensor) -> Tensor:
+    """(..., 3, H, W) uint8 -> (..., 3, H, W) float32, less the mean and over the standard deviation of each channel."""
     mean, std = ([255 * share for share in shares] for shares in (MEAN, STD))
-    return v2.Compose([v2.ToDtype(torch.float32), v2.Normalize(mean, std, inplace=True)])  # in the new copy's place
+    return functional.normalize(images.to(torch.float32), mean, std, inplace=True)  # overwrites the new copy
 
 
 @dataclass(frozen=True, slots=True)
-class Chances:
-    """What chance makes of B images.
+class AugmentationParams:
+    """The random choices for B images.
 
     Attributes:
         flips: (B,) bool.
@@ -45,8 +45,8 @@ class Chances:
     corners: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.int64]
 
-    def __getitem__(self, share: slice) -> "Chances":
-        return Chances(self.flips[share], self.corners[share], self.boxes[share])
+    def __getitem__(self, share: slice) -> "AugmentationParams":
+        return AugmentationParams(self.flips[share], self.corners[share], self.boxes[share])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Augmentation:
     """What training makes of resized images: flip, pad and random crop, random erasing to the mean colour.
 
     On whole batches of bytes, where they are loaded; so they travel to the device, a quarter of the numbers that the
-    network takes, and `evaluation_transform` normalises them there.
+    network takes, and `normalise` converts them there.
 
     Attributes:
         size: (height, width).
@@ -67,12 +67,12 @@ class Augmentation:
     pad: int
     erase: float
 
-    def chances(self, images: int, seed: int) -> Chances:
-        """Of so many images, by the seed alone."""
+    def draw(self, images: int, seed: int) -> AugmentationParams:
+        """Draw for a number of images; the seed alone decides."""
         random = np.random.default_rng(seed)
         flips = random.random(images) < self.flip
         corners = random.integers(0, 2 * self.pad, (images, 2), endpoint=True)
-        return Chances(flips, corners, self._boxes(images, random))
+        return AugmentationParams(flips, corners, self._boxes(images, random))
 
     def _boxes(self, images: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """The first of ten boxes that fits, its area and its height by its width drawn evenly (Zhong et al.,
@@ -88,14 +88,14 @@ class Augmentation:
         corners = random.integers(0, size - sides, endpoint=True)
         return np.concatenate([corners, corners + sides], 1)
 
-    def __call__(self, images: Tensor, chances: Chances) -> Tensor:
+    def __call__(self, images: Tensor, params: AugmentationParams) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, 3, H, W) uint8."""
         source, pad = images.numpy(), self.pad
         padded = np.pad(source, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        padded[chances.flips] = padded[chances.flips, ..., ::-1]
+        padded[params.flips] = padded[params.flips, ..., ::-1]
         crops = sliding_window_view(padded, self.size, (2, 3))
-        moved = crops[np.arange(len(source)), :, chances.corners[:, 0], chances.corners[:, 1]]
-        np.copyto(moved, _MEAN_COLOUR, where=_inside(chances.boxes, self.size))
+        moved = crops[np.arange(len(source)), :, params.corners[:, 0], params.corners[:, 1]]
+        np.copyto(moved, _MEAN_COLOUR, where=_inside(params.boxes, self.size))
         return torch.from_numpy(moved)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ccafl.config import Config, Stage2
 from ccafl.data.batches import TrainingBatches, camera_batches, identity_batches, seed_for
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import Augmentation, evaluation_transform
+from ccafl.data.transforms import Augmentation, normalise
 from ccafl.method.inter_camera import adversarial_loss, adversarial_positives, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.losses import batch_hard_triplet, text_classification_loss
@@ -137,9 +137,8 @@ class EncoderEpoch:
         )
         self.encoder.train()
         loaded = batches.loaded(data.workers, pin_memory=self.device.type == "cuda")
-        normalised = evaluation_transform()
         for images, indices in zip(loaded, draws, strict=True):
-            yield self.step(normalised(images.to(self.device, non_blocking=True)), indices)
+            yield self.step(normalise(images.to(self.device, non_blocking=True)), indices)
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:
         """One step on this process's share of the images, (B / processes, 3, H, W), and all B indices (on the CPU)."""

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from ccafl.config import Association, Config, Runtime
 from ccafl.data.batches import EvaluationBatches
-from ccafl.data.links import IdentityLinks
-from ccafl.data.records import LabelledImages
+from ccafl.data.identity_links import IdentityLinks
+from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.association import associate, centred_by_camera, identity_centres
@@ -143,10 +143,8 @@ def embed_store(
     Re-ID features, L2-normalised; or image-text features as they are.
     """
 
-    normalised = evaluation_transform()
-
     def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
-        images = normalised(batch)
+        images = normalise(batch)
         with fabric.autocast():
             if image_text:
                 projected: Tensor = encoder(images, cameras=batch_cameras)[1]
@@ -335,14 +333,13 @@ class _Run:
         """Every camera's statistics, from images evenly chosen, where the encoder keeps them."""
         if self.encoder.norm_cameras is None:
             return
-        normalised = evaluation_transform()
 
         def batches(camera: int) -> Iterator[Tensor]:
             own = (self.images.cameras == camera).nonzero().squeeze(1)
             some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
             size = min(self.config.runtime.extraction_batch, _STATISTICS_IMAGES)
             loaded = EvaluationBatches(self.store, some, size).loaded(self.config.data.workers)
-            return (normalised(images.to(self.fabric.device)) for images in loaded)
+            return (normalise(images.to(self.fabric.device)) for images in loaded)
 
         cameras = range(len(self.images.camera_names))
         with self.fabric.autocast():
