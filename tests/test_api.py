@@ -14,7 +14,7 @@ from PIL import Image
 
 import ccafl
 from ccafl.cli import main
-from ccafl.data.source import read_source
+from ccafl.data.source import KINDS, read_source
 
 SETTINGS = [
     "model.image_size=[32, 16]",
@@ -144,8 +144,14 @@ def test_split_trains_and_check_speaks(world, tmp_path, capsys):
 
 
 def test_help_needs_no_heavy_library():
-    program = "import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'pyarrow')))"
+    program = "import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'pyarrow', 'PIL')))"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_the_help_names_every_kind_of_source(capsys):
+    run("data", "check", "--help")
+    shown = capsys.readouterr().out
+    assert all(kind in shown for kind in KINDS)
 
 
 def test_the_installed_command_runs():

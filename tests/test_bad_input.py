@@ -152,7 +152,7 @@ def table(folder: Path, *lines: str) -> Path:
 
 
 def missing_folder(root: Path) -> tuple[object, ...]:
-    return root, "no such file or folder", "mend the path"
+    return root, "no such file or folder", "correct the path"
 
 
 def empty_folder(root: Path) -> tuple[object, ...]:
@@ -868,7 +868,7 @@ def test_installed_command_shows_no_traceback(tmp_path: Path) -> None:
     script = (str(Path(sysconfig.get_path("scripts")) / "ccafl"),)
     code, errors = in_a_process("data", "check", tmp_path / "missing", command=script)
     assert code == 2
-    assert_says(one_line(errors), tmp_path / "missing", "no such file or folder", "mend the path")
+    assert_says(one_line(errors), tmp_path / "missing", "no such file or folder", "correct the path")
 
 
 def test_split_in_a_process_shows_no_traceback(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ccafl.data.source import KINDS
 from ccafl.errors import InputError
 
 app = typer.Typer(
@@ -42,7 +43,7 @@ Data = Annotated[
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--source", help="market1501, dukemtmc, msmt17, folder or manifest; recognised if not given."),
+    typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; recognised if not given."),
 ]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out, listing them once.")]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]

@@ -20,8 +20,8 @@ from ccafl.config import Config, dump, load_config, validated
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.identity_links import IdentityLinks, links_between
-from ccafl.data.images import IMAGE_SUFFIXES, unreadable
-from ccafl.data.listing import images_below
+from ccafl.data.images import unreadable
+from ccafl.data.listing import IMAGE_SUFFIXES, images_below
 from ccafl.data.manifest import write as write_manifest
 from ccafl.data.numbering import (
     EvaluationImages,

@@ -327,7 +327,7 @@ def test_what_is_no_source_is_refused(make: Make, tmp_path: Path) -> None:
         (tmp_path, None, "no images or manifest there"),
         (tmp_path, "market1501", "holds no images of kind market1501"),
         (tmp_path, "manifest", "neither manifest.csv nor manifest.parquet"),
-        (file, "folder", "is a file"),
+        *((file, kind, f"is a file, but a source of kind {kind} is a folder") for kind in KINDS if kind != "manifest"),
         (file, "manifest", "no manifest by its name"),
         (file, None, "no images or manifest there"),
     ):

@@ -11,6 +11,7 @@ from ccafl.data.listing import folders_in, images_below, images_in
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
+KIND = "folder"
 QUERY, GALLERY = "query", "gallery"
 
 
@@ -28,7 +29,7 @@ def read(root: Path) -> Source:
     _refuse_images_in(root)
     cameras = [folder for folder in folders_in(root, links=False) if folder.name not in (QUERY, GALLERY)]
     return Source(
-        "folder",
+        KIND,
         train=[record for camera in cameras for record in _camera(camera, known=False)],
         query=_testing(root / QUERY),
         gallery=_testing(root / GALLERY),

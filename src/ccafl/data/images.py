@@ -9,7 +9,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ccafl.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # by content; others (EPS, ...) run foreign programs
 SMALLEST_SIDE = 4  # pixels; a picture smaller than this shows nobody
 MOST_PIXELS = 64_000_000

@@ -17,6 +17,7 @@ from ccafl.data.records import Record, Source, parse_time
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
+KIND = "manifest"
 NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
@@ -52,7 +53,7 @@ def read(path: Path) -> Source:
                     f"and {person or '?'} before; give a label one person"
                 )
         lists[split].append(record)
-    return Source("manifest", **lists)
+    return Source(KIND, **lists)
 
 
 def write(path: Path, source: Source) -> None:

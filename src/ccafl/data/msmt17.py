@@ -12,7 +12,8 @@ from ccafl.data import official
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
-RENAMED = official.Naming("msmt17", "0000_c1_0000.jpg", re.compile(r"(\d{4})_c(\d+)_\d"), first_id=0)
+KIND = "msmt17"
+RENAMED = official.Naming(KIND, "0000_c1_0000.jpg", re.compile(r"(\d{4})_c(\d+)_\d"), first_id=0)
 LINE = re.compile(r"(?P<image>(?:.*/)?\d+_\d+_(?P<camera>\d+)_[^/]*)\s+(?P<id>\d+)")
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "mask_train_v2"), ("test", "mask_test_v2")
 
@@ -33,7 +34,7 @@ def read(root: Path) -> Source:
         return official.read(root, RENAMED)
     train, test = _first_folder(home, TRAIN_FOLDERS), _first_folder(home, TEST_FOLDERS)
     return Source(
-        "msmt17",
+        KIND,
         train=[*_listed(home / "list_train.txt", train), *_listed(home / "list_val.txt", train)],
         query=list(_listed(home / "list_query.txt", test)),
         gallery=list(_listed(home / "list_gallery.txt", test)),
