@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +145,8 @@ def test_split_trains_and_check_speaks(world, tmp_path, capsys):
 
 
 def test_help_needs_no_heavy_library():
-    program = "import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'pyarrow', 'PIL')))"
+    heavy = ("torch", "numpy", "pyarrow", "PIL")
+    program = f"import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
@@ -152,6 +154,17 @@ def test_the_help_names_every_kind_of_source(capsys):
     run("data", "check", "--help")
     shown = capsys.readouterr().out
     assert all(kind in shown for kind in KINDS)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(ccafl.__file__).parent / "py.typed").is_file()
+
+
+def test_the_version_is_the_packages_own(capsys):
+    run("--version")
+    assert capsys.readouterr() == (f"ccafl {ccafl.__version__}\n", "")
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["version"] == ccafl.__version__
 
 
 def test_the_installed_command_runs():

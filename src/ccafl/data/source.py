@@ -54,7 +54,7 @@ def read_source(path: Path, kind: str | None = None) -> Source:
         reader = _recognised(path) if kind is None else _READER_OF[kind]
         source = reader.read(path)
     except OSError as error:
-        if isinstance(error, NotADirectoryError) and path.is_file():
+        if kind is not None and isinstance(error, NotADirectoryError) and path.is_file():
             raise InputError(f"{path}: is a file, but a source of kind {kind} is a folder; give the folder") from error
         where, reason = error.filename or path, error.strerror or error
         raise InputError(f"{where}: cannot be read ({reason}); check the path and its permissions") from error
