@@ -30,7 +30,6 @@ from ccafl.report.run_report import report_run
 from ccafl.synthetic.write import synthesize
 from ccafl.training.checkpoint import load_checkpoint
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = ["results", "losses", "quality", "probability", "map", "ranks", "activation"]
 FROM_IMAGES = SECTIONS[3:]
 THUMBNAIL = "data:image/jpeg"
@@ -397,10 +396,7 @@ def test_a_missing_library_is_named(trained, monkeypatch):
 # --- In a browser -----------------------------------------------------------------------------------------------------
 
 
-def test_in_a_browser_without_network(trained, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium here; install Debian's chromium to look at the page in a browser")
+def test_in_a_browser_without_network(browser, trained, tmp_path):
     file = report_run(trained, out=tmp_path / "page.html")
     said = []
 
@@ -411,33 +407,31 @@ def test_in_a_browser_without_network(trained, tmp_path):
             said.append(f"wants {route.request.url}")
             route.abort()
 
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width, scheme in ((1200, "light"), (1200, "dark"), (390, "light")):
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            context.set_offline(True)
-            context.route("**/*", only_files)
-            tab = context.new_page()
-            tab.on("console", lambda message: said.append(message.text))
-            tab.on("pageerror", lambda error: said.append(str(error)))
-            tab.on("requestfailed", lambda request: said.append(request.url))
-            tab.goto(file.as_uri())
-            assert tab.locator("section").count() == len(SECTIONS)
-            assert all(tab.locator(f"#{name} h2").is_visible() for name in SECTIONS)
-            assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-            assert tab.evaluate("document.images.length") > 20
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width
-            assert tab.evaluate("[...document.querySelectorAll('figure img')].every(i => i.clientWidth >= 800)")
-            assert "✓ right" in tab.locator("#ranks").inner_text()
-            ground, ink = (
-                tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
-                for name in ("backgroundColor", "color")
-            )
-            assert (sum(ground[:3]) < 150) == (scheme == "dark")
-            assert abs(sum(ground[:3]) - sum(ink[:3])) > 450
-            tab.locator("details summary").click()
-            assert "stage2:" in tab.locator("details pre").inner_text()
-        browser.close()
+    for width, scheme in ((1200, "light"), (1200, "dark"), (390, "light")):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        context.set_offline(True)
+        context.route("**/*", only_files)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("requestfailed", lambda request: said.append(request.url))
+        tab.goto(file.as_uri())
+        assert tab.locator("section").count() == len(SECTIONS)
+        assert all(tab.locator(f"#{name} h2").is_visible() for name in SECTIONS)
+        assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        assert tab.evaluate("document.images.length") > 20
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate("[...document.querySelectorAll('figure img')].every(i => i.clientWidth >= 800)")
+        assert "✓ right" in tab.locator("#ranks").inner_text()
+        ground, ink = (
+            tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
+            for name in ("backgroundColor", "color")
+        )
+        assert (sum(ground[:3]) < 150) == (scheme == "dark")
+        assert abs(sum(ground[:3]) - sum(ink[:3])) > 450
+        tab.locator("details summary").click()
+        assert "stage2:" in tab.locator("details pre").inner_text()
+        context.close()
     assert said == []
 
 
