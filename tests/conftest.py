@@ -4,10 +4,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from small_runs import SIZE, SMALL, as_options, run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -43,6 +46,23 @@ def milvus_server() -> str:
     if not address:
         pytest.skip(NO_MILVUS)
     return address
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world of 12 persons, for training and testing; tests leave it as it is."""
+    from ccafl.synthetic.write import synthesize
+
+    out = tmp_path_factory.mktemp("data") / "world"
+    return synthesize(out, seed=3, persons=12, cameras=3, images=3, size=SIZE).parent
+
+
+@pytest.fixture(scope="session")
+def small_run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained on the world, in which some labels are joined; tests leave it as it is."""
+    out = tmp_path_factory.mktemp("small") / "run"
+    run("train", "market-split", "--data", world, "--out", out, *as_options((*SMALL, "stage2.association.rate=1.0")))
+    return out
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -23,7 +23,8 @@ def test_nothing(): ...
 
 def ended(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     """Exit code and output of pytest on `TESTS` where no program can be found."""
-    shutil.copy(Path(__file__).with_name("conftest.py"), folder)
+    for name in ("conftest.py", "small_runs.py"):
+        shutil.copy(Path(__file__).with_name(name), folder)
     (folder / "test_some.py").write_text(TESTS)
     unset = ("CCAFL_REQUIRE_BROWSER", "CCAFL_TEST_MILVUS_URI")
     inherited = {name: value for name, value in os.environ.items() if name not in unset}

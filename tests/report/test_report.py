@@ -10,7 +10,6 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from ccafl.cli import main
 from ccafl.config import load_config
 from ccafl.data.numbering import EvaluationImages, accumulate, persons_of
 from ccafl.data.source import read_source
@@ -29,6 +28,7 @@ from ccafl.report.rank_lists import rank_lists
 from ccafl.report.run_report import report_run
 from ccafl.synthetic.write import synthesize
 from ccafl.training.checkpoint import load_checkpoint
+from small_runs import SMALL, refusal
 
 SECTIONS = ["results", "losses", "quality", "probability", "map", "ranks", "activation"]
 FROM_IMAGES = SECTIONS[3:]
@@ -45,11 +45,8 @@ def world(tmp_path_factory):
 def trained(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     settings = [
-        "model.image_size=[32, 16]",
-        "stage1.epochs=1",
+        *SMALL,
         "stage2.epochs=4",
-        "stage2.steps_per_epoch=2",
-        "stage2.identities=4",
         "stage2.intra_camera.epochs=2",
         "stage2.adversarial.first_epoch=3",
         "stage2.adversarial.last_epoch=4",
@@ -355,26 +352,17 @@ def test_a_tower_without_a_map_says_so(trained, tmp_path, monkeypatch):
 # --- Bad input --------------------------------------------------------------------------------------------------------
 
 
-def refusal(capsys, *arguments) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(["report", *map(str, arguments)])
-    assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 def test_bad_input_ends_with_one_line(world, trained, run, tmp_path, capsys):
-    assert "is not a run" in refusal(capsys, tmp_path)
-    assert "no such file" in refusal(capsys, trained, "--data", tmp_path / "none")
-    assert "no such kind" in refusal(capsys, trained, "--data", world, "--source", "nothing")
+    assert "is not a run" in refusal(capsys, "report", tmp_path)
+    assert "no such file" in refusal(capsys, "report", trained, "--data", tmp_path / "none")
+    assert "no such kind" in refusal(capsys, "report", trained, "--data", world, "--source", "nothing")
     rows = [{**row, "image": f"gone/{row['image']}"} for row in rows_of(world)]
-    assert "no such image" in refusal(capsys, trained, "--data", manifest(world / "gone.csv", rows))
+    assert "no such image" in refusal(capsys, "report", trained, "--data", manifest(world / "gone.csv", rows))
     lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
     (run / "events.jsonl").write_text(lines[0] + "{\n" + lines[1])
-    assert "line 2" in refusal(capsys, run)
+    assert "line 2" in refusal(capsys, "report", run)
     (run / "events.jsonl").unlink()
-    assert "has not begun" in refusal(capsys, run)
+    assert "has not begun" in refusal(capsys, "report", run)
     assert not (run / "report.html").exists()
 
 
@@ -383,7 +371,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(trained, tmp_pat
     folder = tmp_path / "folder"
     folder.mkdir()
     for place in (folder, "/proc/none/page.html"):
-        assert "cannot be written" in refusal(capsys, trained, "--out", place)
+        assert "cannot be written" in refusal(capsys, "report", trained, "--out", place)
     assert list(tmp_path.rglob("*")) == [folder]
 
 
