@@ -43,7 +43,7 @@ def test_identity_batches_hold_p_identities_of_k_images(seed, names, identities,
 
 
 @given(st.integers(0, 10**6))
-def test_identity_batches_come_to_every_image(seed):
+def test_identity_batches_reach_every_image(seed):
     groups = torch.arange(4).repeat_interleave(6)
     drawn = identity_batches(groups, 3, 4, 2, seed).flatten()
     assert sorted(drawn.tolist()) == list(range(24))
@@ -65,7 +65,7 @@ def test_camera_batches_are_of_few_cameras(seed, batch_cameras):
         assert torch.equal(groups[drawn].unique(return_counts=True)[1], torch.full((4,), 3))
 
 
-def test_camera_batches_come_to_cameras_as_often_as_they_have_images():
+def test_camera_batches_draw_cameras_as_often_as_they_have_images():
     cameras = torch.tensor([0] * 300 + [1] * 100)
     draws = camera_batches(torch.arange(400) // 2, cameras, 2000, 2, 2, 1, seed=0)
     assert abs((cameras[draws[:, 0]] == 0).float().mean() - 0.75) < 0.04
@@ -203,7 +203,7 @@ def test_resizing_is_pillows_up_to_rounding():
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0, 2, 5]), st.sampled_from([0.0, 0.5, 1.0]))
-def test_augmentation_is_torchvisions_by_the_same_chances(seed, pad, chance):
+def test_augmentation_is_torchvisions_by_the_same_choices(seed, pad, chance):
     images = torch.randint(1, 256, (5, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     given_images = images.clone()
     augmentation = Augmentation((32, 16), flip=chance, pad=pad, erase=chance)

@@ -1,7 +1,7 @@
 """MSMT17, in its official list form and in the renamed form of Market-1501's layout.
 
-Its ids begin at 0 and there are no distractors: persons are the ids + 1, so that none is taken for one. Test persons
-are others than training persons of the same id.
+Its ids begin at 0 and it has no distractors: persons are the ids + 1, so that no person is taken for a distractor. A
+test id and the same training id are different persons.
 """
 
 import re
@@ -24,10 +24,10 @@ def recognises(path: Path) -> bool:
 
 
 def read(root: Path) -> Source:
-    """Read the list form, else the renamed form as `official.read` does.
+    """Read the list form, or else the renamed form as `official.read` does.
 
     Raises:
-        InputError: a list or an image folder is missing, a line of a list is not as it should be, or as there.
+        InputError: a list or an image folder is missing, a line of a list is malformed, or as for `official.read`.
     """
     home = official.home_of(root, _has_lists)
     if home is None:
@@ -53,7 +53,7 @@ def _first_folder(home: Path, names: tuple[str, ...]) -> Path:
 
 
 def _listed(path: Path, folder: Path) -> Iterator[Record]:
-    """The records of a list with lines such as ``0000/0000_000_01_0303morning_0008_0.jpg 0``."""
+    """The records of a list whose lines are like ``0000/0000_000_01_0303morning_0008_0.jpg 0``."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -64,7 +64,7 @@ def _listed(path: Path, folder: Path) -> Iterator[Record]:
         match = LINE.fullmatch(line.strip())
         if match is None:
             raise InputError(
-                f"{path}, line {number}: is not an image with its camera, and an id "
+                f"{path}, line {number}: is not an image with its camera and an id "
                 "(0000/0000_000_01_0303morning_0008_0.jpg 0); restore MSMT17's list"
             )
         identity = int(match["id"])

@@ -1,4 +1,4 @@
-"""Images as the network takes them (docs/method.md, 2): resized, augmented, normalised."""
+"""Images for the network (docs/method.md, 2): resized, augmented, normalised."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,22 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's: as the authors do
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's, as in the authors' code
 STD = (0.229, 0.224, 0.225)
 _MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """Bicubic resize to (height, width): (3, H, W) uint8. The deterministic first step of every transform.
+    """Bicubic resize to (height, width): (3, H, W) uint8. The first step for every image, without chance.
 
-    By PyTorch, which is several times quicker than Pillow and differs from it by rounding.
+    PyTorch does it several times faster than Pillow, and differs from it only by rounding.
     """
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(..., 3, H, W) uint8 -> (..., 3, H, W) float32, less the mean and over the standard deviation of each channel."""
+    """Resized images, (..., 3, H, W) uint8, to what the network takes: float32 with ImageNet's mean and deviation."""
     mean, std = ([255 * share for share in shares] for shares in (MEAN, STD))
     return functional.normalize(images.to(torch.float32), mean, std, inplace=True)  # overwrites the new copy
 
@@ -38,7 +38,7 @@ class AugmentationParams:
     Attributes:
         flips: (B,) bool.
         corners: (B, 2) int64, top and left of the crop in the padded image.
-        boxes: (B, 4) int64, top, left, bottom and right of what is erased; empty where nothing is.
+        boxes: (B, 4) int64, top, left, bottom and right of the erased box; empty if nothing is erased.
     """
 
     flips: npt.NDArray[np.bool_]
@@ -51,15 +51,15 @@ class AugmentationParams:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What training makes of resized images: flip, pad and random crop, random erasing to the mean colour.
+    """The augmentation of training images: flip, pad and random crop, random erasing with the mean colour.
 
-    On whole batches of bytes, where they are loaded; so they travel to the device, a quarter of the numbers that the
-    network takes, and `normalise` converts them there.
+    It works on whole batches of bytes where they are loaded. Bytes are a quarter of the size of float32, so they travel
+    to the device as they are, and `normalise` converts them there.
 
     Attributes:
         size: (height, width).
         flip, erase: probabilities.
-        pad: pixels of black on every side, from which the crop is taken.
+        pad: black pixels added on every side before the crop.
     """
 
     size: tuple[int, int]
@@ -75,8 +75,10 @@ class Augmentation:
         return AugmentationParams(flips, corners, self._boxes(images, random))
 
     def _boxes(self, images: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-        """The first of ten boxes that fits, its area and its height by its width drawn evenly (Zhong et al.,
-        arXiv 1708.04896, as in the authors' code), somewhere in the image.
+        """Random erasing (Zhong et al., arXiv 1708.04896, as in the authors' code): (B, 4).
+
+        Ten boxes are drawn, with uniform area and uniform ratio of height to width; the first that fits is placed
+        uniformly in the image.
         """
         size = np.array(self.size)
         areas = random.uniform(0.02, 0.4, (images, 10)) * size.prod()
@@ -100,7 +102,7 @@ class Augmentation:
 
 
 def _inside(boxes: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(B, 1, H, W), the pixels in each image's box."""
+    """(B, 1, H, W): whether a pixel is in its image's box."""
     top, left, bottom, right = boxes.T[..., None]
     rows, columns = (np.arange(side) for side in size)
     inside: npt.NDArray[np.bool_] = ((rows >= top) & (rows < bottom))[:, :, None]
