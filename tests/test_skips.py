@@ -29,13 +29,12 @@ def ended(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     unset = ("CCAFL_REQUIRE_BROWSER", "CCAFL_TEST_MILVUS_URI")
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, *options, folder]
-    done = subprocess.run(
-        command, cwd=folder, env=inherited | {"PATH": ""} | environment, capture_output=True, text=True, check=False
-    )
+    variables = inherited | {"PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-n", "2", "--dist", "loadfile")], ids=["one process", "several"])
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["one process", "several"])
 def test_skipped_tests_are_counted_by_reason_with_how_to_get_them(tmp_path, options):
     code, shown = ended(tmp_path, *options)
     assert code == 0
