@@ -19,7 +19,7 @@ from benchmarks.opponents import TORCHREID, Opponents
 from ccafl.config import Config, load_config
 from ccafl.data.batches import TrainingBatches
 from ccafl.data.store import CacheBudget, ImageStore
-from ccafl.data.transforms import MEAN, STD, Augmentation, evaluation_transform
+from ccafl.data.transforms import MEAN, STD, Augmentation, normalise
 from ccafl.evaluation.embedder import Embedder
 from ccafl.model.network import build_encoder
 
@@ -81,9 +81,8 @@ def loading(opponents: Opponents) -> Iterator[Comparison]:
         def load_ours(budget: int, augmentation: Augmentation) -> Tensor:
             store = kept if budget else ImageStore(paths, SIZE)
             batches = TrainingBatches(store, augmentation, draws, seed=0)
-            return _last(map(normalised, batches.loaded(workers=2)))
+            return _last(map(normalise, batches.loaded(workers=2)))
 
-        normalised = evaluation_transform()
         kept = ImageStore(paths, SIZE, CacheBudget(memory=1 << 30))
         still, moving = (Augmentation(SIZE, flip=p, pad=pad, erase=p) for p, pad in ((0.0, 0), (0.5, PAD)))
         agree = _nearly(load_ours(1, still), load_theirs(plain)) and _nearly(load_ours(0, still), load_theirs(plain))
@@ -121,11 +120,10 @@ def extraction(opponents: Opponents) -> Iterator[Comparison]:
     plain.load_state_dict(encoder.state_dict())
     embedder = Embedder(config, encoder, [f"c{camera}" for camera in range(6)], torch.device("cpu"), fast=True)
     pictures = [Image.fromarray(picture) for picture in _noise(64)]
-    transform = evaluation_transform()
 
     def theirs() -> Tensor:
         with torch.no_grad():
-            images = [transform(_as_tensor(picture)) for picture in pictures]
+            images = [normalise(_as_tensor(picture)) for picture in pictures]
             return F.normalize(plain(torch.stack(images), image_text=False)[0])
 
     work = "features: RN50, 256x128, 64 pictures"

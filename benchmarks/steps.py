@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Comparison
 from ccafl.config import Config, load_config
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.model.network import build_network
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.learning import EpochStart

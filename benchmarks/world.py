@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.measure import GIB, in_own_process, timed
-from ccafl.data.records import evaluation_images
+from ccafl.data.numbering import evaluation_images
 from ccafl.data.source import read_source
 from ccafl.evaluation.ranking import rank
 from ccafl.synthetic.write import count_images, synthesize

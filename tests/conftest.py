@@ -1,7 +1,76 @@
-"""Settings of all tests."""
+"""Settings of all tests, what several of them share, and a summary of those that were skipped."""
 
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+from small_runs import SIZE, SMALL, as_options, run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples at every run, and no clock: a test fails when something broke, not when the machine is busy.
 settings.register_profile("ccafl", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("ccafl")
+
+NO_BROWSER = "no browser was found: install Debian's chromium (apt-get install --no-install-recommends chromium)"
+NO_MILVUS = "no Milvus server was named: start one and set CCAFL_TEST_MILVUS_URI to its address"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium. Without it, a test is skipped, or fails if CCAFL_REQUIRE_BROWSER is set."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CCAFL_REQUIRE_BROWSER"):
+            pytest.fail(NO_BROWSER, pytrace=False)
+        pytest.skip(NO_BROWSER)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def milvus_server() -> str:
+    """The address of a Milvus server for tests; without one, a test is skipped."""
+    address = os.environ.get("CCAFL_TEST_MILVUS_URI")
+    if not address:
+        pytest.skip(NO_MILVUS)
+    return address
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic world of 12 persons, for training and testing; tests leave it as it is."""
+    from ccafl.synthetic.write import synthesize
+
+    out = tmp_path_factory.mktemp("data") / "world"
+    return synthesize(out, seed=3, persons=12, cameras=3, images=3, size=SIZE).parent
+
+
+@pytest.fixture(scope="session")
+def small_run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained on the world, in which some labels are joined; tests leave it as it is."""
+    out = tmp_path_factory.mktemp("small") / "run"
+    run("train", "market-split", "--data", world, "--out", out, *as_options((*SMALL, "stage2.association.rate=1.0")))
+    return out
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were skipped, why, and how to have them run."""
+    reports = terminalreporter.stats.get("skipped", [])
+    if not reports:
+        return
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    terminalreporter.section(f"skipped tests: {len(reports)}", yellow=True)
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count:4}  {reason}")

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,39 +15,14 @@ import torch
 from PIL import Image
 
 import ccafl
-from ccafl.cli import main
-from ccafl.data.source import read_source
-
-SETTINGS = [
-    "model.image_size=[32, 16]",
-    "stage1.epochs=1",
-    "stage2.epochs=2",
-    "stage2.steps_per_epoch=2",
-    "stage2.identities=4",
-    "stage2.intra_camera.epochs=1",
-]
-
-
-def run(*arguments) -> None:
-    """A command that succeeds."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert ended.value.code in (0, None)
+from ccafl.data.source import KINDS, read_source
+from small_runs import SMALL, as_options, refusal, run
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    out = tmp_path_factory.mktemp("data") / "world"
-    run("data", "synthesize", out, "--seed", 5, "--persons", 9, "--cameras", 3, "--images", 3)
-    return out
-
-
-@pytest.fixture(scope="module")
-def trained(world, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    sets = [part for setting in SETTINGS for part in ("--set", setting)]
-    run("train", "market-split", "--data", world, "--out", out, *sets)
-    return out
+def trained(small_run, tmp_path_factory):
+    """A copy of the run to write in."""
+    return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("runs") / "run"))
 
 
 def test_a_run_folder_holds_what_was_promised(trained):
@@ -103,8 +80,7 @@ def test_embed_takes_any_picture_mode(trained):
 
 
 def test_without_a_test_set_the_last_epoch_is_the_best(world, tmp_path):
-    sets = [part for setting in SETTINGS for part in ("--set", setting)]
-    run("train", "market-split", "--data", world / "images", "--out", tmp_path / "run", *sets)
+    run("train", "market-split", "--data", world / "images", "--out", tmp_path / "run", *as_options(SMALL))
     last, best = (torch.load(tmp_path / "run" / "checkpoints" / f"{name}.pt") for name in ("last", "best"))
     assert last["epoch"] == best["epoch"] == 2
     assert json.loads((tmp_path / "run" / "results.json").read_text())["mAP"] is None
@@ -112,22 +88,20 @@ def test_without_a_test_set_the_last_epoch_is_the_best(world, tmp_path):
 
 def test_queries_without_any_match_are_refused_before_anything_is_written(world, tmp_path, capsys):
     rows = list(csv.DictReader((world / "manifest.csv").open()))
-    with (world / "nobody.csv").open("w", newline="") as file:
+    one_camera = [row for row in rows if row["split"] == "train" or row["camera"] == "c1"]
+    with (tmp_path / "nobody.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
-        one_camera = [row for row in rows if row["split"] == "train" or row["camera"] == "c1"]
-        table.writerows(one_camera)
-    with pytest.raises(SystemExit) as ended:
-        main(["train", "market-split", "--data", str(world / "nobody.csv"), "--out", str(tmp_path / "run")])
-    assert ended.value.code == 2
-    assert "nobody.csv: no query's person" in capsys.readouterr().err
+        table.writerows(row | {"image": world / row["image"]} for row in one_camera)
+    message = refusal(capsys, "train", "market-split", "--data", tmp_path / "nobody.csv", "--out", tmp_path / "run")
+    assert "nobody.csv: no query's person" in message
     assert not (tmp_path / "run").exists()
 
 
 def test_supervised_and_intra_are_the_same_trainer(world, tmp_path):
-    sets = [part for setting in SETTINGS for part in ("--set", setting)]
     for mode in ("supervised", "intra"):
-        run("train", "market-split", "--data", world, "--out", tmp_path / mode, *sets, "--set", f"mode={mode}")
+        options = as_options((*SMALL, f"mode={mode}"))
+        run("train", "market-split", "--data", world, "--out", tmp_path / mode, *options)
         events = [json.loads(line) for line in (tmp_path / mode / "events.jsonl").read_text().splitlines()]
         phases = {event["phase"] for event in events if event["stage"] == 2}
         assert phases == {"inter" if mode == "supervised" else "intra"}
@@ -140,12 +114,30 @@ def test_split_trains_and_check_speaks(world, tmp_path, capsys):
     source = read_source(tmp_path / "split")
     assert {record.person for record in source.train}.isdisjoint(record.person for record in source.query)
     run("data", "check", tmp_path / "split")
-    assert "images a label" in capsys.readouterr().out
+    assert "images per label" in capsys.readouterr().out
 
 
 def test_help_needs_no_heavy_library():
-    program = "import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'pyarrow')))"
+    heavy = ("torch", "numpy", "pyarrow", "PIL")
+    program = f"import sys, ccafl.cli; sys.exit(any(name in sys.modules for name in {heavy}))"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_the_help_names_every_kind_of_source(capsys):
+    run("data", "check", "--help")
+    shown = capsys.readouterr().out
+    assert all(kind in shown for kind in KINDS)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (Path(ccafl.__file__).parent / "py.typed").is_file()
+
+
+def test_the_version_is_the_packages_own(capsys):
+    run("--version")
+    assert capsys.readouterr() == (f"ccafl {ccafl.__version__}\n", "")
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["version"] == ccafl.__version__
 
 
 def test_the_installed_command_runs():

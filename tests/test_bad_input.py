@@ -23,6 +23,8 @@ from safetensors.torch import save_file
 from ccafl.cli import main
 from ccafl.training.checkpoint import load_checkpoint
 from ccafl.training.run import Training
+from small_runs import one_line, refusal
+from small_runs import run as succeed
 
 SMALL = [
     *("--set", "model.image_size=[32,16]"),
@@ -62,30 +64,6 @@ def run(tmp_path: Path, trained: Path) -> Path:
 def spoilt(tmp_path: Path, world: Path) -> Path:
     """A copy of the world to spoil."""
     return Path(shutil.copytree(world, tmp_path / "spoilt"))
-
-
-def succeed(*arguments: object) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert stop.value.code == 0
-
-
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What the command says as it refuses: the one line on stderr, without ``error: ``."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    output, errors = capsys.readouterr()
-    assert stop.value.code == 2
-    assert output == ""
-    return one_line(errors)
-
-
-def one_line(errors: str) -> str:
-    assert errors.startswith("error: "), errors
-    assert errors.endswith("\n"), errors
-    assert len(errors.splitlines()) == 1, errors
-    return errors.removeprefix("error: ").rstrip("\n")
 
 
 def assert_says(message: str, *parts: object) -> None:
@@ -152,7 +130,7 @@ def table(folder: Path, *lines: str) -> Path:
 
 
 def missing_folder(root: Path) -> tuple[object, ...]:
-    return root, "no such file or folder", "mend the path"
+    return root, "no such file or folder", "correct the path"
 
 
 def empty_folder(root: Path) -> tuple[object, ...]:
@@ -205,7 +183,7 @@ def manifest_with_an_empty_label(root: Path) -> tuple[object, ...]:
 
 def manifest_with_a_short_line(root: Path) -> tuple[object, ...]:
     path = table(root, HEADER, "a.jpg,c1,1")
-    return f"{path}, line 2", "3 values for 5 columns", "mend it"
+    return f"{path}, line 2", "3 values for 5 columns", "correct it"
 
 
 def manifest_with_an_unknown_split(root: Path) -> tuple[object, ...]:
@@ -222,7 +200,7 @@ def parquet_that_is_none(root: Path) -> tuple[object, ...]:
     root.mkdir()
     path = root / "manifest.parquet"
     path.write_text("image,camera,label\n")
-    return path, "cannot be read as Parquet", "mend it"
+    return path, "cannot be read as Parquet", "replace it"
 
 
 LAYOUTS: list[Callable[[Path], tuple[object, ...]]] = [
@@ -599,7 +577,7 @@ def test_training_leaves_a_file_in_the_place_of_its_folder(
     out.write_text("mine")
     assert_says(refusal(capsys, "train", "market-split", "--data", world, "--out", out, *SMALL), out, "exists already")
     below = refusal(capsys, "train", "market-split", "--data", world, "--out", out / "run", *SMALL)
-    assert_says(below, out / "run", "cannot be made", "choose another output")
+    assert_says(below, out / "run", "cannot be created", "choose another output")
     assert out.read_text() == "mine"
 
 
@@ -868,7 +846,7 @@ def test_installed_command_shows_no_traceback(tmp_path: Path) -> None:
     script = (str(Path(sysconfig.get_path("scripts")) / "ccafl"),)
     code, errors = in_a_process("data", "check", tmp_path / "missing", command=script)
     assert code == 2
-    assert_says(one_line(errors), tmp_path / "missing", "no such file or folder", "mend the path")
+    assert_says(one_line(errors), tmp_path / "missing", "no such file or folder", "correct the path")
 
 
 def test_split_in_a_process_shows_no_traceback(tmp_path: Path) -> None:

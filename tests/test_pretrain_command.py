@@ -6,19 +6,10 @@ from pathlib import Path
 import pytest
 
 from ccafl import pipeline
-from ccafl.cli import main
 from ccafl.model.clip import load_clip
+from small_runs import refusal, run
 
 SMALL = ["--persons", "8", "--cameras", "3", "--views", "2", "--epochs", "1", "--batch", "8"]
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(["pretrain", *arguments])
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err.strip()
-    assert "Traceback" not in message
-    return message.splitlines()[-1]
 
 
 def test_weights_and_their_test_on_persons_never_seen(
@@ -27,17 +18,14 @@ def test_weights_and_their_test_on_persons_never_seen(
     monkeypatch.setattr(pipeline, "UNSEEN_PERSONS", 5)
     monkeypatch.setattr(pipeline, "UNSEEN_CAMERAS", 4)
     out = tmp_path / "out"
-    with pytest.raises(SystemExit) as finished:
-        main(["pretrain", str(out), *SMALL])
-    assert finished.value.code == 0
+    run("pretrain", out, *SMALL)
     results = json.loads((out / "results.json").read_text())
     assert results["unseen_images"] == 20
     assert 0 <= results["caption_recall_at_10"] <= 1
     assert 0 <= results["upper_colour_accuracy"] <= 1
     load_clip("clip-synth", str(out / "clip-synth.safetensors"))
-    capsys.readouterr()
-    assert "another world" in refused(capsys, str(out), *SMALL, "--cameras", "4")
-    assert "other settings" in refused(capsys, str(out), *SMALL, "--seed", "5")
+    assert "another world" in refusal(capsys, "pretrain", out, *SMALL, "--cameras", "4")
+    assert "other settings" in refusal(capsys, "pretrain", out, *SMALL, "--seed", "5")
 
 
 @pytest.mark.parametrize(
@@ -53,11 +41,11 @@ def test_weights_and_their_test_on_persons_never_seen(
 def test_numbers_that_cannot_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], said: str
 ) -> None:
-    assert said in refused(capsys, str(tmp_path / "out"), *SMALL, *wrong)
+    assert said in refusal(capsys, "pretrain", tmp_path / "out", *SMALL, *wrong)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    assert "exists already" in refused(capsys, str(tmp_path), *SMALL)
+    assert "exists already" in refusal(capsys, "pretrain", tmp_path, *SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -3,16 +3,18 @@ shows what comes back; heavy libraries are imported only inside, so that help an
 """
 
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ccafl import __version__
+from ccafl.data.source import KINDS
 from ccafl.errors import InputError
 
 app = typer.Typer(
-    help="Person re-identification from labels made camera by camera.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +44,7 @@ Data = Annotated[
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--source", help="market1501, dukemtmc, msmt17, folder or manifest; recognised if not given."),
+    typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; recognised if not given."),
 ]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out, listing them once.")]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
@@ -54,12 +56,30 @@ MilvusToken = Annotated[
 ]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ccafl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Person re-identification from labels made camera by camera."""
+
+
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo")) -> None:
     """Draw a synthetic world, train on it with and without joining the cameras, compare."""
     from ccafl import pipeline, terminal
+    from ccafl.evaluation.tables import comparison_table
 
-    terminal.show_comparison(pipeline.demo(out), out)
+    terminal.show(comparison_table(pipeline.demo(out)))
+    terminal.say(f"written to {out / 'results.json'}")
 
 
 @app.command()
@@ -75,14 +95,14 @@ def train(
     skip_unreadable: Skip = False,
 ) -> None:
     """Train on images labelled camera by camera, and join the cameras' labels."""
-    from ccafl import pipeline, terminal
+    from ccafl import pipeline
     from ccafl.config import load_config
 
     out = out or Path("runs") / Path(config).stem
     results = pipeline.train_run(
         load_config(config, settings), data, out, kind=source, resume=resume, skip_unreadable=skip_unreadable
     )
-    terminal.show_results(results, out / "results.json")
+    _show_results(results, out / "results.json")
 
 
 @app.command()
@@ -94,10 +114,10 @@ def evaluate(
     source: Kind = None,
 ) -> None:
     """Rank query and gallery: mAP and CMC."""
-    from ccafl import pipeline, terminal
+    from ccafl import pipeline
 
     results = pipeline.evaluate_run(run, data, kind=source, rerank=rerank, checkpoint=checkpoint)
-    terminal.show_results(results, run)
+    _show_results(results, run)
 
 
 @app.command()
@@ -129,7 +149,8 @@ def ablate(
         kind=source,
         skip_unreadable=skip_unreadable,
     )
-    terminal.show_markdown(ablation.markdown(table), out / "ablation.md")
+    terminal.say(ablation.markdown(table))
+    terminal.say(f"written to {out / 'ablation.md'}")
 
 
 @app.command()
@@ -160,9 +181,9 @@ def associate(
     ] = None,
 ) -> None:
     """Join labels that were made camera by camera: which of them are one person."""
-    from ccafl import pipeline, terminal
+    from ccafl import pipeline
 
-    terminal.show_results(pipeline.associate_run(run, data, out, kind=source, links=links), out)
+    _show_results(pipeline.associate_run(run, data, out, kind=source, links=links), out)
 
 
 @app.command()
@@ -280,11 +301,10 @@ def export(
     ] = None,
 ) -> None:
     """Write the image encoder as a file for other programs, checked against torch, with a model card."""
-    from ccafl import terminal
     from ccafl.export import export_run
 
     folder = out or run / "export"
-    terminal.show_results(export_run(run, folder, onnx=onnx or not program, program=program), folder)
+    _show_results(export_run(run, folder, onnx=onnx or not program, program=program), folder)
 
 
 @gallery_app.command()
@@ -304,7 +324,6 @@ def add(
     token: MilvusToken = None,
 ) -> None:
     """Add pictures; those that are there already are passed over, so that the same command goes on after a stop."""
-    from ccafl import terminal
     from ccafl.search import commands
 
     results = commands.add(
@@ -318,7 +337,7 @@ def add(
         uri=uri,
         token=token,
     )
-    terminal.show_results(results, db)
+    _show_results(results, db)
 
 
 @gallery_app.command()
@@ -330,10 +349,9 @@ def join(
     token: MilvusToken = None,
 ) -> None:
     """Join the cameras' labels anew; corrections made by people are kept."""
-    from ccafl import terminal
     from ccafl.search import commands
 
-    terminal.show_results(commands.rejoin(db, association=association, token=token), db)
+    _show_results(commands.rejoin(db, association=association, token=token), db)
 
 
 @gallery_app.command()
@@ -424,14 +442,14 @@ def pretrain(
     precision: Annotated[str, typer.Option(help="As runtime.precision: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
     """Pretrain clip-synth, the CLIP that comes with the package, on pictures and captions of a synthetic world."""
-    from ccafl import pipeline, terminal
+    from ccafl import pipeline
     from ccafl.training.pretrain import Pretraining
 
     settings = Pretraining(epochs=epochs, batch_size=batch, seed=seed)
     results = pipeline.pretrain_clip(
         out, persons=persons, cameras=cameras, views=views, settings=settings, precision=precision
     )
-    terminal.show_results(results, out / "results.json")
+    _show_results(results, out / "results.json")
 
 
 @data_app.command()
@@ -460,6 +478,15 @@ def split(
     from ccafl import pipeline, terminal
 
     terminal.say(f"split written to {pipeline.split_data(path, out, seed, kind=source)}")
+
+
+def _show_results(results: Mapping[str, Any], written_to: Path) -> None:
+    """A table of a command's results, and where a script finds them."""
+    from ccafl import terminal
+    from ccafl.evaluation.tables import results_table
+
+    terminal.show(results_table(results))
+    terminal.say(f"written to {written_to}")
 
 
 def main(arguments: list[str] | None = None) -> Any:

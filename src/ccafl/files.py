@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files and folders for results; a file is written whole or not at all."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ from ccafl.errors import InputError
 
 @contextmanager
 def disk_errors(path: Path, advice: str = "free space or choose another folder") -> Iterator[None]:
-    """Whatever goes wrong with the disk is said of ``path``, as an InputError with ``advice``."""
+    """Report disk errors as an InputError about ``path`` with ``advice``."""
     try:
         yield
     except OSError as error:
@@ -20,9 +20,9 @@ def disk_errors(path: Path, advice: str = "free space or choose another folder")
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; what was written there takes its place at the end.
+    """Give a temporary path beside ``path``; the file written there replaces ``path`` at the end.
 
-    Nothing is left behind when the block fails, and a reader sees the old file or the new one.
+    If the block fails, nothing is left behind. A reader sees either the old file or the new one.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -31,7 +31,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         with disk_errors(path):
             if path.exists() and not path.is_file():  # a device or a pipe would be replaced
-                raise OSError("there is something else than a file")
+                raise OSError("it exists and is not a regular file")
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
             os.close(handle)
@@ -59,33 +59,33 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what a killed `written_whole` of ``path`` left beside it."""
+    """Remove what `written_whole` left beside ``path`` when its process was killed."""
     for leftover in path.parent.glob(f".{path.name}.*{path.suffix}"):
         leftover.unlink(missing_ok=True)
 
 
 def check_free(path: Path) -> None:
-    """Nothing is at ``path``, or an empty folder.
+    """Check that ``path`` does not exist or is an empty folder.
 
     Raises:
-        InputError: it holds something already, is a file, or is below one.
+        InputError: it is a folder with contents, is a file, or is below one.
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise InputError(f"{path}: exists already; choose another output or remove it")
     above = next((folder for folder in path.parents if folder.exists()), path)
     if not above.is_dir():
-        raise InputError(f"{path}: cannot be made ({above} is a file); choose another output")
+        raise InputError(f"{path}: cannot be created ({above} is a file); choose another output")
 
 
 def new_folder(path: Path) -> Path:
     """Make the output folder ``path``; it may exist only if it is empty.
 
     Raises:
-        InputError: it holds something already, is a file, or cannot be made.
+        InputError: it is a folder with contents, is a file, or cannot be created.
     """
     check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror or error}); choose another output") from error
+        raise InputError(f"{path}: cannot be created ({error.strerror or error}); choose another output") from error
     return path

@@ -19,23 +19,23 @@ from torch import Tensor
 from ccafl.config import Config, dump, load_config, validated
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check
-from ccafl.data.images import IMAGE_SUFFIXES, unreadable
-from ccafl.data.links import IdentityLinks, links_between
-from ccafl.data.listing import images_below
+from ccafl.data.identity_links import IdentityLinks, links_between
+from ccafl.data.images import unreadable
+from ccafl.data.listing import IMAGE_SUFFIXES, images_below
 from ccafl.data.manifest import write as write_manifest
-from ccafl.data.records import (
+from ccafl.data.numbering import (
     EvaluationImages,
     LabelledImages,
-    Source,
     accumulate,
     evaluation_images,
     persons_of,
     unmatched_queries,
 )
+from ccafl.data.records import Source
 from ccafl.data.source import read_source
 from ccafl.data.split import split
 from ccafl.data.store import CacheBudget, ImageStore
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.embedder import Embedder, load_run
@@ -277,12 +277,12 @@ def zero_shot(clip: CLIP, unseen: CaptionedWorld) -> Results:
     images = np.empty((len(unseen.pictures), 3, *unseen.size), np.uint8)
     with bar("drawing unseen persons", len(images)) as progress:
         unseen.draw(images, os.cpu_count() or 1, progress.advance)
-    encoder, transform = ImageEncoder(clip.visual, unseen.size).eval(), evaluation_transform()
+    encoder = ImageEncoder(clip.visual, unseen.size).eval()
     palette = [colour for colour, _ in UPPER_COLOURS]
     shown = torch.from_numpy(unseen.pictures[:, 0])
     colours = torch.tensor([palette.index(unseen.world.person(person).upper_colour.name) for person in shown.tolist()])
     with torch.inference_mode():
-        features = torch.cat([encoder(transform(some))[1] for some in torch.from_numpy(images).split(256)])
+        features = torch.cat([encoder(normalise(some))[1] for some in torch.from_numpy(images).split(256)])
         sentences = [unseen.caption(picture) for picture in range(len(images))]
         described = encode_sentences(clip, tokenized(sentences, clip.context_length))
         classes = torch.stack([_mean_feature(clip, naming_upper(colour)) for colour in palette])

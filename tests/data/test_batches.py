@@ -20,7 +20,7 @@ from ccafl.data.batches import (
     shuffled_batches,
 )
 from ccafl.data.store import CacheBudget, ImageStore
-from ccafl.data.transforms import MEAN, STD, Augmentation, evaluation_transform, resized
+from ccafl.data.transforms import MEAN, STD, Augmentation, normalise, resized
 from ccafl.errors import InputError
 
 
@@ -43,7 +43,7 @@ def test_identity_batches_hold_p_identities_of_k_images(seed, names, identities,
 
 
 @given(st.integers(0, 10**6))
-def test_identity_batches_come_to_every_image(seed):
+def test_identity_batches_reach_every_image(seed):
     groups = torch.arange(4).repeat_interleave(6)
     drawn = identity_batches(groups, 3, 4, 2, seed).flatten()
     assert sorted(drawn.tolist()) == list(range(24))
@@ -65,7 +65,7 @@ def test_camera_batches_are_of_few_cameras(seed, batch_cameras):
         assert torch.equal(groups[drawn].unique(return_counts=True)[1], torch.full((4,), 3))
 
 
-def test_camera_batches_come_to_cameras_as_often_as_they_have_images():
+def test_camera_batches_draw_cameras_as_often_as_they_have_images():
     cameras = torch.tensor([0] * 300 + [1] * 100)
     draws = camera_batches(torch.arange(400) // 2, cameras, 2000, 2, 2, 1, seed=0)
     assert abs((cameras[draws[:, 0]] == 0).float().mean() - 0.75) < 0.04
@@ -175,9 +175,21 @@ def test_what_is_not_asked_for_is_not_loaded(store, monkeypatch):
 
 
 def test_images_are_normalised_with_imagenets_numbers():
-    white = evaluation_transform()(resized(Image.new("RGB", (9, 9), "white"), (4, 4)))
+    white = normalise(resized(Image.new("RGB", (9, 9), "white"), (4, 4)))
     expected = (1 - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(white, expected[:, None, None].expand(3, 4, 4))
+
+
+def test_normalising_is_torchvisions_to_the_bit_and_leaves_the_bytes_alone():
+    images = torch.randint(0, 256, (5, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    mean, std = ([255 * share for share in shares] for shares in (MEAN, STD))
+    theirs = v2.Compose([v2.ToDtype(torch.float32), v2.Normalize(mean, std)])
+    normalised = normalise(images)
+    assert normalised.dtype == torch.float32
+    assert torch.equal(normalised, theirs(images))
+    assert torch.equal(normalise(images[0]), normalised[0])
+    assert torch.equal(images, before)
 
 
 def test_resizing_is_pillows_up_to_rounding():
@@ -191,32 +203,32 @@ def test_resizing_is_pillows_up_to_rounding():
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0, 2, 5]), st.sampled_from([0.0, 0.5, 1.0]))
-def test_augmentation_is_torchvisions_by_the_same_chances(seed, pad, chance):
+def test_augmentation_is_torchvisions_by_the_same_choices(seed, pad, chance):
     images = torch.randint(1, 256, (5, 3, 32, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     given_images = images.clone()
     augmentation = Augmentation((32, 16), flip=chance, pad=pad, erase=chance)
-    chances = augmentation.chances(5, seed)
-    augmented = augmentation(images, chances)
+    params = augmentation.draw(5, seed)
+    augmented = augmentation(images, params)
     assert torch.equal(images, given_images)
     for number, image in enumerate(images):
-        flipped = v2.functional.horizontal_flip(image) if chances.flips[number] else image
+        flipped = v2.functional.horizontal_flip(image) if params.flips[number] else image
         padded = v2.functional.pad(flipped, [pad])
-        moved = v2.functional.crop(padded, *chances.corners[number].tolist(), 32, 16)
-        top, left, bottom, right = chances.boxes[number].tolist()
+        moved = v2.functional.crop(padded, *params.corners[number].tolist(), 32, 16)
+        top, left, bottom, right = params.boxes[number].tolist()
         colour = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
         assert torch.equal(augmented[number], v2.functional.erase(moved, top, left, bottom - top, right - left, colour))
     if chance in (0.0, 1.0):
-        assert (chances.flips == bool(chance)).all()
-        assert ((chances.boxes[:, 2] > chances.boxes[:, 0]) == bool(chance)).all()
+        assert (params.flips == bool(chance)).all()
+        assert ((params.boxes[:, 2] > params.boxes[:, 0]) == bool(chance)).all()
 
 
-def test_chances_are_those_of_the_recipe():
-    chances = Augmentation((256, 128), flip=0.5, pad=10, erase=0.5).chances(20_000, seed=0)
-    assert abs(chances.flips.mean() - 0.5) < 0.02
-    for corner in chances.corners.T:
+def test_the_random_choices_are_those_of_the_recipe():
+    params = Augmentation((256, 128), flip=0.5, pad=10, erase=0.5).draw(20_000, seed=0)
+    assert abs(params.flips.mean() - 0.5) < 0.02
+    for corner in params.corners.T:
         assert np.bincount(corner, minlength=21).min() > 20_000 / 21 * 0.8
         assert corner.max() == 20
-    top, left, bottom, right = chances.boxes.T
+    top, left, bottom, right = params.boxes.T
     erased = bottom > top
     assert abs(erased.mean() - 0.5) < 0.02
     areas = ((bottom - top) * (right - left))[erased] / (256 * 128)

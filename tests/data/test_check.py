@@ -47,7 +47,7 @@ def test_a_sound_source_has_figures_and_no_problems(tmp_path: Path) -> None:
     [
         (["c1/a/?", "c1/a/?"], [], [], "only one camera (c1)"),
         (["c1/a/1", "c1/a/1", "c2/a/2", "c2/a/2"], [], [], "no person is seen by two cameras"),
-        ([f"c1/{n}/?" for n in range(7)], [], [], "7 labels have one image only (0 in c1, 1 in c1, 2 in c1)"),
+        ([f"c1/{n}/?" for n in range(7)], [], [], "7 labels have only one image (0 in c1, 1 in c1, 2 in c1)"),
         (["c1/a/?", "c2/a/?"], [], [], "no query and gallery"),
         (["c1/a/?", "c2/a/?"], ["c1/1/1"], [], "no query and gallery"),
         ([], ["c1/1/1"], ["c2/1/1"], "no training images"),
@@ -55,7 +55,7 @@ def test_a_sound_source_has_figures_and_no_problems(tmp_path: Path) -> None:
         (["c1/a/?"], ["c1/0/0"], ["c2/0/0"], "1 queries have no image of their person"),
     ],
 )
-def test_problems_are_told(
+def test_problems_are_reported(
     tmp_path: Path, train: list[str], query: list[str], gallery: list[str], problem: str
 ) -> None:
     report = check(source_of(tmp_path, train, query, gallery))

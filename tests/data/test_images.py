@@ -1,4 +1,4 @@
-"""Reading pictures: what is refused, and in which words."""
+"""Reading pictures: what is refused, and in what words."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def test_a_truncated_picture_is_refused(picture: Image.Image, tmp_path: Path, su
         load_image(path)
 
 
-def test_a_text_named_jpg_is_no_picture(tmp_path: Path) -> None:
+def test_a_text_named_jpg_is_not_a_picture(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     with pytest.raises(InputError, match="not a picture"):
         load_image(tmp_path / "text.jpg")

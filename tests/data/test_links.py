@@ -1,11 +1,13 @@
-"""The table of corrections: what it may say, and what becomes of it."""
+"""The table of corrections: what it may say, and what it becomes."""
 
 from pathlib import Path
 
 import pytest
 
-from ccafl.data.links import links_between, numbered, read_links
-from ccafl.data.records import Record, accumulate
+from ccafl.data.identity_links import links_between, numbered
+from ccafl.data.links import read_links
+from ccafl.data.numbering import accumulate
+from ccafl.data.records import Record
 from ccafl.errors import InputError
 
 HEADER = "kind,camera_a,label_a,camera_b,label_b"
@@ -38,7 +40,7 @@ def test_rows_become_pairs_of_identities_once_and_in_order(tmp_path: Path) -> No
     assert (found.left_out, len(found)) == (0, 4)
 
 
-def test_the_order_of_columns_and_further_ones_do_not_matter(tmp_path: Path) -> None:
+def test_further_columns_and_the_order_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "corrections.csv"
     path.write_text("label_b,camera_b,who,label_a,camera_a,kind\n1,hall,Ann,2,door,cannot_link\n")
     (link,) = read_links(path)
@@ -59,7 +61,7 @@ def test_rows_of_other_labels_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_table_of_other_data_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, "must_link,door,1,hall,9", "must_link,door,1,roof,1")
-    with pytest.raises(InputError, match=r"corrections.csv: no line is of these images.*label 9 of camera hall"):
+    with pytest.raises(InputError, match=r"corrections.csv: no line is about these images.*label 9 of camera hall"):
         links_between(path, images("door/1", "hall/1"))
 
 
@@ -101,7 +103,7 @@ def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, lines: list[str], sa
     assert said in str(error.value)
 
 
-def test_what_is_no_such_table_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_such_a_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.csv: no such file"):
         read_links(tmp_path / "nowhere.csv")
     other = tmp_path / "association.csv"

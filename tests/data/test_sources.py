@@ -1,5 +1,7 @@
-"""Every kind of source, recognised and read, and what is refused in which words."""
+"""Every kind of source, recognised and read; what is refused, and in what words."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -231,7 +233,7 @@ def test_manifest(tmp_path: Path, kind: str) -> None:
     assert len(source.query) == 1
 
 
-def test_a_manifest_needs_three_columns_only(tmp_path: Path) -> None:
+def test_a_manifest_needs_only_three_columns(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text('label,extra,camera,image\n1,x,"c,1",a.jpg\n')
     assert read_source(tmp_path / "mine.csv").train == [Record(tmp_path / "a.jpg", "c,1", "1")]
 
@@ -260,7 +262,7 @@ def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
         ("", "no column image, camera, label"),
         ("image,label\na.jpg,1\n", "no column camera among image, label"),
         ("image;camera;label\n", "no column image, camera, label"),
-        ("image,camera,label,label\n", "column label is there twice"),
+        ("image,camera,label,label\n", "column label appears twice"),
         ("image,camera,label\na.jpg,c1,1\nb.jpg,c1,\n", "line 3: label is empty"),
         ("image,camera,label\n\na.jpg, ,1\n", "line 3: camera is empty"),
         ("image,camera,label\n,c1,1\n", "line 2: image is empty"),
@@ -271,7 +273,10 @@ def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
             "image,camera,label,person\na.jpg,c1,1,4\nb.jpg,c1,1,5\n",
             "line 3: label 1 of camera c1 is person 5 here and 4",
         ),
-        ("image,camera,label,time\na.jpg,c1,1,noon\n", "line 2: 'noon' is no time; write it like 2026-05-01T14:03:00Z"),
+        (
+            "image,camera,label,time\na.jpg,c1,1,noon\n",
+            "line 2: 'noon' is not a time; write it like 2026-05-01T14:03:00Z",
+        ),
         ("image,camera,label\n", "holds no images of kind manifest"),
         ("image,camera,label,split\na.jpg,c1,1,query\n", "holds no training images"),
         ('image,camera,label\n"a.jpg,c1,1\n', "cannot be read as CSV"),
@@ -312,7 +317,7 @@ def test_a_set_for_evaluation_only_is_fine(make: Make) -> None:
     assert (len(source.train), len(source.query), len(source.gallery)) == (0, 1, 1)
 
 
-def test_what_is_no_source_is_refused(make: Make, tmp_path: Path) -> None:
+def test_what_is_not_a_source_is_refused(make: Make, tmp_path: Path) -> None:
     for path, kind, message in (
         (tmp_path / "none", None, "no such file or folder"),
         (tmp_path, None, "is empty"),
@@ -325,12 +330,25 @@ def test_what_is_no_source_is_refused(make: Make, tmp_path: Path) -> None:
         (tmp_path, None, "no images or manifest there"),
         (tmp_path, "market1501", "holds no images of kind market1501"),
         (tmp_path, "manifest", "neither manifest.csv nor manifest.parquet"),
-        (file, "folder", "is a file"),
-        (file, "manifest", "no manifest by its name"),
+        *((file, kind, f"is a file, but a source of kind {kind} is a folder") for kind in KINDS if kind != "manifest"),
+        (file, "manifest", "does not have the name of a manifest"),
         (file, None, "no images or manifest there"),
     ):
         with pytest.raises(InputError, match=message):
             read_source(path, kind)
+
+
+def test_sources_and_corrections_are_read_without_torch(make: Make) -> None:
+    (make("links.csv") / "links.csv").write_text("kind,camera_a,label_a,camera_b,label_b\nmust_link,a,1,b,1\n")
+    root = make("world/manifest.csv") / "world"
+    (root / "manifest.csv").write_text("image,camera,label,time\na.jpg,c1,1,2026-05-01\n")
+    program = (
+        "import sys; from pathlib import Path; sys.modules['torch'] = None\n"
+        "from ccafl.data.links import read_links; from ccafl.data.source import read_source\n"
+        f"assert len(read_source(Path({str(root)!r})).train) == 1\n"
+        f"assert len(read_links(Path({str(root.parent / 'links.csv')!r}))) == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_records_come_in_the_order_of_their_paths(make: Make) -> None:

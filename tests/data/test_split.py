@@ -27,7 +27,7 @@ def records_of(pictures: list[tuple[int, int]]) -> list[Record]:
 
 
 def trained_of(persons: list[str], seed: int) -> set[str]:
-    """The protocol's own words, of sorted persons."""
+    """The persons who train, by the protocol's own words; ``persons`` are sorted."""
     random.Random(seed).shuffle(persons)
     return set(persons[: len(persons) * 2 // 3])
 

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import ccafl
-from ccafl.config import load_config
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.export import export_run, graph
 from ccafl.export import write as writing
@@ -25,28 +24,15 @@ from ccafl.export.graph import EncoderGraph
 from ccafl.export.label import Label, read_label
 from ccafl.model.clip import load_clip
 from ccafl.model.image_encoder import ImageEncoder
-from ccafl.pipeline import train_run
-from ccafl.synthetic.write import synthesize
+from small_runs import SIZE
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
-SIZE = (32, 16)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    world = synthesize(folder / "world", seed=3, persons=9, cameras=3, images=3, size=SIZE).parent
-    settings = [
-        "model.image_size=[32, 16]",
-        "stage1.epochs=1",
-        "stage2.epochs=2",
-        "stage2.steps_per_epoch=2",
-        "stage2.identities=4",
-        "stage2.intra_camera.epochs=1",
-        "runtime.evaluate_every=0",
-    ]
-    train_run(load_config("market-split", settings), world, folder / "run")
-    return folder / "run"
+def trained(small_run, tmp_path_factory):
+    """A copy of the run to export into."""
+    return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("data") / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +86,7 @@ def test_any_number_of_images_is_right(trained, exported, kind, count):
     images = images_of(count, seed=count)
     encoder = ccafl.load(trained).encoder.cpu()
     with torch.no_grad():
-        expected = encoder.embed(evaluation_transform()(images))
+        expected = encoder.embed(normalise(images))
     if kind == "onnx":
         session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
         (found,) = map(torch.from_numpy, session.run(None, {"images": images.numpy()}))
@@ -132,7 +118,7 @@ def test_looking_cameras_up_is_sorting_by_them():
     encoder = normed_encoder()
     images, cameras = images_of(7), torch.tensor([2, -1, 0, 1, 0, 2, -1])
     with torch.no_grad():
-        expected = [F.normalize(feature) for feature in encoder(evaluation_transform()(images), cameras=cameras)]
+        expected = [F.normalize(feature) for feature in encoder(normalise(images), cameras=cameras)]
         looked_up = EncoderGraph(encoder, image_text=True)
         found = looked_up(images, cameras)
         strangers = looked_up(images, torch.tensor([2, 7, 0, 1, 0, 2, -9]))

@@ -10,9 +10,8 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from ccafl.cli import main
 from ccafl.config import load_config
-from ccafl.data.records import EvaluationImages, accumulate, persons_of
+from ccafl.data.numbering import EvaluationImages, accumulate, persons_of
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.ranking import rank
@@ -29,8 +28,8 @@ from ccafl.report.rank_lists import rank_lists
 from ccafl.report.run_report import report_run
 from ccafl.synthetic.write import synthesize
 from ccafl.training.checkpoint import load_checkpoint
+from small_runs import SMALL, refusal
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECTIONS = ["results", "losses", "quality", "probability", "map", "ranks", "activation"]
 FROM_IMAGES = SECTIONS[3:]
 THUMBNAIL = "data:image/jpeg"
@@ -46,11 +45,8 @@ def world(tmp_path_factory):
 def trained(world, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     settings = [
-        "model.image_size=[32, 16]",
-        "stage1.epochs=1",
+        *SMALL,
         "stage2.epochs=4",
-        "stage2.steps_per_epoch=2",
-        "stage2.identities=4",
         "stage2.intra_camera.epochs=2",
         "stage2.adversarial.first_epoch=3",
         "stage2.adversarial.last_epoch=4",
@@ -356,26 +352,17 @@ def test_a_tower_without_a_map_says_so(trained, tmp_path, monkeypatch):
 # --- Bad input --------------------------------------------------------------------------------------------------------
 
 
-def refusal(capsys, *arguments) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        main(["report", *map(str, arguments)])
-    assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    return line
-
-
 def test_bad_input_ends_with_one_line(world, trained, run, tmp_path, capsys):
-    assert "is not a run" in refusal(capsys, tmp_path)
-    assert "no such file" in refusal(capsys, trained, "--data", tmp_path / "none")
-    assert "no such kind" in refusal(capsys, trained, "--data", world, "--source", "nothing")
+    assert "is not a run" in refusal(capsys, "report", tmp_path)
+    assert "no such file" in refusal(capsys, "report", trained, "--data", tmp_path / "none")
+    assert "no such kind" in refusal(capsys, "report", trained, "--data", world, "--source", "nothing")
     rows = [{**row, "image": f"gone/{row['image']}"} for row in rows_of(world)]
-    assert "no such image" in refusal(capsys, trained, "--data", manifest(world / "gone.csv", rows))
+    assert "no such image" in refusal(capsys, "report", trained, "--data", manifest(world / "gone.csv", rows))
     lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
     (run / "events.jsonl").write_text(lines[0] + "{\n" + lines[1])
-    assert "line 2" in refusal(capsys, run)
+    assert "line 2" in refusal(capsys, "report", run)
     (run / "events.jsonl").unlink()
-    assert "has not begun" in refusal(capsys, run)
+    assert "has not begun" in refusal(capsys, "report", run)
     assert not (run / "report.html").exists()
 
 
@@ -384,7 +371,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(trained, tmp_pat
     folder = tmp_path / "folder"
     folder.mkdir()
     for place in (folder, "/proc/none/page.html"):
-        assert "cannot be written" in refusal(capsys, trained, "--out", place)
+        assert "cannot be written" in refusal(capsys, "report", trained, "--out", place)
     assert list(tmp_path.rglob("*")) == [folder]
 
 
@@ -397,10 +384,7 @@ def test_a_missing_library_is_named(trained, monkeypatch):
 # --- In a browser -----------------------------------------------------------------------------------------------------
 
 
-def test_in_a_browser_without_network(trained, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium here; install Debian's chromium to look at the page in a browser")
+def test_in_a_browser_without_network(browser, trained, tmp_path):
     file = report_run(trained, out=tmp_path / "page.html")
     said = []
 
@@ -411,33 +395,31 @@ def test_in_a_browser_without_network(trained, tmp_path):
             said.append(f"wants {route.request.url}")
             route.abort()
 
-    with playwright.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for width, scheme in ((1200, "light"), (1200, "dark"), (390, "light")):
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            context.set_offline(True)
-            context.route("**/*", only_files)
-            tab = context.new_page()
-            tab.on("console", lambda message: said.append(message.text))
-            tab.on("pageerror", lambda error: said.append(str(error)))
-            tab.on("requestfailed", lambda request: said.append(request.url))
-            tab.goto(file.as_uri())
-            assert tab.locator("section").count() == len(SECTIONS)
-            assert all(tab.locator(f"#{name} h2").is_visible() for name in SECTIONS)
-            assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-            assert tab.evaluate("document.images.length") > 20
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width
-            assert tab.evaluate("[...document.querySelectorAll('figure img')].every(i => i.clientWidth >= 800)")
-            assert "✓ right" in tab.locator("#ranks").inner_text()
-            ground, ink = (
-                tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
-                for name in ("backgroundColor", "color")
-            )
-            assert (sum(ground[:3]) < 150) == (scheme == "dark")
-            assert abs(sum(ground[:3]) - sum(ink[:3])) > 450
-            tab.locator("details summary").click()
-            assert "stage2:" in tab.locator("details pre").inner_text()
-        browser.close()
+    for width, scheme in ((1200, "light"), (1200, "dark"), (390, "light")):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        context.set_offline(True)
+        context.route("**/*", only_files)
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("requestfailed", lambda request: said.append(request.url))
+        tab.goto(file.as_uri())
+        assert tab.locator("section").count() == len(SECTIONS)
+        assert all(tab.locator(f"#{name} h2").is_visible() for name in SECTIONS)
+        assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        assert tab.evaluate("document.images.length") > 20
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        assert tab.evaluate("[...document.querySelectorAll('figure img')].every(i => i.clientWidth >= 800)")
+        assert "✓ right" in tab.locator("#ranks").inner_text()
+        ground, ink = (
+            tab.evaluate(f"getComputedStyle(document.body).{name}.match(/\\d+/g).map(Number)")
+            for name in ("backgroundColor", "color")
+        )
+        assert (sum(ground[:3]) < 150) == (scheme == "dark")
+        assert abs(sum(ground[:3]) - sum(ink[:3])) > 450
+        tab.locator("details summary").click()
+        assert "stage2:" in tab.locator("details pre").inner_text()
+        context.close()
     assert said == []
 
 

@@ -1,6 +1,5 @@
 """What a gallery keeps and gives back, through Milvus' own ways with names, missing values, many rows and deletes."""
 
-import os
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +21,6 @@ from ccafl.search.vectors import LONGEST_NAME, MOST_FOUND
 
 MANY = 17_000  # more than Milvus tells at once
 DIM = 4
-SERVER = os.environ.get("CCAFL_TEST_MILVUS_URI")
 
 
 class Numbers(FakeEncoder):
@@ -76,9 +74,7 @@ def unpacked(path: Path) -> bytes:
 @pytest.fixture(params=["local", "server"])
 def uri(request):
     """Where vectors lie: None for the gallery's own folder."""
-    if request.param == "server" and not SERVER:
-        pytest.skip("no Milvus server: CCAFL_TEST_MILVUS_URI names none")
-    return SERVER if request.param == "server" else None
+    return request.getfixturevalue("milvus_server") if request.param == "server" else None
 
 
 @pytest.fixture

@@ -6,22 +6,18 @@ refused, and a page wider than the screen fail the test in which they happen.
 
 import base64
 import re
-import shutil
 from datetime import timedelta
 
 import pytest
 from colour_people import CAMERAS, FIRST, PERSONS, FakeEncoder, draw, key_of, running
 from PIL import Image
+from playwright.sync_api import expect
 
 from ccafl.search.adding import Picture, add_pictures
 from ccafl.search.gallery import Gallery
 from ccafl.search.service import ServiceSettings, create_app
 
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; install Debian's chromium to test the page")
+expect.set_options(timeout=30_000)  # of a busy machine
 
 SHOTS = 5
 EACH = SHOTS * len(CAMERAS)  # pictures of a person
@@ -69,15 +65,6 @@ def scene(tmp_path_factory):
     path = tmp_path_factory.mktemp("scene") / "scene.jpg"
     upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    expect.set_options(timeout=30_000)  # of a busy machine
-    with sync_api.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

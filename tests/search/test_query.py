@@ -1,6 +1,5 @@
 """What a search finds, against every cosine computed: in memory and by Milvus, filtered, fused, paged and re-ranked."""
 
-import os
 import subprocess
 import sys
 from datetime import timedelta
@@ -20,7 +19,6 @@ from ccafl.search.records import Encoded
 
 COUNT, DIM = 3_000, 32
 CAMERAS = ("c0", "c1", "c2", "c3", "")
-SERVER = os.environ.get("CCAFL_TEST_MILVUS_URI")
 
 
 class Numbers(FakeEncoder):
@@ -51,10 +49,7 @@ ENTRIES = [
 @pytest.fixture(scope="module", params=["Milvus", "memory", "Milvus server"])
 def filled(request, tmp_path_factory):
     """A gallery of random vectors that is searched by Milvus, in memory, or by a server."""
-    server = request.param == "Milvus server"
-    if server and not SERVER:
-        pytest.skip("no Milvus server: CCAFL_TEST_MILVUS_URI names none")
-    uri = SERVER if server else None
+    uri = request.getfixturevalue("milvus_server") if request.param == "Milvus server" else None
     with Gallery.create(tmp_path_factory.mktemp("filled") / "gallery.db", Numbers(), uri=uri) as gallery:
         for start in range(0, COUNT, 1_000):
             part = slice(start, start + 1_000)

@@ -20,58 +20,19 @@ from PIL import Image
 import ccafl
 from ccafl.cli import main
 from ccafl.config import load_config
-from ccafl.data.records import accumulate
+from ccafl.data.numbering import accumulate
 from ccafl.data.source import read_source
-from ccafl.pipeline import train_run
 from ccafl.search import Gallery, adding, commands, merge, open_encoder, search, split
 from ccafl.search.commands import parse_time
 from ccafl.search.records import Found, Hit
 from ccafl.search.sheet import COLUMNS, contact_sheet
-from ccafl.synthetic.write import synthesize
 from ccafl.training.association import associate_identities
-
-SETTINGS = [
-    "model.image_size=[32, 16]",
-    "stage1.epochs=1",
-    "stage2.epochs=2",
-    "stage2.steps_per_epoch=2",
-    "stage2.identities=4",
-    "stage2.intra_camera.epochs=1",
-    "stage2.association.rate=1.0",
-]
-
-
-def run(*arguments) -> None:
-    """A command that succeeds."""
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert ended.value.code in (0, None)
-
-
-def refusal(capsys, *arguments) -> str:
-    """The one line of a command that is refused."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    assert ended.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    return err
+from small_runs import refusal, run
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("data") / "world"
-    return synthesize(out, seed=5, persons=9, cameras=3, images=3, size=(32, 16)).parent
-
-
-@pytest.fixture(scope="module")
-def trained(world, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "run"
-    train_run(load_config("market-split", SETTINGS), world, out)
-    return out
+def trained(small_run) -> Path:
+    return small_run
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +131,8 @@ def test_a_search_writes_a_sheet_and_a_table(kept, world, tmp_path, capsys):
     )
     assert found["more"] is True
     assert Image.open(sheet).width > 600
-    run("search", query.path, "--db", kept, "--exclude-camera", query.camera, "--rerank", "--json", table)
+    others = ("--exclude-camera", query.camera, "--limit", len(records(world)))
+    run("search", query.path, "--db", kept, *others, "--rerank", "--json", table)
     assert {hit["camera"] for hit in json.loads(table.read_text())["hits"]} == {"c1", "c2", "c3"} - {query.camera}
 
 
@@ -193,7 +155,8 @@ def test_filters_boxes_and_several_pictures(kept, world, tmp_path):
         run("search", "--db", kept, "--json", table, *arguments)
         return json.loads(table.read_text())["hits"]
 
-    assert {hit["camera"] for hit in found(one.path, "--camera", "c1", "--camera", "c3")} == {"c1", "c3"}
+    every = ("--limit", len(records(world)))
+    assert {hit["camera"] for hit in found(one.path, "--camera", "c1", "--camera", "c3", *every)} == {"c1", "c3"}
     since, until = one.time.isoformat(), (other.time if other.time > one.time else one.time).isoformat()
     assert all(since <= hit["time"] < until for hit in found(one.path, "--since", since, "--until", until))
     width, height = Image.open(one.path).size

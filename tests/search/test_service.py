@@ -472,7 +472,10 @@ def _refused(address: str) -> bool:
     return False
 
 
-@pytest.mark.skipif(not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
+@pytest.mark.skipif(
+    not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(),
+    reason="this machine has no IPv6: run on one that has",
+)
 def test_it_listens_on_ipv6(tmp_path, people, encoder):
     folder = tmp_path / "gallery.db"
     filled(folder, encoder, people).close()

@@ -1,16 +1,14 @@
-"""A small world on disk and settings that train in seconds."""
+"""Settings that train in seconds, with every phase and loss."""
 
 import pytest
 
 from ccafl.config import load_config
-from ccafl.synthetic.write import synthesize
+from small_runs import SMALL
 
-SMALL = [
-    "model.image_size=[32, 16]",
+SETTINGS = [
+    *SMALL,
     "stage1.epochs=2",
     "stage2.epochs=4",
-    "stage2.steps_per_epoch=2",
-    "stage2.identities=4",
     "stage2.images=2",
     "stage2.intra_camera.epochs=2",
     "stage2.intra_camera.text=true",
@@ -22,12 +20,5 @@ SMALL = [
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory):
-    return synthesize(
-        tmp_path_factory.mktemp("data") / "world", seed=3, persons=12, cameras=3, images=3, size=(32, 16)
-    ).parent
-
-
-@pytest.fixture(scope="session")
 def small():
-    return load_config("market-split", SMALL)
+    return load_config("market-split", SETTINGS)

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ccafl.config import Config, load_config
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.model.network import build_network
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.learning import EpochStart

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ccafl.config import InterCamera, IntraCamera
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.training.memories import hybrid_memories, mean_text_features, prototype_memory
 
 

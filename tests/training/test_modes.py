@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ccafl.config import load_config, merged
-from ccafl.data.records import accumulate
+from ccafl.data.numbering import accumulate
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from tests.training.test_full_step import epoch_of, persons_in_cameras, step_of
+from test_full_step import epoch_of, persons_in_cameras, step_of
 
 from ccafl.config import Stage1, load_config
 from ccafl.data.batches import seed_for

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.model.clip import load_clip
 from ccafl.model.image_encoder import ImageEncoder
@@ -92,7 +92,7 @@ def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(
         towers.encoder.tower.resnet.attnpool.parametrizations.positional_embedding.original.add_(0.1)
     save_clip(tmp_path / "clip.safetensors", towers.finished())
     loaded = load_clip("clip-synth", str(tmp_path / "clip.safetensors")).eval()
-    pixels = evaluation_transform()(torch.from_numpy(images))
+    pixels = normalise(torch.from_numpy(images))
     tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], loaded.context_length)
     with torch.no_grad():
         by_towers, text_by_towers, _ = towers(pixels, tokens)
@@ -115,7 +115,7 @@ def test_only_what_the_towers_use_learns(images: npt.NDArray[np.uint8], tmp_path
 def test_plain_products_of_features_are_the_logits_and_cosines_stay(images: npt.NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     clip = load_clip("clip-synth", None).eval()
-    pixels = evaluation_transform()(torch.from_numpy(images))
+    pixels = normalise(torch.from_numpy(images))
     tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], clip.context_length)
 
     def features() -> tuple[torch.Tensor, torch.Tensor]:

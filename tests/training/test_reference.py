@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from tests.training.reference import Labels, Reference
-from tests.training.test_full_step import RandomStore, persons_in_cameras
+from reference import Labels, Reference
+from test_full_step import RandomStore, persons_in_cameras
 
 from ccafl.config import load_config
 from ccafl.model.network import build_network

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ccafl.data.records import accumulate, persons_of
+from ccafl.data.numbering import accumulate, persons_of
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.pipeline import associate_run, train_run

@@ -1,7 +1,7 @@
-"""Batches: which images a step sees, and their loading.
+"""Batches: which images a step sees, and how they are loaded.
 
 Every random choice follows from (seed, stage, epoch, place in the epoch) alone, never from a generator's state: a
-resumed run, or one on other numbers of processes, draws the same images with the same augmentations.
+resumed run, or one on another number of processes, draws the same images with the same augmentations.
 """
 
 from abc import ABC, abstractmethod
@@ -21,12 +21,12 @@ Integers = npt.NDArray[np.int64]
 
 
 def seed_for(*parts: int) -> int:
-    """A seed that follows from whole numbers (run seed, stage, epoch, ...), unlike for unlike parts."""
+    """A seed made from whole numbers (run seed, stage, epoch, ...); different parts give unrelated seeds."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class Batches(ABC):
-    """Batches of images by number: (b, 3, H, W) uint8."""
+    """A sequence of batches of images, (b, 3, H, W) uint8 each."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -35,9 +35,9 @@ class Batches(ABC):
     def __getitem__(self, number: int) -> Tensor: ...
 
     def loaded(self, workers: int, *, pin_memory: bool = False) -> Iterator[Tensor]:
-        """The batches in order, made by so many threads, two each ahead; with none, when they are asked for.
+        """The batches in order, made by ``workers`` threads, two per thread in advance; on demand if there are none.
 
-        What takes time in making them leaves the interpreter free, and nothing is copied from process to process.
+        Threads are enough, because the slow parts release the interpreter, and they copy nothing between processes.
         """
 
         def made(number: int) -> Tensor:
@@ -60,13 +60,13 @@ class Batches(ABC):
 
 
 class TrainingBatches(Batches):
-    """An epoch's steps, each this process's share of the images, augmented: (B / processes, 3, H, W) uint8.
+    """This process's share of every step of an epoch, augmented: (B / processes, 3, H, W) uint8.
 
     Args:
         store: all training images.
-        augmentation: of the images.
+        augmentation: applied to the images.
         draws: (S, B) int64, the image indices of every step.
-        seed: of the epoch.
+        seed: the epoch's.
         share: (rank, processes); B must be divisible by the number of processes.
     """
 
@@ -82,13 +82,13 @@ class TrainingBatches(Batches):
         return len(self.draws)
 
     def __getitem__(self, number: int) -> Tensor:
-        # Drawn for the whole batch, so that an image's chance is the same however many processes there are.
-        chances = self.augmentation.chances(self.draws.shape[1], seed_for(self.seed, number))
-        return self.augmentation(self.store.images(self.draws[number, self.share]), chances[self.share])
+        # Drawn for the whole batch, so that an image is augmented alike however many processes there are.
+        params = self.augmentation.draw(self.draws.shape[1], seed_for(self.seed, number))
+        return self.augmentation(self.store.images(self.draws[number, self.share]), params[self.share])
 
 
 class EvaluationBatches(Batches):
-    """Images in the order of ``indices``, (n,) int64, as they are, ``batch`` at a time: (<= batch, 3, H, W) uint8."""
+    """The images at ``indices`` (n,) int64, in order, not augmented, ``batch`` at a time: (<= batch, 3, H, W) uint8."""
 
     def __init__(self, store: ImageStore, indices: Tensor, batch: int) -> None:
         self.store, self.indices = store, indices.split(batch)
@@ -103,13 +103,13 @@ class EvaluationBatches(Batches):
 def identity_batches(groups: Tensor, steps: int, identities: int, images: int, seed: int) -> Tensor:
     """Draw P identities x K images for every step: (steps, P * K) int64 image indices.
 
-    Identities come in random rounds of whole batches, none twice in a batch while there are at least P; an identity's
-    images come in a random order, each once before any comes again.
+    Identities come in random rounds of whole batches, so that a batch holds none twice if there are at least P. An
+    identity's images come in random order, each once before any repeats.
 
     Args:
-        groups: (n,) int64, the identity every image counts for; images below 0 are not drawn.
+        groups: (n,) int64, the identity that every image counts for; images with a negative one are not drawn.
         steps, identities, images: S, P, K.
-        seed: of the epoch.
+        seed: the epoch's.
 
     Source: paper, section IV (P = 16, K = 8).
     """
@@ -127,17 +127,17 @@ def identity_batches(groups: Tensor, steps: int, identities: int, images: int, s
 def camera_batches(
     groups: Tensor, cameras: Tensor, steps: int, identities: int, images: int, batch_cameras: int, seed: int
 ) -> Tensor:
-    """`identity_batches`, each of the images of a few cameras only: (steps, P * K) int64 image indices.
+    """`identity_batches` in which every batch comes from a few cameras: (steps, P * K) int64 image indices.
 
-    So that a camera has images enough in a batch for statistics of its own (``model.camera_norm``). A step's cameras
-    are drawn without replacement, a camera's chance growing with its images.
+    A camera then has enough images in a batch for statistics of its own (``model.camera_norm``). The cameras of a step
+    are drawn without replacement, with probabilities that grow with their numbers of images.
 
     Args:
-        groups: (n,) int64, the identity every image counts for; images below 0 are not drawn.
+        groups: (n,) int64, the identity that every image counts for; images with a negative one are not drawn.
         cameras: (n,) int64.
         steps, identities, images: S, P, K.
-        batch_cameras: G, cameras a step; all of them where there are no more.
-        seed: of the epoch.
+        batch_cameras: G, the cameras per step; all of them if there are fewer.
+        seed: the epoch's.
     """
     random = np.random.default_rng(seed)
     drawn = groups >= 0
@@ -146,22 +146,22 @@ def camera_batches(
     chosen = np.sort(np.argsort(-keys, axis=1)[:, :batch_cameras], axis=1)
     draws = torch.empty(steps, identities * images, dtype=torch.int64)
     sets, place = np.unique(chosen, axis=0, return_inverse=True)
-    for number, some in enumerate(sets):
+    for number, members in enumerate(sets):
         at = torch.from_numpy(np.flatnonzero(place == number))
-        kept = groups.where(drawn & torch.isin(cameras, names[torch.from_numpy(some)]), -1)
+        kept = groups.where(drawn & torch.isin(cameras, names[torch.from_numpy(members)]), -1)
         draws[at] = identity_batches(kept, len(at), identities, images, seed_for(seed, number))
     return draws
 
 
 def _in_rounds(count: int, width: int, rows: int, random: np.random.Generator) -> Integers:
-    """(rows * width,) numbers in 0..count-1; no row of ``width`` holds a number twice if width <= count."""
+    """(rows * width,) numbers in 0..count-1; no row of ``width`` repeats a number if width <= count."""
     usable = count - count % width or count
     rounds = [random.permutation(count)[:usable] for _ in range(-(-rows * width // usable))]
     return np.concatenate(rounds)[: rows * width]
 
 
 def _occurrence(values: Integers) -> Integers:
-    """How many times each value came before: [5, 7, 5] -> [0, 0, 1]."""
+    """How often each value has occurred before: [5, 7, 5] -> [0, 0, 1]."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     occurrence = np.empty_like(order)

@@ -1,4 +1,4 @@
-"""What a data set holds, and what will be a problem."""
+"""What a data set holds, and what will cause problems."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ccafl.data.images import unreadable
-from ccafl.data.records import Source, accumulate, evaluation_images, persons_of, unmatched_queries
+from ccafl.data.numbering import accumulate, evaluation_images, persons_of, unmatched_queries
+from ccafl.data.records import Source
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,7 +19,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class CameraReport:
-    """A camera's training images: how many, of how many labels, images a label (least, median, most)."""
+    """A camera's training images: their number, its labels, and the images per label (fewest, median, most)."""
 
     name: str
     images: int
@@ -39,7 +40,7 @@ class Report:
 
 
 def check(source: Source, advance: Callable[[], None] | None = None) -> Report:
-    """Count, decode every image, and look for what will go wrong in training or testing."""
+    """Count and decode every image, and look for what will go wrong in training or testing."""
     counts = Counter((record.camera, record.label) for record in source.train)
     cameras = []
     for camera in sorted({camera for camera, _ in counts}):
@@ -49,13 +50,13 @@ def check(source: Source, advance: Callable[[], None] | None = None) -> Report:
     bad = unreadable(everything, advance)
     problems = [*_training_problems(source, counts), *_testing_problems(source)]
     if bad:
-        problems.append(f"{len(bad)} of {len(everything)} images cannot be read: mend or remove them")
+        problems.append(f"{len(bad)} of {len(everything)} images cannot be read: replace or remove them")
     return Report(source.kind, cameras, len(source.query), len(source.gallery), bad, problems)
 
 
 def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list[str]:
     if not counts:
-        return ["no training images: this is for evaluation only"]
+        return ["no training images: these data are for evaluation only"]
     problems = []
     cameras = {camera for camera, _ in counts}
     if len(cameras) == 1:
@@ -63,7 +64,7 @@ def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list
     single = sorted(label for label, size in counts.items() if size == 1)
     if single:
         shown = ", ".join(f"{label} in {camera}" for camera, label in single[:_EXAMPLES])
-        problems.append(f"{len(single)} labels have one image only ({shown}): little can be learned from them")
+        problems.append(f"{len(single)} labels have only one image ({shown}): little can be learned from them")
     persons = persons_of(source.train)
     if persons is not None and len(cameras) > 1:
         images = accumulate(source.train)
@@ -71,7 +72,7 @@ def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list
             (person, camera) for person, camera in zip(persons.tolist(), images.identity_cameras.tolist(), strict=True)
         }
         if len({person for person, _ in pairs}) == len(pairs):
-            problems.append("no person is seen by two cameras: there is no pair of labels to join")
+            problems.append("no person is seen by two cameras: there are no labels to join")
     return problems
 
 
@@ -92,14 +93,14 @@ def render(report: Report) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("camera", "images", "labels", "images a label (least, median, most)", title=report.kind)
+    table = Table("camera", "images", "labels", "images per label (fewest, median, most)", title=report.kind)
     for camera in report.cameras:
-        least, middle, most = camera.images_per_label
-        table.add_row(Text(camera.name), str(camera.images), str(camera.labels), f"{least}  {middle:g}  {most}")
+        fewest, middle, most = camera.images_per_label
+        table.add_row(Text(camera.name), str(camera.images), str(camera.labels), f"{fewest}  {middle:g}  {most}")
     images, labels = (sum(getattr(camera, name) for camera in report.cameras) for name in ("images", "labels"))
     table.add_section()
     table.add_row("all", str(images), str(labels), "")
     lines = [f"query {report.query}, gallery {report.gallery}"]
     lines += [f"unreadable: {path}: {reason}" for path, reason in report.unreadable.items()]
     lines += [f"problem: {problem}" for problem in report.problems] or ["no problem found"]
-    return Group(table, *map(Text, lines))  # names may have brackets, which are no markup
+    return Group(table, *map(Text, lines))  # Text, because brackets in names are not markup

@@ -6,7 +6,8 @@ from pathlib import Path
 from ccafl.data import official
 from ccafl.data.records import Source
 
-NAMING = official.Naming("dukemtmc", "0001_c2_f0046182.jpg", re.compile(r"(-1|\d{4})_c(\d+)_f\d"))
+KIND = "dukemtmc"
+NAMING = official.Naming(KIND, "0001_c2_f0046182.jpg", re.compile(r"(-1|\d{4})_c(\d+)_f\d"))
 
 
 def recognises(path: Path) -> bool:

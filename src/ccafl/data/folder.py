@@ -1,7 +1,7 @@
-"""What a user labels camera by camera: ``<root>/<camera>/<label>/<image>``.
+"""Images that a user has labelled camera by camera: ``<root>/<camera>/<label>/<image>``.
 
-``query/`` and ``gallery/`` in the root, if there, have the same shape, and their labels are the same persons in all
-cameras (a label -1 is junk, 0 a distractor). Hidden files and symbolic links are left out.
+``query/`` and ``gallery/`` in the root, if present, have the same shape; there, a label is the same person in every
+camera (-1 is junk, 0 a distractor). Hidden files and symbolic links are left out.
 """
 
 from collections.abc import Iterator
@@ -11,24 +11,25 @@ from ccafl.data.listing import folders_in, images_below, images_in
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
+KIND = "folder"
 QUERY, GALLERY = "query", "gallery"
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is a folder or an image in it; the last kind to try."""
+    """Whether it holds a folder or an image: the last kind to try."""
     return path.is_dir() and bool(folders_in(path, links=False) or images_in(path, links=False))
 
 
 def read(root: Path) -> Source:
-    """Read all cameras; the persons of training are unknown.
+    """Read all cameras; the true persons of the training images are unknown.
 
     Raises:
-        InputError: an image lies higher or deeper than ``<camera>/<label>/``.
+        InputError: an image lies above or below ``<camera>/<label>/``.
     """
     _refuse_images_in(root)
     cameras = [folder for folder in folders_in(root, links=False) if folder.name not in (QUERY, GALLERY)]
     return Source(
-        "folder",
+        KIND,
         train=[record for camera in cameras for record in _camera(camera, known=False)],
         query=_testing(root / QUERY),
         gallery=_testing(root / GALLERY),
@@ -43,7 +44,7 @@ def _testing(root: Path) -> list[Record]:
 
 
 def _camera(camera: Path, *, known: bool) -> Iterator[Record]:
-    """The images of a camera; their persons are the labels if ``known``."""
+    """The images of a camera; if ``known``, the labels are the persons."""
     _refuse_images_in(camera)
     for label in folders_in(camera, links=False):
         _refuse(image for inner in folders_in(label, links=False) for image in images_below(inner))

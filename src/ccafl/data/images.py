@@ -9,35 +9,34 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ccafl.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # by content; others (EPS, ...) run foreign programs
-SMALLEST_SIDE = 4  # pixels; a picture smaller than this shows nobody
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # by content; others (EPS, ...) would run external programs
+SMALLEST_SIDE = 4  # pixels; a smaller picture shows nobody
 MOST_PIXELS = 64_000_000
 
 
 def load_image(path: Path) -> Image.Image:
-    """The whole picture, upright as its EXIF says, in RGB; the first frame of an animation.
+    """The whole picture in RGB, turned upright by its EXIF orientation; the first frame of an animation.
 
     Raises:
-        InputError: missing, no picture, truncated or damaged, too small (a side below `SMALLEST_SIDE` pixels) or too
-            large (more than `MOST_PIXELS`).
+        InputError: it is missing, not a picture, truncated or damaged, too small (a side below `SMALLEST_SIDE` pixels)
+            or too large (more than `MOST_PIXELS`).
     """
     try:
         return _decoded(path, MOST_PIXELS)
-    except Exception as error:  # on damaged data Pillow's decoders raise anything from SyntaxError to struct.error
+    except Exception as error:  # damaged data make Pillow's decoders raise anything from SyntaxError to struct.error
         raise InputError(f"{path}: {_reason(error)}; replace or remove it") from error
 
 
 class TooLargeError(InputError):
-    """A picture of more pixels than allowed."""
+    """A picture with more pixels than allowed."""
 
 
 def read_image(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
-    """As `load_image`, of an open file.
+    """As `load_image`, from an open file.
 
     Raises:
-        TooLargeError: more than ``most_pixels``, by its header; nothing was decoded.
-        InputError: as `load_image`, with the bare reason.
+        TooLargeError: its header says more than ``most_pixels``; nothing was decoded.
+        InputError: as for `load_image`, with only the reason.
     """
     try:
         return _decoded(file, most_pixels)
@@ -47,9 +46,9 @@ def read_image(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
 
 
 def unreadable(paths: Sequence[Path], advance: Callable[[], None] | None = None) -> dict[Path, str]:
-    """Read every picture, in threads; those that `load_image` refuses, in the order given, with the bare reason.
+    """Read every picture, in threads; return those that `load_image` refuses, in the order given, with the reasons.
 
-    ``advance`` is called once a picture, in the caller's thread.
+    ``advance`` is called once per picture, in the caller's thread.
     """
     found: dict[Path, str] = {}
     with ThreadPoolExecutor() as pool:
@@ -70,11 +69,11 @@ def _problem(path: Path) -> str | None:
 
 
 class _UselessError(Exception):
-    """A picture that could be read but is of no use; the message is the reason."""
+    """A picture that could be read but cannot be used; the message is the reason."""
 
 
 class _TooManyPixelsError(_UselessError):
-    """One that was not decoded."""
+    """A picture too large to be decoded."""
 
 
 def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
@@ -86,7 +85,7 @@ def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
             raise _TooManyPixelsError(f"too large ({size})")
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode.startswith("I;16"):  # greys of 16 bits, which convert would cut off at 255
+    if picture.mode.startswith("I;16"):  # 16-bit greys, which convert would clip at 255
         return picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 

@@ -1,10 +1,10 @@
-"""What lies in a folder: pictures and folders in the order of their names, hidden ones left out."""
+"""The pictures and folders in a folder, in the order of their names, hidden ones left out."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccafl.data.images import IMAGE_SUFFIXES
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
 def images_in(folder: Path, *, links: bool = True) -> list[Path]:
@@ -20,7 +20,7 @@ def folders_in(folder: Path, *, links: bool = True) -> list[Path]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """The pictures in ``folder`` and, folder by folder, below it; linked folders are not entered."""
+    """The pictures in ``folder``, then those in each folder below it; linked folders are not entered."""
     yield from images_in(folder)
     for inner in folders_in(folder, links=False):
         yield from images_below(inner)

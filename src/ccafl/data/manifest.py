@@ -1,8 +1,8 @@
 """A table of images, CSV or Parquet: columns image, camera, label, and optionally split, person and time.
 
-Relative images are relative to the table's folder. ``split`` is train, query or gallery (train if empty or without the
-column), ``time`` when the image was taken (ISO 8601; UTC where it names no offset). All values are text: leading zeros
-stay.
+Relative paths of images start at the table's folder. ``split`` is train, query or gallery (train if empty or if there
+is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). All values are text: leading
+zeros stay.
 """
 
 import csv
@@ -13,10 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ccafl.data.records import Record, Source, moment
+from ccafl.data.records import Record, Source, parse_time
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
+KIND = "manifest"
 NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
@@ -25,7 +26,7 @@ Row = dict[str, str]
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a table, or a folder with a ``manifest.csv`` or ``manifest.parquet``."""
+    """Whether ``path`` is a table, or a folder with a ``manifest.csv`` or ``manifest.parquet``."""
     return path.suffix.lower() in SUFFIXES if path.is_file() else bool(_tables_in(path))
 
 
@@ -33,8 +34,8 @@ def read(path: Path) -> Source:
     """Read the table, or the one in the folder ``path``.
 
     Raises:
-        InputError: no table, it cannot be read, a column is missing, or in some line a value is empty, a split is
-            unknown, a time is none, an image is there again or a label of a camera has a second person.
+        InputError: there is no table, it cannot be read, a column is missing, or a line has an empty value, an unknown
+            split, an invalid time, an image that was there before, or a second person for a camera's label.
     """
     table = _table(path)
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
@@ -52,11 +53,11 @@ def read(path: Path) -> Source:
                     f"and {person or '?'} before; give a label one person"
                 )
         lists[split].append(record)
-    return Source("manifest", **lists)
+    return Source(KIND, **lists)
 
 
 def write(path: Path, source: Source) -> None:
-    """Write ``source`` so that `read` reads it, whole or not at all: Parquet if so named, else CSV.
+    """Write ``source`` for `read`, whole or not at all: as Parquet if ``path`` is so named, else as CSV.
 
     Images below the table's folder are written relative to it, the others absolute.
 
@@ -85,7 +86,7 @@ def _tables_in(folder: Path) -> list[Path]:
 def _table(path: Path) -> Path:
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path}: is no manifest by its name; give a .csv or .parquet file")
+            raise InputError(f"{path}: does not have the name of a manifest; give a .csv or .parquet file")
         return path
     found = _tables_in(path)
     if len(found) != 1:
@@ -108,9 +109,9 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
 
 def _time(text: str, where: str) -> datetime:
     try:
-        return moment(text)
+        return parse_time(text)
     except ValueError as error:
-        raise InputError(f"{where}: {text!r} is no time; write it like 2026-05-01T14:03:00Z") from error
+        raise InputError(f"{where}: {text!r} is not a time; write it like 2026-05-01T14:03:00Z") from error
 
 
 def _refuse_again(image: Path, places: dict[str, str], place: str, where: str) -> None:
@@ -126,17 +127,17 @@ def _check_columns(path: Path, columns: list[str], needed: Sequence[str], option
         raise InputError(f"{path}: no column {', '.join(missing)} among {', '.join(columns) or 'none'}; add it")
     twice = [column for column in (*needed, *optional) if columns.count(column) > 1]
     if twice:
-        raise InputError(f"{path}: column {', '.join(twice)} is there twice; remove one")
+        raise InputError(f"{path}: column {', '.join(twice)} appears twice; remove one")
 
 
 def rows_of_csv(
     path: Path, needed: Sequence[str] = NEEDED, optional: Sequence[str] = OPTIONAL
 ) -> Iterator[tuple[str, Row]]:
-    """Every row with the line it ends in, as ``line 2``; blank lines are passed over.
+    """Every row and the line where it ends, as ``line 2``; blank lines are skipped.
 
     Raises:
-        InputError: it cannot be read, a needed column is missing, a known one there twice, or a row is too long or
-            too short.
+        InputError: the table cannot be read, a needed column is missing, a known one appears twice, or a row is too
+            long or too short.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -147,15 +148,15 @@ def rows_of_csv(
                 place = f"line {rows.line_num}"
                 if len(values) != len(columns):
                     raise InputError(
-                        f"{path}, {place}: {len(values)} values for {len(columns)} columns; mend it (quote commas)"
+                        f"{path}, {place}: {len(values)} values for {len(columns)} columns; correct it (quote commas)"
                     )
                 yield place, dict(zip(columns, values, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error}); mend it") from error
+        raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error}); correct it") from error
 
 
 def _rows_of_parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    """Every row with its number, from 1; what is null is empty."""
+    """Every row and its number, from 1; nulls are empty."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -166,7 +167,7 @@ def _rows_of_parquet(path: Path) -> Iterator[tuple[str, Row]]:
             columns = [name for name in (*NEEDED, *OPTIONAL) if name in names]
             table = file.read(columns=columns)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}); mend it") from error
+        raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}); replace it") from error
     values = [_texts(path, column, table[column]) for column in columns]
     for number, row in enumerate(zip(*values, strict=True), start=1):
         yield f"row {number}", dict(zip(columns, row, strict=True))

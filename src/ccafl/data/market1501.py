@@ -6,7 +6,8 @@ from pathlib import Path
 from ccafl.data import official
 from ccafl.data.records import Source
 
-NAMING = official.Naming("market1501", "0002_c1s1_000451_03.jpg", re.compile(r"(-1|\d{4})_c(\d+)s\d+_\d"))
+KIND = "market1501"
+NAMING = official.Naming(KIND, "0002_c1s1_000451_03.jpg", re.compile(r"(-1|\d{4})_c(\d+)s\d+_\d"))
 
 
 def recognises(path: Path) -> bool:

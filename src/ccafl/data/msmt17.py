@@ -1,7 +1,7 @@
 """MSMT17, in its official list form and in the renamed form of Market-1501's layout.
 
-Its ids begin at 0 and there are no distractors: persons are the ids + 1, so that none is taken for one. Test persons
-are others than training persons of the same id.
+Its ids begin at 0 and it has no distractors: persons are the ids + 1, so that no person is taken for a distractor. A
+test id and the same training id are different persons.
 """
 
 import re
@@ -12,7 +12,8 @@ from ccafl.data import official
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
-RENAMED = official.Naming("msmt17", "0000_c1_0000.jpg", re.compile(r"(\d{4})_c(\d+)_\d"), first_id=0)
+KIND = "msmt17"
+RENAMED = official.Naming(KIND, "0000_c1_0000.jpg", re.compile(r"(\d{4})_c(\d+)_\d"), first_id=0)
 LINE = re.compile(r"(?P<image>(?:.*/)?\d+_\d+_(?P<camera>\d+)_[^/]*)\s+(?P<id>\d+)")
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "mask_train_v2"), ("test", "mask_test_v2")
 
@@ -23,17 +24,17 @@ def recognises(path: Path) -> bool:
 
 
 def read(root: Path) -> Source:
-    """Read the list form, else the renamed form as `official.read` does.
+    """Read the list form, or else the renamed form as `official.read` does.
 
     Raises:
-        InputError: a list or an image folder is missing, a line of a list is not as it should be, or as there.
+        InputError: a list or an image folder is missing, a line of a list is malformed, or as for `official.read`.
     """
     home = official.home_of(root, _has_lists)
     if home is None:
         return official.read(root, RENAMED)
     train, test = _first_folder(home, TRAIN_FOLDERS), _first_folder(home, TEST_FOLDERS)
     return Source(
-        "msmt17",
+        KIND,
         train=[*_listed(home / "list_train.txt", train), *_listed(home / "list_val.txt", train)],
         query=list(_listed(home / "list_query.txt", test)),
         gallery=list(_listed(home / "list_gallery.txt", test)),
@@ -52,7 +53,7 @@ def _first_folder(home: Path, names: tuple[str, ...]) -> Path:
 
 
 def _listed(path: Path, folder: Path) -> Iterator[Record]:
-    """The records of a list with lines such as ``0000/0000_000_01_0303morning_0008_0.jpg 0``."""
+    """The records of a list whose lines are like ``0000/0000_000_01_0303morning_0008_0.jpg 0``."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -63,7 +64,7 @@ def _listed(path: Path, folder: Path) -> Iterator[Record]:
         match = LINE.fullmatch(line.strip())
         if match is None:
             raise InputError(
-                f"{path}, line {number}: is not an image with its camera, and an id "
+                f"{path}, line {number}: is not an image with its camera and an id "
                 "(0000/0000_000_01_0303morning_0008_0.jpg 0); restore MSMT17's list"
             )
         identity = int(match["id"])

@@ -1,4 +1,4 @@
-"""Data sets whose file names carry person and camera, ``0002_c1s1_000451_03.jpg``, in their official folders."""
+"""Data sets whose file names give person and camera (``0002_c1s1_000451_03.jpg``), in their official folders."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +12,8 @@ from ccafl.errors import InputError
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 TESTING = frozenset({QUERY, GALLERY, "gallery"})
-NOT_TRAINED = ("-1", "0")  # junk and distractors are for testing only
-LOOKED_AT = 20  # files, to recognise a naming
+NOT_TRAINED = ("-1", "0")  # junk and distractors are only for testing
+LOOKED_AT = 20  # files that are looked at to recognise a naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Naming:
     """How a data set names its files.
 
     Attributes:
-        kind: of the data set.
-        example: a name, for error messages.
+        kind: the data set's.
+        example: a file name, for error messages.
         pattern: matches the beginning of a name; its groups are the official id and the camera's number.
-        first_id: the lowest id of a person; below it are the distractors and the junk.
+        first_id: the lowest id of a person; distractors and junk lie below it.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Naming:
     first_id: int = 1
 
     def record(self, path: Path) -> Record | None:
-        """The image's record, persons numbered from 1; None if it is not so named."""
+        """The image's record, persons numbered from 1; None for another kind of name."""
         match = self.pattern.match(path.name)
         if match is None:
             return None
@@ -42,7 +42,7 @@ class Naming:
 
 
 def recognises(root: Path, naming: Naming) -> bool:
-    """Whether one of the first images where `read` would look is so named."""
+    """Whether one of the first images that `read` would find is so named."""
     if not root.is_dir():
         return False
     home = home_of(root, _has_official_folders)
@@ -59,11 +59,11 @@ def recognises(root: Path, naming: Naming) -> bool:
 def read(root: Path, naming: Naming) -> Source:
     """Read the official folders in ``root`` or in a folder of it; without any, all files so named below are training.
 
-    Training leaves distractors and junk out.
+    Distractors and junk are never trained on.
 
     Raises:
-        InputError: an image in an official folder has no camera in its name, or a search below ``root`` meets folders
-            for testing or a file name twice.
+        InputError: an image in an official folder has no camera in its name, or the files below ``root`` include a
+            folder for testing or the same file name twice.
     """
     home = home_of(root, _has_official_folders)
     if home is None:
@@ -73,10 +73,10 @@ def read(root: Path, naming: Naming) -> Source:
 
 
 def home_of(root: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """``root``, or else the one folder directly in it, that ``holds`` a data set; None if there is none.
+    """``root``, or the one folder directly in it, for which ``holds`` is true; None if there is none.
 
     Raises:
-        InputError: several folders in it do.
+        InputError: it is true for several folders.
     """
     if holds(root):
         return root

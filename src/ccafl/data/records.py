@@ -1,33 +1,35 @@
-"""Images with their camera and label, and the accumulated identities made from them.
+"""Images with their camera, label and time: what every source gives, without a number and without torch.
 
-A source gives `Record`s. Training sees `LabelledImages` (image, camera, label within the camera) and never a person;
-testing sees `EvaluationImages`; `persons_of` is the truth about a training set, for measuring only. Records and sources
-can be read without torch, which only numbering them needs.
+`ccafl.data.numbering` makes tensors of them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 JUNK, DISTRACTOR = -1, 0
 
 
-def moment(text: str) -> datetime:
-    """ISO 8601; a date alone is its first moment, what names no offset is in UTC. ValueError where it is no time."""
+def parse_time(text: str) -> datetime:
+    """A time in ISO 8601. A date alone is its first moment; without an offset, the time is in UTC.
+
+    Raises:
+        ValueError: it is not a time.
+    """
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image of a source: where it lies, its camera's name, its label in that camera, the true person if known.
+    """One image of a source.
 
-    ``time`` is when it was taken, with its offset from UTC, if known.
+    Attributes:
+        path: where it lies.
+        camera: the camera's name.
+        label: the label within the camera.
+        person: the true person, if known.
+        time: when it was taken, with its offset from UTC, if known.
     """
 
     path: Path
@@ -47,115 +49,6 @@ class Source:
     gallery: list[Record]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledImages:
-    """What training sees of n images: N accumulated identities in C cameras (docs/method.md, 1)."""
-
-    paths: tuple[Path, ...]
-    cameras: "Tensor"  # (n,) int64 in 0..C-1
-    labels: "Tensor"  # (n,) int64 in 0..N_c-1, within the image's camera
-    identities: "Tensor"  # (n,) int64 in 0..N-1: offset of the camera + label
-    camera_names: tuple[str, ...]  # C
-    identity_cameras: "Tensor"  # (N,) int64, never decreasing
-    identity_labels: tuple[str, ...]  # (N,) the user's own label within the camera
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationImages:
-    """What testing sees of n images: persons (`JUNK`, `DISTRACTOR` or positive) and cameras, both (n,) int64."""
-
-    paths: tuple[Path, ...]
-    persons: "Tensor"
-    cameras: "Tensor"
-    camera_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-def accumulate(records: Sequence[Record]) -> LabelledImages:
-    """Number cameras, labels within each camera and accumulated identities: a = offset_c + y.
-
-    Cameras and labels are numbered in the order of their names, images stay in the order given.
-    """
-    import torch
-
-    camera_names = tuple(sorted({record.camera for record in records}))
-    pairs = sorted({(record.camera, record.label) for record in records})
-    camera_index = {name: index for index, name in enumerate(camera_names)}
-    identity_index = {pair: index for index, pair in enumerate(pairs)}
-    cameras = torch.tensor([camera_index[record.camera] for record in records], dtype=torch.int64)
-    identities = torch.tensor([identity_index[record.camera, record.label] for record in records], dtype=torch.int64)
-    identity_cameras = torch.tensor([camera_index[camera] for camera, _ in pairs], dtype=torch.int64)
-    offsets = torch.searchsorted(identity_cameras, torch.arange(len(camera_names)))
-    return LabelledImages(
-        paths=tuple(record.path for record in records),
-        cameras=cameras,
-        labels=identities - offsets[cameras],
-        identities=identities,
-        camera_names=camera_names,
-        identity_cameras=identity_cameras,
-        identity_labels=tuple(label for _, label in pairs),
-    )
-
-
-def persons_of(records: Sequence[Record]) -> "Tensor | None":
-    """The true person of every accumulated identity of ``accumulate(records)``, (N,) int64; None if any is unknown.
-
-    For evaluation, the association's quality figures and the supervised reference only.
-    """
-    import torch
-
-    person = {(record.camera, record.label): record.person for record in records if record.person is not None}
-    if any(record.person is None for record in records):
-        return None
-    index = {name: number for number, name in enumerate(sorted(set(person.values())))}
-    return torch.tensor([index[person[pair]] for pair in sorted(person)], dtype=torch.int64)
-
-
-def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tuple[EvaluationImages, EvaluationImages]:
-    """Number persons and cameras of query and gallery alike; persons "-1" and "0" keep their protocol meaning."""
-    import torch
-
-    both = [*query, *gallery]
-    camera_names = tuple(sorted({record.camera for record in both}))
-    camera_index = {name: index for index, name in enumerate(camera_names)}
-    reserved = {"-1": JUNK, "0": DISTRACTOR}
-    names = sorted({tested_person(record) for record in both} - reserved.keys())
-    person_index = reserved | {name: index for index, name in enumerate(names, start=1)}
-
-    def numbered(records: Sequence[Record]) -> EvaluationImages:
-        return EvaluationImages(
-            paths=tuple(record.path for record in records),
-            persons=torch.tensor([person_index[tested_person(record)] for record in records], dtype=torch.int64),
-            cameras=torch.tensor([camera_index[record.camera] for record in records], dtype=torch.int64),
-            camera_names=camera_names,
-        )
-
-    return numbered(query), numbered(gallery)
-
-
-def known_cameras(images: LabelledImages | EvaluationImages, known: Sequence[str]) -> "Tensor":
-    """The cameras (n,) of ``images`` as numbered in ``known``, a run's camera names; -1 for one that is not there."""
-    import torch
-
-    numbers = {name: number for number, name in enumerate(known)}
-    return torch.tensor([numbers.get(name, -1) for name in images.camera_names])[images.cameras]
-
-
-def unmatched_queries(query: EvaluationImages, gallery: EvaluationImages) -> list[int]:
-    """Indices of the queries whose person no other camera's gallery image shows."""
-    cameras_of: dict[int, set[int]] = {}
-    for person, camera in zip(gallery.persons.tolist(), gallery.cameras.tolist(), strict=True):
-        if person not in (JUNK, DISTRACTOR):
-            cameras_of.setdefault(person, set()).add(camera)
-    visits = zip(query.persons.tolist(), query.cameras.tolist(), strict=True)
-    return [index for index, (person, camera) in enumerate(visits) if not cameras_of.get(person, set()) - {camera}]
-
-
 def tested_person(record: Record) -> str:
-    """The person a query or gallery image counts for: where none is given, labels are shared across cameras."""
+    """The person a query or gallery image counts for: its label if no person is given, since those are shared."""
     return record.label if record.person is None else record.person

@@ -1,23 +1,34 @@
 """Reading a data set of any kind, recognised by what lies there."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from ccafl.data import dukemtmc, folder, manifest, market1501, msmt17
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
-_READERS: dict[str, Callable[[Path], Source]] = {
-    "manifest": manifest.read,
-    "market1501": market1501.read,
-    "dukemtmc": dukemtmc.read,
-    "msmt17": msmt17.read,
-    "folder": folder.read,
-}
-_OFFICIAL = {"market1501": market1501.recognises, "dukemtmc": dukemtmc.recognises, "msmt17": msmt17.recognises}
-KINDS = tuple(_READERS)
+
+class Reader(Protocol):
+    """What a module that reads one kind of data set offers."""
+
+    KIND: str
+
+    def recognises(self, path: Path, /) -> bool:
+        """Whether such data lie at ``path``; cheap, as every kind is asked."""
+
+    def read(self, path: Path, /) -> Source:
+        """The images at ``path``; InputError for what cannot be used."""
+
+
+DATA_SETS: tuple[Reader, ...] = (market1501, dukemtmc, msmt17)  # a new data set's module is added here
+
+# A manifest decides whatever lies beside it, and any folder may be <camera>/<label>/.
+_READERS: tuple[tuple[Reader, ...], ...] = ((manifest,), DATA_SETS, (folder,))
+_READER_OF = {reader.KIND: reader for readers in _READERS for reader in readers}
+KINDS = tuple(_READER_OF)
 
 
 def read_source(path: Path, kind: str | None = None) -> Source:
@@ -33,23 +44,23 @@ def read_source(path: Path, kind: str | None = None) -> Source:
         its records, sorted by path.
 
     Raises:
-        InputError: nothing there, an unknown kind, nothing recognised, no images to train or to evaluate on, an image
-            twice, or what the kind's reader refuses.
+        InputError: ``path`` is missing or empty, the kind is unknown or not recognised, there are no images to train
+            or to evaluate on, an image is there twice, or the kind's reader refuses something.
     """
-    if kind is not None and kind not in _READERS:
+    if kind is not None and kind not in KINDS:
         raise InputError(f"{kind}: no such kind of source; choose one of {', '.join(KINDS)}")
     try:
         _check_there(path)
-        kind = kind or _recognised(path)
-        if path.is_file() and kind != "manifest":
-            raise InputError(f"{path}: is a file, but a source of kind {kind} is a folder; give the folder")
-        source = _READERS[kind](path)
+        reader = _recognised(path) if kind is None else _READER_OF[kind]
+        source = reader.read(path)
     except OSError as error:
+        if kind is not None and isinstance(error, NotADirectoryError) and path.is_file():
+            raise InputError(f"{path}: is a file, but a source of kind {kind} is a folder; give the folder") from error
         where, reason = error.filename or path, error.strerror or error
-        raise InputError(f"{where}: cannot be read ({reason}); check the path and its rights") from error
+        raise InputError(f"{where}: cannot be read ({reason}); check the path and its permissions") from error
     train, query, gallery = (_in_order(records) for records in (source.train, source.query, source.gallery))
     if not train and not (query and gallery):
-        found = "training images" if query or gallery else f"images of kind {kind}"
+        found = "training images" if query or gallery else f"images of kind {reader.KIND}"
         raise InputError(f"{path}: holds no {found} (links and hidden files may not count); see the README for layouts")
     _refuse_again([*train, *query, *gallery])
     return replace(source, train=train, query=query, gallery=gallery)
@@ -57,21 +68,19 @@ def read_source(path: Path, kind: str | None = None) -> Source:
 
 def _check_there(path: Path) -> None:
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder; mend the path")
+        raise InputError(f"{path}: no such file or folder; correct the path")
     if path.is_dir() and not any(path.iterdir()):
         raise InputError(f"{path}: is empty; put the images there or give another folder")
 
 
-def _recognised(path: Path) -> str:
-    if manifest.recognises(path):
-        return "manifest"
-    found = [kind for kind, recognises in _OFFICIAL.items() if recognises(path)]
-    if len(found) > 1:
-        raise InputError(f"{path}: may be {' or '.join(found)}; name the kind with --source, or give the path of one")
-    if found:
-        return found[0]
-    if folder.recognises(path):
-        return "folder"
+def _recognised(path: Path) -> Reader:
+    for readers in _READERS:
+        found = [reader for reader in readers if reader.recognises(path)]
+        if len(found) > 1:
+            kinds = " or ".join(reader.KIND for reader in found)
+            raise InputError(f"{path}: may be {kinds}; name the kind with --source, or give the path of one")
+        if found:
+            return found[0]
     raise InputError(f"{path}: no images or manifest there; give a folder of images or a .csv or .parquet table")
 
 

@@ -10,8 +10,8 @@ from ccafl.errors import InputError
 def split(records: Sequence[Record], seed: int) -> Source:
     """Two thirds of the persons train; of the rest, the first image of each person and camera is a query.
 
-    Persons sorted, shuffled with ``random.Random(seed)``, the first two thirds train. A camera's first image of a
-    person is the first by file name; the others are the gallery.
+    The persons are sorted and shuffled with ``random.Random(seed)``; the first two thirds train. The first image is the
+    first by file name, and the others are the gallery.
 
     Raises:
         InputError: a record's person is unknown, or there are fewer than three persons.
@@ -19,7 +19,7 @@ def split(records: Sequence[Record], seed: int) -> Source:
     for record in records:
         if record.person is None:
             raise InputError(
-                f"{record.path}: its true person is unknown, so no test can be made; give a manifest with persons"
+                f"{record.path}: its true person is unknown, so there can be no test; give a manifest with persons"
             )
     names = sorted({record.person for record in records if record.person is not None}, key=_natural)
     if len(names) < 3:
@@ -40,5 +40,5 @@ def split(records: Sequence[Record], seed: int) -> Source:
 
 
 def _natural(name: str) -> tuple[bool, int, str]:
-    """Numbers by value, then the rest by spelling; no two names are equal in it."""
+    """A sort key: numbers by value, then the rest by spelling; different names have different keys."""
     return (False, int(name), name) if name.isdecimal() else (True, 0, name)

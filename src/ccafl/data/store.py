@@ -1,4 +1,4 @@
-"""Resized images by index, kept in memory or in a file where the budget allows, else decoded each time."""
+"""Resized images by index: kept in memory or in a file if the budget allows, else decoded at every use."""
 
 import shutil
 import tempfile
@@ -16,16 +16,16 @@ from ccafl.files import disk_errors
 
 
 class CacheBudget:
-    """Bytes that stores may still take of memory and of a file in ``folder``."""
+    """The bytes that stores may still take, in memory and in a file in ``folder``."""
 
     def __init__(self, memory: int = 0, disk: int = 0, folder: Path | None = None) -> None:
         self.memory, self.disk, self.folder = memory, disk, folder
 
     def take(self, *shape: int) -> Tensor | None:
-        """Room for a uint8 tensor, in memory or in a memory-mapped file, or None where it does not fit.
+        """An empty uint8 tensor in memory or in a memory-mapped file; None if it fits in neither.
 
-        The file has no name: it is gone with the process, however that ends. A disk that it would fill to more than
-        half of what is free is left alone.
+        The file has no name, so it disappears with the process, however that ends. It never takes more than half of
+        the disk's free space.
 
         Raises:
             InputError: the folder cannot be written to.
@@ -43,16 +43,16 @@ class CacheBudget:
 
 
 class ImageStore:
-    """Resized images by index, decoded once if they all fit in the budget.
+    """Resized images by index, decoded only once if they all fit in the budget.
 
     Attributes:
-        paths: of the images.
-        size: height and width.
-        kept: whether they are, or are decoded each time.
-        place: where, in words.
-        mib: what all of them take.
+        paths: the images' files.
+        size: (height, width).
+        kept: whether the decoded images are kept.
+        place: where they are kept, in words.
+        mib: the size of all of them.
 
-    Raises InputError from the constructor or on access for an image that cannot be read.
+    An image that cannot be read raises InputError, from the constructor or on access.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ImageStore:
         budget: CacheBudget | None = None,
         advance: Callable[[], None] | None = None,
     ) -> None:
-        """``advance`` is called once a decoded image."""
+        """``advance`` is called once per decoded image."""
         self.paths = paths
         self.size = size
         budget = budget or CacheBudget()

@@ -1,4 +1,4 @@
-"""Images as the network takes them (docs/method.md, 2): resized, augmented, normalised."""
+"""Images for the network (docs/method.md, 2): resized, augmented, normalised."""
 
 from dataclasses import dataclass
 
@@ -9,57 +9,57 @@ import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's: as the authors do
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's, as in the authors' code
 STD = (0.229, 0.224, 0.225)
 _MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """Bicubic resize to (height, width): (3, H, W) uint8. The deterministic first step of every transform.
+    """Bicubic resize to (height, width): (3, H, W) uint8. The first step for every image, without chance.
 
-    By PyTorch, which is several times quicker than Pillow and differs from it by rounding.
+    PyTorch does it several times faster than Pillow, and differs from it only by rounding.
     """
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     return F.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0]
 
 
-def evaluation_transform() -> v2.Transform:
-    """Resized uint8 images (..., 3, H, W) to normalised float32."""
+def normalise(images: Tensor) -> Tensor:
+    """Resized images, (..., 3, H, W) uint8, to what the network takes: float32 with ImageNet's mean and deviation."""
     mean, std = ([255 * share for share in shares] for shares in (MEAN, STD))
-    return v2.Compose([v2.ToDtype(torch.float32), v2.Normalize(mean, std, inplace=True)])  # in the new copy's place
+    return functional.normalize(images.to(torch.float32), mean, std, inplace=True)  # overwrites the new copy
 
 
 @dataclass(frozen=True, slots=True)
-class Chances:
-    """What chance makes of B images.
+class AugmentationParams:
+    """The random choices for B images.
 
     Attributes:
         flips: (B,) bool.
         corners: (B, 2) int64, top and left of the crop in the padded image.
-        boxes: (B, 4) int64, top, left, bottom and right of what is erased; empty where nothing is.
+        boxes: (B, 4) int64, top, left, bottom and right of the erased box; empty if nothing is erased.
     """
 
     flips: npt.NDArray[np.bool_]
     corners: npt.NDArray[np.int64]
     boxes: npt.NDArray[np.int64]
 
-    def __getitem__(self, share: slice) -> "Chances":
-        return Chances(self.flips[share], self.corners[share], self.boxes[share])
+    def __getitem__(self, share: slice) -> "AugmentationParams":
+        return AugmentationParams(self.flips[share], self.corners[share], self.boxes[share])
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What training makes of resized images: flip, pad and random crop, random erasing to the mean colour.
+    """The augmentation of training images: flip, pad and random crop, random erasing with the mean colour.
 
-    On whole batches of bytes, where they are loaded; so they travel to the device, a quarter of the numbers that the
-    network takes, and `evaluation_transform` normalises them there.
+    It works on whole batches of bytes where they are loaded. Bytes are a quarter of the size of float32, so they travel
+    to the device as they are, and `normalise` converts them there.
 
     Attributes:
         size: (height, width).
         flip, erase: probabilities.
-        pad: pixels of black on every side, from which the crop is taken.
+        pad: black pixels added on every side before the crop.
     """
 
     size: tuple[int, int]
@@ -67,16 +67,18 @@ class Augmentation:
     pad: int
     erase: float
 
-    def chances(self, images: int, seed: int) -> Chances:
-        """Of so many images, by the seed alone."""
+    def draw(self, images: int, seed: int) -> AugmentationParams:
+        """Draw for a number of images; the seed alone decides."""
         random = np.random.default_rng(seed)
         flips = random.random(images) < self.flip
         corners = random.integers(0, 2 * self.pad, (images, 2), endpoint=True)
-        return Chances(flips, corners, self._boxes(images, random))
+        return AugmentationParams(flips, corners, self._boxes(images, random))
 
     def _boxes(self, images: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-        """The first of ten boxes that fits, its area and its height by its width drawn evenly (Zhong et al.,
-        arXiv 1708.04896, as in the authors' code), somewhere in the image.
+        """Random erasing (Zhong et al., arXiv 1708.04896, as in the authors' code): (B, 4).
+
+        Ten boxes are drawn, with uniform area and uniform ratio of height to width; the first that fits is placed
+        uniformly in the image.
         """
         size = np.array(self.size)
         areas = random.uniform(0.02, 0.4, (images, 10)) * size.prod()
@@ -88,19 +90,19 @@ class Augmentation:
         corners = random.integers(0, size - sides, endpoint=True)
         return np.concatenate([corners, corners + sides], 1)
 
-    def __call__(self, images: Tensor, chances: Chances) -> Tensor:
+    def __call__(self, images: Tensor, params: AugmentationParams) -> Tensor:
         """(B, 3, H, W) uint8 -> (B, 3, H, W) uint8."""
         source, pad = images.numpy(), self.pad
         padded = np.pad(source, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        padded[chances.flips] = padded[chances.flips, ..., ::-1]
+        padded[params.flips] = padded[params.flips, ..., ::-1]
         crops = sliding_window_view(padded, self.size, (2, 3))
-        moved = crops[np.arange(len(source)), :, chances.corners[:, 0], chances.corners[:, 1]]
-        np.copyto(moved, _MEAN_COLOUR, where=_inside(chances.boxes, self.size))
+        moved = crops[np.arange(len(source)), :, params.corners[:, 0], params.corners[:, 1]]
+        np.copyto(moved, _MEAN_COLOUR, where=_inside(params.boxes, self.size))
         return torch.from_numpy(moved)
 
 
 def _inside(boxes: npt.NDArray[np.int64], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """(B, 1, H, W), the pixels in each image's box."""
+    """(B, 1, H, W): whether a pixel is in its image's box."""
     top, left, bottom, right = boxes.T[..., None]
     rows, columns = (np.arange(side) for side in size)
     inside: npt.NDArray[np.bool_] = ((rows >= top) & (rows < bottom))[:, :, None]

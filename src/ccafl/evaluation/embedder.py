@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ccafl.config import Config, load_config
 from ccafl.data.images import load_image
-from ccafl.data.transforms import MEAN, STD, evaluation_transform, resized
+from ccafl.data.transforms import MEAN, STD, normalise, resized
 from ccafl.errors import InputError
 from ccafl.model.camera_norm import UNKNOWN
 from ccafl.model.embedding import embed_batches, multiplies_bfloat16
@@ -50,7 +50,6 @@ class Embedder:
         self.device = device
         self.encoder = encoder.to(device).eval()
         self.dim, self.image_text_dim = encoder.reid_dim, encoder.image_text_dim
-        self._normalised = evaluation_transform()
         self._halved = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
     def embed(self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None) -> Tensor:
@@ -113,7 +112,7 @@ class Embedder:
     def _embedded(self, images: Tensor, cameras: Tensor, *, image_text: bool) -> Tensor:
         """(b, D), or (b, D + E) with the image-text features after the others."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._halved):
-            features = self.encoder(self._normalised(images), image_text=image_text, cameras=cameras)
+            features = self.encoder(normalise(images), image_text=image_text, cameras=cameras)
         return torch.cat([F.normalize(feature.float()) for feature in features if feature is not None], 1)
 
     def _read(self, image: str | Path | Image.Image) -> Tensor:

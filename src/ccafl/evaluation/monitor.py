@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from ccafl.data.records import EvaluationImages, LabelledImages, known_cameras
+from ccafl.data.numbering import EvaluationImages, LabelledImages, known_cameras
 from ccafl.data.store import ImageStore
 from ccafl.evaluation.alignment import text_image_alignment
 from ccafl.evaluation.association_quality import association_quality

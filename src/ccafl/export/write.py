@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
 from ccafl.export.card import Written, model_card
@@ -154,8 +154,7 @@ def _probes(encoder: ImageEncoder, label: Label, *, image_text: bool) -> Iterato
     count = max(len(images), len(label.camera_names) + 1)
     images = images[torch.randperm(len(images), generator=generator)[torch.arange(count) % len(images)]]
     cameras = torch.arange(count) % (len(label.camera_names) + 1) + UNKNOWN
-    transform = evaluation_transform()
     numbers = torch.arange(count)
     for batch in (*numbers[:8].split([1, 2, 5]), *numbers[8:].split(16)):
-        features = encoder(transform(images[batch]), image_text=image_text, cameras=cameras[batch])
+        features = encoder(normalise(images[batch]), image_text=image_text, cameras=cameras[batch])
         yield images[batch], cameras[batch], [F.normalize(feature) for feature in features if feature is not None]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccafl.data.records import EvaluationImages
+from ccafl.data.numbering import EvaluationImages
 from ccafl.model.image_encoder import ImageEncoder
 
 if TYPE_CHECKING:

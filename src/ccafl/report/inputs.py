@@ -11,7 +11,8 @@ from typing import Any
 
 from ccafl.config import Config, load_config
 from ccafl.data.images import unreadable
-from ccafl.data.records import LabelledImages, Record, Source, accumulate
+from ccafl.data.numbering import LabelledImages, accumulate
+from ccafl.data.records import Record, Source
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run

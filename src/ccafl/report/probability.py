@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.evaluation.camera_agnosticism import same_person_mass
 from ccafl.report.page import drawn_text
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ccafl.data.records import JUNK, EvaluationImages
+from ccafl.data.numbering import EvaluationImages
+from ccafl.data.records import JUNK
 from ccafl.evaluation.ranking import Ranking
 
 _FIRST = 10

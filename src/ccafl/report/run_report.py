@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from ccafl.data.images import load_image
-from ccafl.data.records import (
+from ccafl.data.numbering import (
     EvaluationImages,
     LabelledImages,
     evaluation_images,
     known_cameras,
     persons_of,
-    tested_person,
     unmatched_queries,
 )
+from ccafl.data.records import tested_person
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.evaluation.ranking import rank
@@ -370,7 +370,7 @@ def _activation(embedder: Embedder, test: _Test, shown: bool) -> str:
     store = ImageStore([gallery.paths[index] for index in chosen.tolist()], embedder.config.model.image_size)
     cameras = known_cameras(gallery, embedder.camera_names)[chosen]
     images = store.images(torch.arange(len(store)))
-    maps = activation_maps(embedder.encoder, evaluation_transform()(images), cameras).split(sizes)
+    maps = activation_maps(embedder.encoder, normalise(images), cameras).split(sizes)
     pictures = images.split(sizes) if shown else None
     titles = [
         [

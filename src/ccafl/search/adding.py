@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from PIL import Image
 
-from ccafl.data.images import IMAGE_SUFFIXES, load_image
-from ccafl.data.listing import images_below
+from ccafl.data.images import load_image
+from ccafl.data.listing import IMAGE_SUFFIXES, images_below
 from ccafl.errors import InputError
 from ccafl.search.encoder import PictureEncoder
 from ccafl.search.gallery import Gallery, source_of

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ccafl.data import records
 from ccafl.data.images import load_image
-from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link, numbered
-from ccafl.data.records import moment
+from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 from ccafl.search.adding import add_pictures, listed, read_association
@@ -280,13 +280,13 @@ def model_of(gallery: Gallery, place: Path | None = None) -> PictureEncoder:
 
 
 def parse_time(text: str, option: str) -> datetime:
-    """`moment`, of an option's value.
+    """`records.parse_time` of an option's value.
 
     Raises:
         InputError: it is no time.
     """
     try:
-        return moment(text)
+        return records.parse_time(text)
     except ValueError as error:
         raise InputError(f"{option} {text}: is no time; write it like 2026-05-01 or 2026-05-01T14:03:00Z") from error
 
@@ -310,6 +310,7 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
     try:
         import torch
 
+        from ccafl.data.identity_links import numbered
         from ccafl.training.association import associate_identities
     except ImportError as error:
         raise InputError("associating needs torch; install it, or give --association") from error

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
-from ccafl.data.records import moment
+from ccafl.data.records import parse_time
 from ccafl.errors import InputError
 from ccafl.search.query import Fusion
 from ccafl.search.records import Entry
@@ -37,7 +37,7 @@ def _storable(name: str) -> str:
 
 
 def _moment(value: Any) -> Any:
-    return moment(value) if isinstance(value, str) else value
+    return parse_time(value) if isinstance(value, str) else value
 
 
 def _uploaded(value: Any) -> UploadFile:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ccafl.config import Association
-from ccafl.data.links import IdentityLinks
+from ccafl.data.identity_links import IdentityLinks
 from ccafl.method.association import associate_features
 
 

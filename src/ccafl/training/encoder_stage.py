@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ccafl.config import Config, Stage2
 from ccafl.data.batches import TrainingBatches, camera_batches, identity_batches, seed_for
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import Augmentation, evaluation_transform
+from ccafl.data.transforms import Augmentation, normalise
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.training.fabric import set_up_optimizer
@@ -110,9 +110,8 @@ class EncoderEpoch:
         self.encoder.train()
         device = self.fabric.device
         loaded = batches.loaded(data.workers, pin_memory=device.type == "cuda")
-        normalised = evaluation_transform()
         for images, indices in zip(loaded, draws, strict=True):
-            yield self.step(normalised(images.to(device, non_blocking=True)), indices)
+            yield self.step(normalise(images.to(device, non_blocking=True)), indices)
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:
         """One step: the classifier learns on detached features, then the encoder, then the memories move.

@@ -10,7 +10,7 @@ from torch import Tensor
 from ccafl.config import Config
 from ccafl.data.batches import EvaluationBatches
 from ccafl.data.store import ImageStore
-from ccafl.data.transforms import evaluation_transform
+from ccafl.data.transforms import normalise
 from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
@@ -31,10 +31,8 @@ def embed_store(
     Re-ID features, L2-normalised; or image-text features as they are.
     """
 
-    normalised = evaluation_transform()
-
     def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
-        images = normalised(batch)
+        images = normalise(batch)
         with fabric.autocast():
             if image_text:
                 projected: Tensor = encoder(images, cameras=batch_cameras)[1]
@@ -64,14 +62,13 @@ def measure_cameras(fabric: Fabric, encoder: ImageEncoder, store: ImageStore, ca
     """
     if encoder.norm_cameras is None:
         return
-    normalised = evaluation_transform()
 
     def batches(camera: int) -> Iterator[Tensor]:
         own = (cameras == camera).nonzero().squeeze(1)
         some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
         size = min(config.runtime.extraction_batch, _STATISTICS_IMAGES)
         loaded = EvaluationBatches(store, some, size).loaded(config.data.workers)
-        return (normalised(images.to(fabric.device)) for images in loaded)
+        return (normalise(images.to(fabric.device)) for images in loaded)
 
     with fabric.autocast():
         by_camera = ((camera, batches(camera)) for camera in cameras.unique().tolist())

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ccafl.config import Config
 from ccafl.data.batches import seed_for
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.method.adversarial import adversarial_loss, adversarial_positives
 from ccafl.method.inter_camera import identity_loss, inter_camera_losses
 from ccafl.method.intra_camera import intra_camera_losses

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ccafl.config import InterCamera, IntraCamera
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.method.association import identity_centres
 from ccafl.method.memory import HybridMemory, PrototypeMemory
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ccafl.data.batches import seed_for, shuffled_batches
-from ccafl.data.transforms import Augmentation, evaluation_transform
+from ccafl.data.transforms import Augmentation, normalise
 from ccafl.errors import InputError
 from ccafl.files import written_whole
 from ccafl.model.clip import load_clip
@@ -215,12 +215,11 @@ def _batches(
     """One epoch's full batches: pictures (B, 3, H, W), flipped, shifted and normalised, and their tokens (B, L)."""
     seed = seed_for(settings.seed, epoch)
     augmentation = Augmentation(captioned.size, flip=0.5, pad=settings.pad, erase=0.0)
-    normalised = evaluation_transform()
     for step, taken in enumerate(shuffled_batches(len(images), settings.batch_size, seed)):
         if len(taken) < settings.batch_size:
             return
-        chances = augmentation.chances(len(taken), seed_for(seed, step))
-        pixels = normalised(augmentation(torch.from_numpy(images[taken.numpy()]), chances))
+        params = augmentation.draw(len(taken), seed_for(seed, step))
+        pixels = normalise(augmentation(torch.from_numpy(images[taken.numpy()]), params))
         sentences = [captioned.caption(picture, epoch) for picture in taken.tolist()]
         yield pixels, tokenized(sentences, context_length)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ccafl.config import Stage1
 from ccafl.data.batches import seed_for, shuffled_batches
-from ccafl.data.records import LabelledImages
+from ccafl.data.numbering import LabelledImages
 from ccafl.method.prompt_learning import prompt_contrastive_loss
 from ccafl.model.network import Network
 from ccafl.training.schedule import stage1_learning_rate

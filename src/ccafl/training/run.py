@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ccafl.config import Config
 from ccafl.data.batches import seed_for
-from ccafl.data.links import IdentityLinks
-from ccafl.data.records import LabelledImages
+from ccafl.data.identity_links import IdentityLinks
+from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers

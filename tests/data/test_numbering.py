@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccafl.data.records import Record, accumulate, evaluation_images, persons_of
+from ccafl.data.numbering import accumulate, evaluation_images, persons_of
+from ccafl.data.records import Record
 
 NAMES = st.text("0123abc-é", min_size=1, max_size=3)
 PAIRS = st.lists(st.tuples(NAMES, NAMES), max_size=30)
