@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ccafl.data.images import IMAGE_SUFFIXES
+from ccafl.errors import InputError
 
 
 def images_in(folder: Path, *, links: bool = True) -> list[Path]:
@@ -24,6 +25,18 @@ def images_below(folder: Path) -> Iterator[Path]:
     yield from images_in(folder)
     for inner in folders_in(folder, links=False):
         yield from images_below(inner)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """What `images_below` gives, and at least one.
+
+    Raises:
+        InputError: there is no such folder, or no picture in it.
+    """
+    pictures = list(images_below(folder)) if folder.is_dir() else []
+    if not pictures:
+        raise InputError(f"{folder}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); give a folder that does")
+    return pictures
 
 
 def _is_image_name(name: str) -> bool:

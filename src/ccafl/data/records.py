@@ -5,7 +5,7 @@ testing sees `EvaluationImages`; `persons_of` is the truth about a training set,
 can be read without torch, which only numbering them needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 JUNK, DISTRACTOR = -1, 0
+UNKNOWN_CAMERA = -1
+"""The number of a camera that training did not see."""
 
 
 def moment(text: str) -> datetime:
@@ -45,6 +47,11 @@ class Source:
     train: list[Record]
     query: list[Record]
     gallery: list[Record]
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them: the three lists one after another."""
+        return [*self.train, *self.query, *self.gallery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +145,17 @@ def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tup
     return numbered(query), numbered(gallery)
 
 
+def camera_numbers(names: Iterable[str], known: Sequence[str]) -> Iterator[int]:
+    """The place of each name in ``known``, a run's camera names; `UNKNOWN_CAMERA` for one that is not there."""
+    numbers = {name: number for number, name in enumerate(known)}
+    return (numbers.get(name, UNKNOWN_CAMERA) for name in names)
+
+
 def known_cameras(images: LabelledImages | EvaluationImages, known: Sequence[str]) -> "Tensor":
-    """The cameras (n,) of ``images`` as numbered in ``known``, a run's camera names; -1 for one that is not there."""
+    """The cameras (n,) of ``images`` as `camera_numbers` gives them."""
     import torch
 
-    numbers = {name: number for number, name in enumerate(known)}
-    return torch.tensor([numbers.get(name, -1) for name in images.camera_names])[images.cameras]
+    return torch.tensor(list(camera_numbers(images.camera_names, known)))[images.cameras]
 
 
 def unmatched_queries(query: EvaluationImages, gallery: EvaluationImages) -> list[int]:

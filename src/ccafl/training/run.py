@@ -28,8 +28,9 @@ from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network
+from ccafl.run_folder import RunFolder
 from ccafl.terminal import Bar, bar
-from ccafl.training.checkpoint import kept_path, load_checkpoint, load_state, save_checkpoint
+from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, EpochStart, Learners, classifier_optimizer, encoder_optimizer
 from ccafl.training.events import Events
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
@@ -206,8 +207,9 @@ class _Run:
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
         self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
-        self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
-        self.before_adversarial = self.last.with_name("before_adversarial.pt")
+        self.folder = RunFolder(out)
+        self.last, self.best = self.folder.last, self.folder.best
+        self.before_adversarial = self.folder.before_adversarial
         self.network = _synchronised(network, fabric)
         self.encoder = self.network.encoder
         self.encoder_optimizer = encoder_optimizer(self.encoder, config.stage2)
@@ -373,7 +375,7 @@ class _Run:
         if best:  # before last.pt: killed between the two, the epoch is done again and its best with it
             save_checkpoint(self.best, state)
         if self.stage == 2 and self.epoch in self.keep:
-            save_checkpoint(kept_path(self.last, self.epoch), state)
+            save_checkpoint(self.folder.at_epoch(self.epoch), state)
         save_checkpoint(self.last, state)
         self.fabric.barrier()
 

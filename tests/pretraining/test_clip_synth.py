@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ccafl import pipeline
 from ccafl.cli import main
 from ccafl.model.clip import load_clip
+from ccafl.pretraining import clip_synth
 
 SMALL = ["--persons", "8", "--cameras", "3", "--views", "2", "--epochs", "1", "--batch", "8"]
 
@@ -24,8 +24,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_weights_and_their_test_on_persons_never_seen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "UNSEEN_PERSONS", 5)
-    monkeypatch.setattr(pipeline, "UNSEEN_CAMERAS", 4)
+    monkeypatch.setattr(clip_synth, "UNSEEN_PERSONS", 5)
+    monkeypatch.setattr(clip_synth, "UNSEEN_CAMERAS", 4)
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as finished:
         main(["pretrain", str(out), *SMALL])
