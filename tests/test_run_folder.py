@@ -80,7 +80,7 @@ def test_results_are_read_back_or_said_to_be_damaged(run):
     assert run.read_results() == json.loads(run.results.read_text()) == {"mAP": 0.5, "association": {"f1": None}}
     for content in ("{", "[1]"):
         run.results.write_text(content)
-        with pytest.raises(InputError, match="results.json: is damaged"):
+        with pytest.raises(InputError, match=r"results.json: is damaged"):
             run.read_results()
 
 
