@@ -11,6 +11,7 @@ from ccafl.ablation import ablate, fork_plan, parse_seeds, rows_of
 from ccafl.config import load_config
 from ccafl.errors import InputError
 from ccafl.pipeline import train_run
+from ccafl.run_folder import RunFolder
 from ccafl.training.checkpoint import load_checkpoint
 from ccafl.training.schedule import phase_of, shared_epochs
 from small_runs import SMALL, refusal
@@ -143,7 +144,7 @@ def test_a_beginning_that_was_interrupted_is_made_anew(world, small, tmp_path, m
     expected = json.loads((out / "seed-0" / "associated" / "results.json").read_text())
     shutil.rmtree(out / "seed-0" / "associated")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "write_text", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(RunFolder, "write_config", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pipeline.begin_as(out / "seed-0" / "icdl", 2, out / "seed-0" / "associated", small)
     table = ablate(small, world, out, seeds=[0], command="", only=["icdl", "associated"])

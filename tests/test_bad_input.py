@@ -288,7 +288,7 @@ def test_training_refuses_an_unreadable_image(
     image, out = images_of(spoilt, split)[0], tmp_path / "out"
     reason = breakage(image)
     message = refusal(capsys, "train", "market-split", "--data", spoilt, "--out", out, *SMALL)
-    assert_says(message, image, reason, "mend or remove", "--skip-unreadable")
+    assert_says(message, image, reason, "fix or remove", "--skip-unreadable")
     assert not out.exists()
 
 
@@ -309,7 +309,7 @@ def test_association_refuses_an_unreadable_image(
     image, out = images_of(spoilt, "train")[0], tmp_path / "joined.csv"
     reason = truncate(image)
     message = refusal(capsys, "associate", trained, "--data", spoilt, "--out", out)
-    assert_says(message, image, reason, "mend or remove")
+    assert_says(message, image, reason, "fix or remove")
     assert "--skip-unreadable" not in message, "associate has no such option"
     assert not out.exists()
 

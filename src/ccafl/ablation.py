@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 import ccafl
-from ccafl.config import Config, InterCamera, IntraCamera, Stage2, dump, load_config, merged
+from ccafl.config import Config, InterCamera, IntraCamera, Stage2, dump, merged
 from ccafl.errors import InputError
 from ccafl.files import write_text
 from ccafl.model.network import resolved
 from ccafl.pipeline import Results, begin_as, train_run
+from ccafl.run_folder import RunFolder
 from ccafl.terminal import say
 from ccafl.training.schedule import shared_epochs
 
@@ -225,11 +226,10 @@ def _chosen(rows: dict[str, Config], only: Sequence[str] | None) -> dict[str, Co
 
 def _finished(run: Path, row: Config) -> Results | None:
     """The results of a finished run of these settings."""
-    if not (run / "results.json").is_file():
-        return None
-    if load_config(str(run / "config.yaml")) != row.model_copy(update={"model": resolved(row.model)}):
+    folder = RunFolder(run)
+    results: Results | None = folder.read_results()
+    if results is not None and folder.read_config() != row.model_copy(update={"model": resolved(row.model)}):
         raise InputError(f"{run}: was trained with other settings; remove it, or give another --out")
-    results: Results = json.loads((run / "results.json").read_text())
     return results
 
 

@@ -97,12 +97,13 @@ def train(
     """Train on images labelled camera by camera, and join the cameras' labels."""
     from ccafl import pipeline
     from ccafl.config import load_config
+    from ccafl.run_folder import RunFolder
 
     out = out or Path("runs") / Path(config).stem
     results = pipeline.train_run(
         load_config(config, settings), data, out, kind=source, resume=resume, skip_unreadable=skip_unreadable
     )
-    _show_results(results, out / "results.json")
+    _show_results(results, RunFolder(out).results)
 
 
 @app.command()
@@ -302,8 +303,9 @@ def export(
 ) -> None:
     """Write the image encoder as a file for other programs, checked against torch, with a model card."""
     from ccafl.export import export_run
+    from ccafl.run_folder import RunFolder
 
-    folder = out or run / "export"
+    folder = out or RunFolder(run).export
     _show_results(export_run(run, folder, onnx=onnx or not program, program=program), folder)
 
 
@@ -442,14 +444,13 @@ def pretrain(
     precision: Annotated[str, typer.Option(help="As runtime.precision: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
     """Pretrain clip-synth, the CLIP that comes with the package, on pictures and captions of a synthetic world."""
-    from ccafl import pipeline
-    from ccafl.training.pretrain import Pretraining
+    from ccafl.pretraining.clip_synth import pretrain_clip
+    from ccafl.pretraining.contrast import Pretraining
+    from ccafl.run_folder import RunFolder
 
     settings = Pretraining(epochs=epochs, batch_size=batch, seed=seed)
-    results = pipeline.pretrain_clip(
-        out, persons=persons, cameras=cameras, views=views, settings=settings, precision=precision
-    )
-    _show_results(results, out / "results.json")
+    results = pretrain_clip(out, persons=persons, cameras=cameras, views=views, settings=settings, precision=precision)
+    _show_results(results, RunFolder(out).results)
 
 
 @data_app.command()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccafl.data.numbering import accumulate, evaluation_images, persons_of
-from ccafl.data.records import Record
+from ccafl.data.records import UNKNOWN_CAMERA, Record, camera_numbers
 
 NAMES = st.text("0123abc-é", min_size=1, max_size=3)
 PAIRS = st.lists(st.tuples(NAMES, NAMES), max_size=30)
@@ -83,3 +83,7 @@ def test_query_and_gallery_share_numbers_and_keep_junk_and_distractors() -> None
     assert searched.cameras.tolist() == [0, 1, 0, 0]
     assert asked.persons.tolist() == [2]
     assert searched.persons.tolist() == [2, 0, -1, 1]
+
+
+def test_cameras_are_numbered_as_the_run_knows_them() -> None:
+    assert list(camera_numbers(["yard", "door", "roof", "door"], ["door", "yard"])) == [1, 0, UNKNOWN_CAMERA, 0]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ccafl.errors import InputError
 from ccafl.search import adding
-from ccafl.search.adding import THUMBNAIL, Picture, add_pictures, listed, read_association
+from ccafl.search.adding import THUMBNAIL, Picture, add_pictures, listed
 from ccafl.search.gallery import Gallery
 
 KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "6"))
@@ -202,19 +202,6 @@ def test_where_no_pictures_are_is_one_line(tmp_path, people):
     with pytest.raises(InputError, match=r"loose.png: is not in <camera>/<label>/.*--camera"):
         listed(tmp_path)
     assert listed(tmp_path, camera="yard") == [Picture(tmp_path / "loose.png", "yard")]
-
-
-def test_an_association_is_read_without_those_left_alone(tmp_path):
-    table = tmp_path / "association.csv"
-    table.write_text('camera,label,identity\nc1,1,0\nc1,"a,b",-1\nc2,007,0\n')
-    assert read_association(table) == {("c1", "1"): "0", ("c2", "007"): "0"}
-    for bad in ("camera,label\nc1,1\n", "", 'camera,label,identity\nc1,"1,0', b"\xff\xfe"):
-        table.write_bytes(bad if isinstance(bad, bytes) else bad.encode())
-        if bad != "":
-            with pytest.raises(InputError, match="is no table of camera,label,identity"):
-                read_association(table)
-    with pytest.raises(InputError, match="is no table of camera,label,identity"):
-        read_association(tmp_path / "none.csv")
 
 
 # --- Interruptions ----------------------------------------------------------------------------------------------------

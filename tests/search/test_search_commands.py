@@ -318,7 +318,7 @@ def test_bad_input_is_one_line(kept, trained, world, tmp_path, capsys):
         ("gallery", "add", trained, nothing, "--db", nothing): "no such file or folder",
         ("gallery", "add", trained, tmp_path, "--db", nothing): "--camera",
         ("gallery", "add", trained, world, "--db", trained): "exists and is not a gallery",
-        ("gallery", "add", trained, world, "--db", nothing, "--association", world / "manifest.csv"): "is no table",
+        ("gallery", "add", trained, world, "--db", nothing, "--association", world / "manifest.csv"): "is not a table",
         ("gallery", "add", trained, world, "--db", nothing, "--uri", "http://127.0.0.1:9"): "Milvus does not answer",
         ("gallery", "add", trained, world, "--db", kept, "--uri", "http://127.0.0.1:9"): "leave --uri out",
         ("gallery", "remove", nothing, "--db", kept): "has no picture from there",
@@ -327,7 +327,7 @@ def test_bad_input_is_one_line(kept, trained, world, tmp_path, capsys):
         ("gallery", "forget", "nobody", "--db", kept): "no identity nobody",
         ("gallery", "forget", "--camera", "c9", "--db", kept): "has no pictures of camera c9",
         ("gallery", "forget", "--before", "soon", "--db", kept): "--before soon: is no time",
-        ("gallery", "join", "--db", kept, "--association", nothing): "is no table",
+        ("gallery", "join", "--db", kept, "--association", nothing): "is not a table",
         ("serve", "--db", nothing): "is not a gallery",
         ("serve", "--db", kept, "--host", "0.0.0.0"): "token",
     }

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ccafl.errors import InputError
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 
@@ -24,6 +26,18 @@ def images_below(folder: Path) -> Iterator[Path]:
     yield from images_in(folder)
     for inner in folders_in(folder, links=False):
         yield from images_below(inner)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """What `images_below` gives, and at least one.
+
+    Raises:
+        InputError: there is no such folder, or no picture in it.
+    """
+    pictures = list(images_below(folder)) if folder.is_dir() else []
+    if not pictures:
+        raise InputError(f"{folder}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); give a folder that does")
+    return pictures
 
 
 def _is_image_name(name: str) -> bool:

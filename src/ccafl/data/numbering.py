@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ccafl.data.records import DISTRACTOR, JUNK, Record, tested_person
+from ccafl.data.records import DISTRACTOR, JUNK, Record, camera_numbers, tested_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,8 @@ def evaluation_images(query: Sequence[Record], gallery: Sequence[Record]) -> tup
 
 
 def known_cameras(images: LabelledImages | EvaluationImages, known: Sequence[str]) -> Tensor:
-    """The cameras (n,) of ``images`` by their place in ``known``, a run's camera names; -1 for those not in it."""
-    numbers = {name: number for number, name in enumerate(known)}
-    return torch.tensor([numbers.get(name, -1) for name in images.camera_names])[images.cameras]
+    """The cameras (n,) of ``images`` as `camera_numbers` gives them."""
+    return torch.tensor(list(camera_numbers(images.camera_names, known)))[images.cameras]
 
 
 def unmatched_queries(query: EvaluationImages, gallery: EvaluationImages) -> list[int]:

@@ -3,11 +3,14 @@
 `ccafl.data.numbering` makes tensors of them.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 JUNK, DISTRACTOR = -1, 0
+UNKNOWN_CAMERA = -1
+"""The number of a camera that training did not see."""
 
 
 def parse_time(text: str) -> datetime:
@@ -47,6 +50,17 @@ class Source:
     train: list[Record]
     query: list[Record]
     gallery: list[Record]
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them: the three lists one after another."""
+        return [*self.train, *self.query, *self.gallery]
+
+
+def camera_numbers(names: Iterable[str], known: Sequence[str]) -> Iterator[int]:
+    """The place of each name in ``known``, a run's camera names; `UNKNOWN_CAMERA` for one that is not there."""
+    numbers = {name: number for number, name in enumerate(known)}
+    return (numbers.get(name, UNKNOWN_CAMERA) for name in names)
 
 
 def tested_person(record: Record) -> str:

@@ -12,14 +12,16 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ccafl.config import Config, load_config
+from ccafl.config import Config
 from ccafl.data.images import load_image
+from ccafl.data.numbering import EvaluationImages, LabelledImages
+from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.data.transforms import MEAN, STD, normalise, resized
-from ccafl.errors import InputError
-from ccafl.model.camera_norm import UNKNOWN
 from ccafl.model.embedding import embed_batches, multiplies_bfloat16
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_encoder
+from ccafl.run_folder import RunFolder
+from ccafl.terminal import bar
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
 _DECIDING = {"architecture", "image_size", "last_stride", "camera_norm", "quick_gelu"}  # the settings of `fingerprint`
@@ -99,8 +101,7 @@ class Embedder:
     def _stream(
         self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None, *, image_text: bool
     ) -> Iterator[Tensor]:
-        numbers = {name: number for number, name in enumerate(self.camera_names)}
-        known = repeat(UNKNOWN) if cameras is None else (numbers.get(name, UNKNOWN) for name in cameras)
+        known = repeat(UNKNOWN_CAMERA) if cameras is None else camera_numbers(cameras, self.camera_names)
         prepared = zip(map(self._read, images), known, strict=False)
         size = self.config.runtime.extraction_batch
         groups = iter(lambda: list(islice(prepared, size)), [])
@@ -120,6 +121,31 @@ class Embedder:
         return resized(picture, self.config.model.image_size)
 
 
+def embed_images(
+    embedder: Embedder, images: LabelledImages | EvaluationImages, title: str, chosen: Tensor | None = None
+) -> Tensor:
+    """Features of images with their cameras, under a progress bar: (n, D) as `Embedder.embed` gives them.
+
+    Args:
+        embedder: the run's.
+        images: what to embed.
+        title: of the bar.
+        chosen: (n,) int64, the indices of the images to embed; all of them if not given.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    chosen = torch.arange(len(images)) if chosen is None else chosen
+    paths = [images.paths[index] for index in chosen.tolist()]
+    cameras = [images.camera_names[camera] for camera in images.cameras[chosen].tolist()]
+    parts = [torch.empty(0, embedder.dim)]
+    with bar(title, len(paths)) as progress:
+        for features in embedder.stream(paths, cameras):
+            parts.append(features)
+            progress.advance(len(features))
+    return torch.cat(parts)
+
+
 def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embedder:
     """Open the run in folder ``run``, on a GPU if there is one.
 
@@ -132,10 +158,8 @@ def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embe
     Raises:
         InputError: it is not a run, has not trained yet, or its checkpoint is of another architecture.
     """
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run}: is not a run (no config.yaml); give a folder made by ccafl train or ccafl demo")
-    config = load_config(str(run / "config.yaml"))
-    path = run / "checkpoints" / f"{checkpoint}.pt"
+    folder = RunFolder(run)
+    config, path = folder.read_config(), folder.checkpoint(checkpoint)
     state = load_checkpoint(path)
     camera_names = state["camera_names"]
     encoder = build_encoder(config.model, len(camera_names))

@@ -24,5 +24,6 @@ def export_run(run: Path, out: Path | None = None, *, onnx: bool = True, program
         InputError: it is not a run, packages are missing, the file cannot be written, or it computes other features.
     """
     from ccafl.export.write import write_export
+    from ccafl.run_folder import RunFolder
 
-    return write_export(run, out or run / "export", onnx=onnx, program=program)
+    return write_export(run, out or RunFolder(run).export, onnx=onnx, program=program)

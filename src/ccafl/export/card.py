@@ -1,6 +1,5 @@
 """The model card: what a file is, how it was made, how well it does, and what it must not be used for."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ import torch
 import ccafl
 from ccafl.config import Config
 from ccafl.data.transforms import MEAN, STD
-from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder
 from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, Label
+from ccafl.run_folder import RunFolder
 
 RESPONSIBLE_USE = """\
 Re-identification follows people. Use it where those people know and the law and an accountable body allow it; keep
@@ -62,7 +61,7 @@ def model_card(run: Path, embedder: Embedder, label: Label, written: Mapping[str
     Raises:
         InputError: ``results.json`` is damaged.
     """
-    config, results = embedder.config, _results(run / "results.json")
+    config, results = embedder.config, RunFolder(run).read_results()
     sections = {
         f"Model card: {_inline(label.name)}": _what(config, label, embedder),
         "Files": _files(written),
@@ -186,18 +185,6 @@ def _making(config: Config, written: Mapping[str, Written]) -> str:
         f"exported by `ccafl export RUN {options}` of ccafl {ccafl.__version__} with torch {torch.__version__}. "
         "The run's config.yaml holds every setting."
     )
-
-
-def _results(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        results = json.loads(path.read_text("utf-8"))
-        if not isinstance(results, dict):
-            raise ValueError("not a table")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: is damaged ({error}); remove it or evaluate the run anew") from error
-    return results
 
 
 def _inline(text: str) -> str:

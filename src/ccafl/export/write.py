@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from ccafl.data.records import UNKNOWN_CAMERA
 from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
@@ -22,7 +23,6 @@ from ccafl.export.card import Written, model_card
 from ccafl.export.graph import EncoderGraph
 from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, Label
 from ccafl.files import written_whole
-from ccafl.model.camera_norm import UNKNOWN
 from ccafl.model.image_encoder import ImageEncoder
 
 LEAST_COSINE = 0.9999
@@ -153,7 +153,7 @@ def _probes(encoder: ImageEncoder, label: Label, *, image_text: bool) -> Iterato
     images = torch.cat([extremes, noise, blotches]).to(torch.uint8)
     count = max(len(images), len(label.camera_names) + 1)
     images = images[torch.randperm(len(images), generator=generator)[torch.arange(count) % len(images)]]
-    cameras = torch.arange(count) % (len(label.camera_names) + 1) + UNKNOWN
+    cameras = torch.arange(count) % (len(label.camera_names) + 1) + UNKNOWN_CAMERA
     numbers = torch.arange(count)
     for batch in (*numbers[:8].split([1, 2, 5]), *numbers[8:].split(16)):
         features = encoder(normalise(images[batch]), image_text=image_text, cameras=cameras[batch])

@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-UNKNOWN = -1
-"""A camera that training did not see."""
+from ccafl.data.records import UNKNOWN_CAMERA
 
 
 class Cameras:
@@ -29,11 +28,11 @@ class Cameras:
         """Note the batch's cameras; returns the order (B,) that sorts it.
 
         Args:
-            cameras: (B,) int64 on the CPU, in 0..C-1 or `UNKNOWN`; None where none is known.
+            cameras: (B,) int64 on the CPU, in 0..C-1 or `UNKNOWN_CAMERA`; None where none is known.
             batch: B.
         """
         if cameras is None:
-            cameras = torch.full((batch,), UNKNOWN)
+            cameras = torch.full((batch,), UNKNOWN_CAMERA)
         names, counts = cameras.unique(return_counts=True)
         self.groups = list(zip(names.tolist(), counts.tolist(), strict=True))
         return cameras.argsort(stable=True)
@@ -76,7 +75,9 @@ class CameraBatchNorm(nn.Module):
 
     def _normalised(self, features: Tensor, camera: int) -> Tensor:
         learning = self.training and features.numel() > features.shape[1]
-        mean, variance = self.pooled() if camera == UNKNOWN else (self.running_mean[camera], self.running_var[camera])
+        mean, variance = (
+            self.pooled() if camera == UNKNOWN_CAMERA else (self.running_mean[camera], self.running_var[camera])
+        )
         return F.batch_norm(features, mean, variance, self.weight, self.bias, learning, self.cameras.momentum, self.eps)
 
 

@@ -1,39 +1,39 @@
-"""What a page is made from: a run's folder as far as it has come, and its images where they can be had.
+"""What a page is made from: a run's folder as far as it has come, and its images where they can be read.
 
-What is missing is a reason, one line of text, in its place: the page then says it there.
+In place of anything missing stands the reason, one line of text, which the page then shows.
 """
 
-import csv
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ccafl.config import Config, load_config
-from ccafl.data.images import unreadable
+from ccafl.config import Config
 from ccafl.data.numbering import LabelledImages, accumulate
-from ccafl.data.records import Record, Source
+from ccafl.data.opening import find_unreadable, without
+from ccafl.data.records import Source
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run
-from ccafl.terminal import bar
+from ccafl.files import read_object
+from ccafl.run_folder import RunFolder, read_association
 
 _DRAWN_FROM = {"seed", "persons", "cameras", "images", "size"}  # the keys of a world.json
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
+class OpenedRun:
     """A run as far as it has come.
 
     Attributes:
-        where: its folder.
+        folder: its folder.
         config: its settings.
-        events: one an epoch, perhaps none yet.
+        events: one per epoch, perhaps none yet.
         results: empty until it has finished.
         embedder: of its last checkpoint, or why there is none.
     """
 
-    where: Path
+    folder: RunFolder
     config: Config
     events: list[dict[str, Any]]
     results: dict[str, Any]
@@ -42,28 +42,33 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The images of a run: where they lie, what could be read of them, and how many could not."""
+    """The images of a run: where they are, those that could be read, and how many could not."""
 
     where: Path
     source: Source
     skipped: int
 
 
-def open_run(run: Path) -> RunFolder:
+def open_run(run: Path) -> OpenedRun:
     """Read a run's folder.
 
     Raises:
         InputError: it is not a run, has not begun, or its settings or events are damaged.
     """
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{run}: is not a run (no config.yaml); give a folder made by ccafl train or ccafl demo")
-    config = load_config(str(run / "config.yaml"))
-    results = _json_object(run / "results.json")
+    folder = RunFolder(run)
+    config = folder.read_config()
     try:
         embedder: Embedder | str = load_run(run)
     except InputError as error:
-        embedder = f"The run's network cannot be had ({error})."
-    return RunFolder(run, config, read_events(run / "events.jsonl"), results or {}, embedder)
+        embedder = f"The run's network cannot be opened ({error})."
+    return OpenedRun(folder, config, read_events(folder.events), _results(folder), embedder)
+
+
+def _results(folder: RunFolder) -> dict[str, Any]:
+    try:
+        return folder.read_results() or {}
+    except InputError:
+        return {}
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
@@ -86,21 +91,12 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def _json_object(path: Path) -> dict[str, Any] | None:
-    """What the file holds; None where it is missing or damaged."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def open_images(run: Path, data: Path | None, kind: str | None) -> Images | str:
-    """A run's images without the unreadable ones, or why they cannot be had.
+def open_images(run: RunFolder, data: Path | None, kind: str | None) -> Images | str:
+    """A run's images without the unreadable ones, or why there are none.
 
     Args:
-        run: its folder, which remembers where they lay.
-        data: where they lie now; None for where they lay.
+        run: its folder, which records where they were.
+        data: where they are now; None for where they were.
         kind: the source of ``data``, recognised if None.
 
     Raises:
@@ -108,52 +104,44 @@ def open_images(run: Path, data: Path | None, kind: str | None) -> Images | str:
     """
     if data is not None:
         return _readable(data, read_source(data, kind))
-    remembered = _json_object(run / "data.json") or {}
-    if not isinstance(remembered.get("path"), str):
-        return "The run does not say where its images lay; give --data."
+    recorded = run.read_data()
+    if recorded is None:
+        return "The run does not say where its images were; give --data."
     try:
-        return _readable(Path(remembered["path"]), read_source(Path(remembered["path"]), remembered.get("source")))
+        return _readable(recorded[0], read_source(*recorded))
     except InputError as error:
         return f"The images are not where they were ({error}); give --data."
 
 
 def _readable(where: Path, source: Source) -> Images:
-    lists = (source.train, source.query, source.gallery)
-    paths = [record.path for records in lists for record in records]
+    paths = [record.path for record in source.records]
     gone = next((path for path in paths if not path.is_file()), None)
     if gone is not None:
-        raise InputError(f"{gone}: no such image; mend {where} or give other data")
-    with bar("reading images", len(paths)) as progress:
-        bad = unreadable(paths, progress.advance)
-
-    def kept(records: list[Record]) -> list[Record]:
-        return [record for record in records if record.path not in bad]
-
-    train, query, gallery = map(kept, lists)
-    return Images(where, replace(source, train=train, query=query, gallery=gallery), len(bad))
+        raise InputError(f"{gone}: no such image; fix {where} or give other data")
+    bad = find_unreadable(paths)
+    return Images(where, without(source, bad), len(bad))
 
 
 def drawn_by_ccafl(data: Path) -> bool:
-    """Whether images are of ccafl's synthetic world, so of nobody: it leaves its ``world.json`` beside them."""
+    """Whether images are of ccafl's synthetic world, and so of nobody: ``world.json`` lies beside them."""
     folder = data if data.is_dir() else data.parent
-    return (_json_object(folder / "world.json") or {}).keys() >= _DRAWN_FROM
+    return (read_object(folder / "world.json") or {}).keys() >= _DRAWN_FROM
 
 
 def shows_nobody(images: Images) -> bool:
-    """Whether all images are drawn ones: of a synthetic world, and none lies outside it."""
+    """Whether all images are drawn: from a synthetic world, with none from outside it."""
     if not drawn_by_ccafl(images.where):
         return False
     folder = images.where if images.where.is_dir() else images.where.parent
-    drawn, source = (folder / "images").resolve(), images.source
-    records = [*source.train, *source.query, *source.gallery]
-    return all(record.path.resolve().is_relative_to(drawn) for record in records)
+    drawn = (folder / "images").resolve()
+    return all(record.path.resolve().is_relative_to(drawn) for record in images.source.records)
 
 
-def trained_images(run: RunFolder, images: Images, identities: int) -> LabelledImages | str:
-    """The images the run was trained on, or why these are not they.
+def trained_images(run: OpenedRun, images: Images, identities: int) -> LabelledImages | str:
+    """The images the run was trained on, or why these are not the ones.
 
     Args:
-        run: its folder.
+        run: opened.
         images: those that were found.
         identities: N, as the run's classifier has them.
     """
@@ -162,15 +150,14 @@ def trained_images(run: RunFolder, images: Images, identities: int) -> LabelledI
     found = accumulate(images.source.train)
     names = [found.camera_names[camera] for camera in found.identity_cameras.tolist()]
     labels = list(zip(names, found.identity_labels, strict=True))
-    if len(labels) != identities or _trained_labels(run.where / "association.csv") not in (None, labels):
+    if len(labels) != identities or _trained_labels(run.folder) not in (None, labels):
         return "The training labels of these data are not those the run was trained on; give its own with --data."
     return found
 
 
-def _trained_labels(association: Path) -> list[tuple[str, str]] | None:
+def _trained_labels(folder: RunFolder) -> list[tuple[str, str]] | None:
     """(camera, label) of every accumulated identity; None where the run has not finished."""
     try:
-        with association.open(encoding="utf-8", newline="") as file:
-            return [(row["camera"], row["label"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, csv.Error, UnicodeDecodeError):
+        return list(read_association(folder.association))
+    except InputError:
         return None

@@ -22,7 +22,7 @@ from ccafl.data.records import tested_person
 from ccafl.data.store import ImageStore
 from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
-from ccafl.evaluation.embedder import Embedder, load_run
+from ccafl.evaluation.embedder import Embedder, embed_images, load_run
 from ccafl.evaluation.ranking import rank
 from ccafl.files import written_whole
 from ccafl.model.classifier import GlobalIDClassifier
@@ -30,11 +30,11 @@ from ccafl.report import page
 from ccafl.report.activation import activation_figure, activation_maps, chosen_images, has_map
 from ccafl.report.curves import loss_curves, loss_lines, phases, quality_curves, quality_plots
 from ccafl.report.embedding_map import FEWEST_POINTS, evenly, layout, map_figure
-from ccafl.report.inputs import Images, RunFolder, open_images, open_run, shows_nobody, trained_images
+from ccafl.report.inputs import Images, OpenedRun, open_images, open_run, shows_nobody, trained_images
 from ccafl.report.page import Section, drawn_text
 from ccafl.report.probability import Mass, Probabilities, probabilities, probability_figure
 from ccafl.report.rank_lists import RankList, rank_lists
-from ccafl.terminal import bar
+from ccafl.run_folder import flattened
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
 _MASS_IMAGES = 2048  # training images whose probabilities are compared
@@ -63,13 +63,13 @@ def report_run(
     if missing:
         raise InputError(f'ccafl report needs {missing[0]}: pip install "ccafl[report]"')
     opened = open_run(run)
-    place = run / "report.html" if out is None else out
+    place = opened.folder.report if out is None else out
     with written_whole(place) as temporary:  # that it can be written is known before the work
-        temporary.write_text(_page(opened, open_images(run, data, kind), with_images), encoding="utf-8")
+        temporary.write_text(_page(opened, open_images(opened.folder, data, kind), with_images), encoding="utf-8")
     return place
 
 
-def _page(run: RunFolder, images: Images | str, with_images: bool) -> str:
+def _page(run: OpenedRun, images: Images | str, with_images: bool) -> str:
     shown = not isinstance(images, str) and (with_images or shows_nobody(images))
     sections = [
         Section("results", "Results", _results(run)),
@@ -80,10 +80,10 @@ def _page(run: RunFolder, images: Images | str, with_images: bool) -> str:
     head = [_subtitle(run), _pictures(images, shown)]
     if not isinstance(images, str) and images.skipped:
         head.append(f"{images.skipped:,} images could not be read and are left out.")
-    return page.page(f"ccafl run {run.where.resolve().name}", head, sections)
+    return page.page(f"ccafl run {run.folder.path.resolve().name}", head, sections)
 
 
-def _subtitle(run: RunFolder) -> str:
+def _subtitle(run: OpenedRun) -> str:
     config, stage2 = run.config, run.config.stage2
     height, width = config.model.image_size
     done = sum(event["stage"] == 2 for event in run.events)
@@ -109,19 +109,12 @@ def _pictures(images: Images | str, shown: bool) -> str:
     return "Pictures are shown, as --with-images asked: they may be of real persons; keep this page as personal data."
 
 
-def _results(run: RunFolder) -> str:
-    config = page.details("Settings (config.yaml)", (run.where / "config.yaml").read_text("utf-8"))
+def _results(run: OpenedRun) -> str:
+    config = page.details("Settings (config.yaml)", run.folder.config.read_text("utf-8"))
     if not run.results:
         return page.reason("The run has not finished, or its results.json is damaged, so it has no results.") + config
-    rows = [(name.replace("_", " "), _number(value)) for name, value in _flat(run.results)]
+    rows = [(name.replace("_", " "), _number(value)) for name, value in flattened(run.results, " ").items()]
     return page.table("What results.json holds; shares from 0 to 1.", rows) + config
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        flat += _flat(value, f"{prefix}{name} ") if isinstance(value, dict) else [(prefix + name, value)]
-    return flat
 
 
 def _number(value: Any) -> str:
@@ -130,7 +123,7 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) and abs(value) <= 1 else str(value)
 
 
-def _losses(run: RunFolder) -> str:
+def _losses(run: OpenedRun) -> str:
     if not loss_lines(run.events):
         return page.reason("No epoch has ended yet.")
     marked = ", ".join(f"{name} from epoch {epoch}" for epoch, name in phases(run.events))
@@ -141,7 +134,7 @@ def _losses(run: RunFolder) -> str:
     return page.figure(loss_curves(run.events), "Line charts: each loss by epoch", caption)
 
 
-def _quality(run: RunFolder) -> str:
+def _quality(run: OpenedRun) -> str:
     plots = quality_plots(run.events)
     if not plots:
         return page.reason("Nothing was measured: no query and gallery and no true persons, or no epoch for it yet.")
@@ -156,7 +149,7 @@ def _quality(run: RunFolder) -> str:
     )
 
 
-def _from_images(run: RunFolder, images: Images | str, shown: bool) -> list[Section]:
+def _from_images(run: OpenedRun, images: Images | str, shown: bool) -> list[Section]:
     """What needs the images and the network."""
     titles = {
         "probability": "Before and after ICAL (the paper's figure 5)",
@@ -180,20 +173,20 @@ def _told(make: Callable[[], str]) -> str:
         return page.reason(f"{error}.")
 
 
-def _probability(run: RunFolder, embedder: Embedder, opened: Images) -> str:
-    kept = run.where / "checkpoints" / "before_adversarial.pt"
+def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
+    kept = run.folder.before_adversarial
     if not kept.is_file():
         return page.reason(
             "The run has had no inter-camera adversarial learning (ICAL), so there is no before and after."
         )
-    last = load_checkpoint(run.where / "checkpoints" / "last.pt")
+    last = load_checkpoint(run.folder.last)
     images = trained_images(run, opened, len(last["classifier"]["weight"]))
     if isinstance(images, str):
         return page.reason(images)
     persons, told = _persons(opened, last)
     chosen = torch.arange(0, len(images), -(-len(images) // _MASS_IMAGES))
     after = _cosines(embedder, last, images, chosen, "after ICAL")
-    earlier, state = load_run(run.where), load_checkpoint(kept)
+    earlier, state = load_run(run.folder.path), load_checkpoint(kept)
     load_state(earlier.encoder, state["encoder"], str(kept))
     before = _cosines(earlier, state, images, chosen, "before ICAL")
     found = probabilities(before, after, chosen, images, persons, embedder.config.stage2.adversarial.scale)
@@ -252,20 +245,8 @@ def _cosines(embedder: Embedder, state: dict[str, Any], images: LabelledImages, 
     classifier = GlobalIDClassifier(*state["classifier"]["weight"].shape)
     classifier.load_state_dict(state["classifier"])
     with torch.no_grad():
-        cosines: Tensor = classifier(_embedded(embedder, images, chosen, title))
+        cosines: Tensor = classifier(embed_images(embedder, images, title, chosen))
     return cosines
-
-
-def _embedded(embedder: Embedder, images: LabelledImages | EvaluationImages, chosen: Tensor, title: str) -> Tensor:
-    """Features (n, D) of the chosen images."""
-    paths = [images.paths[index] for index in chosen.tolist()]
-    cameras = [images.camera_names[camera] for camera in images.cameras[chosen].tolist()]
-    parts = []
-    with bar(title, len(paths)) as progress:
-        for features in embedder.stream(paths, cameras):
-            parts.append(features)
-            progress.advance(len(features))
-    return torch.cat(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +259,7 @@ class _Test:
     gallery_labels: list[str]
 
 
-def _tested(run: RunFolder, embedder: Embedder, opened: Images, shown: bool) -> dict[str, str]:
+def _tested(run: OpenedRun, embedder: Embedder, opened: Images, shown: bool) -> dict[str, str]:
     """What is made of query and gallery; the map is of training images where there are none."""
     source = opened.source
     if not source.query or not source.gallery:
@@ -289,8 +270,8 @@ def _tested(run: RunFolder, embedder: Embedder, opened: Images, shown: bool) -> 
         *([tested_person(record) for record in records] for records in (source.query, source.gallery)),
     )
     query, gallery = test.query, test.gallery
-    query_features = _embedded(embedder, query, torch.arange(len(query)), "query")
-    gallery_features = _embedded(embedder, gallery, torch.arange(len(gallery)), "gallery")
+    query_features = embed_images(embedder, query, "query")
+    gallery_features = embed_images(embedder, gallery, "gallery")
     kept = evenly(gallery.persons)
     labels = [test.gallery_labels[index] for index in kept.tolist()]
     seen = gallery.cameras[kept], gallery.persons[kept], gallery.camera_names
@@ -301,8 +282,8 @@ def _tested(run: RunFolder, embedder: Embedder, opened: Images, shown: bool) -> 
     }
 
 
-def _training_map(run: RunFolder, embedder: Embedder, opened: Images) -> str:
-    last = load_checkpoint(run.where / "checkpoints" / "last.pt")
+def _training_map(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
+    last = load_checkpoint(run.folder.last)
     images = trained_images(run, opened, len(last["classifier"]["weight"]))
     if isinstance(images, str):
         return page.reason(images)
@@ -310,7 +291,7 @@ def _training_map(run: RunFolder, embedder: Embedder, opened: Images) -> str:
     own = persons[images.identities] + 1  # from 1, as test persons are
     kept = evenly(own)
     labels = [f"person {number}" for number in own[kept].tolist()]
-    features = _embedded(embedder, images, kept, "training images")
+    features = embed_images(embedder, images, "training images", kept)
     what = f"training features (there is no test set; persons after {told})"
     return _map(features, images.cameras[kept], own[kept], images.camera_names, labels, what)
 

@@ -1,6 +1,5 @@
 """Pictures into a gallery: found, read once, encoded in batches; a run that was cut off goes on where it was."""
 
-import csv
 import hashlib
 import io
 import os
@@ -14,11 +13,10 @@ from typing import TypeVar
 from PIL import Image
 
 from ccafl.data.images import load_image
-from ccafl.data.listing import IMAGE_SUFFIXES, images_below
+from ccafl.data.listing import IMAGE_SUFFIXES, pictures_below
 from ccafl.errors import InputError
 from ccafl.search.encoder import PictureEncoder
 from ccafl.search.gallery import Gallery, source_of
-from ccafl.search.ledger import Tracklet
 from ccafl.search.records import Entry
 from ccafl.search.vectors import milliseconds
 
@@ -73,12 +71,7 @@ def listed(path: Path, *, camera: str | None = None, kind: str | None = None) ->
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
         return [Picture(path, camera or "")]
     if camera is not None:
-        found = [Picture(p, camera) for p in images_below(path)] if path.is_dir() else []
-        if not found:
-            raise InputError(
-                f"{path}: holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}); give a folder that does"
-            )
-        return found
+        return [Picture(picture, camera) for picture in pictures_below(path)]
     from ccafl.data.records import DISTRACTOR, JUNK, tested_person
     from ccafl.data.source import read_source
 
@@ -142,19 +135,6 @@ def add_pictures(
             if advance is not None:
                 advance(len(some))
     return done
-
-
-def read_association(path: Path) -> dict[Tracklet, str]:
-    """Identities by camera and label from a table as ``ccafl associate`` and a run write it; -1 is nobody's.
-
-    Raises:
-        InputError: it cannot be read or has other columns.
-    """
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig")), strict=True))
-        return {(row["camera"], row["label"]): row["identity"] for row in rows if row["identity"] != "-1"}
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise InputError(f"{path}: is no table of camera,label,identity ({error}); give an association.csv") from error
 
 
 def thumbnail(image: Image.Image) -> bytes:

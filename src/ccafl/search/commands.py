@@ -14,7 +14,8 @@ from ccafl.data.images import load_image
 from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
-from ccafl.search.adding import add_pictures, listed, read_association
+from ccafl.run_folder import RunFolder, read_association
+from ccafl.search.adding import add_pictures, listed
 from ccafl.search.corrections import corrections, corrections_csv, join, linked
 from ccafl.search.encoder import PictureEncoder, open_encoder
 from ccafl.search.gallery import Gallery, GalleryInfo
@@ -59,8 +60,8 @@ def add(
     Raises:
         InputError: the model, the pictures, the table or the gallery cannot be used; what was added stays.
     """
-    own = model / "association.csv"
-    identities = read_association(association) if association else read_association(own) if own.is_file() else {}
+    own = RunFolder(model).association
+    identities = _joined(association) if association else _joined(own) if own.is_file() else {}
     pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind)]
     encoder = open_encoder(model)
     with _opened_or_made(db, encoder, uri, token) as gallery:
@@ -85,7 +86,7 @@ def rejoin(db: Path, *, association: Path | None = None, token: str | None = Non
         InputError: no such gallery, no such table, or torch, which associating needs, is missing.
     """
     with Gallery.open(db, token=token) as gallery:
-        join(gallery, read_association(association) if association else _associated(gallery))
+        join(gallery, _joined(association) if association else _associated(gallery))
         identities = gallery.ledger.identities()
         return {
             "joined labels": len(identities),
@@ -305,6 +306,11 @@ def _opened_or_made(db: Path, encoder: PictureEncoder, uri: str | None, token: s
     return gallery
 
 
+def _joined(table: Path) -> dict[Tracklet, str]:
+    """The identities of a table, without the labels that were joined to no other."""
+    return {label: identity for label, identity in read_association(table).items() if identity is not None}
+
+
 def _associated(gallery: Gallery) -> dict[Tracklet, str]:
     """Identities from the features of the gallery's own labelled pictures."""
     try:
@@ -314,10 +320,10 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
         from ccafl.training.association import associate_identities
     except ImportError as error:
         raise InputError("associating needs torch; install it, or give --association") from error
-    from ccafl.config import Association, load_config
+    from ccafl.config import Association
 
-    config = gallery.model_place / "config.yaml"
-    settings = load_config(str(config)).stage2.association if config.is_file() else Association()
+    run = RunFolder(gallery.model_place)
+    settings = run.read_config().stage2.association if run.begun else Association()
     of_pictures: list[Tracklet] = []
     parts = []
     with bar("reading features", len(gallery)) as progress:

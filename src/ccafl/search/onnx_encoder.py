@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.errors import InputError
 from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, read_label
 from ccafl.search.records import Encoded
 
 BATCH = 64
-_UNKNOWN = -1  # the number of a camera that training did not see
 
 
 class OnnxEncoder:
@@ -42,8 +42,7 @@ class OnnxEncoder:
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
         """Features of pictures, in batches."""
-        numbers = {name: number for number, name in enumerate(self.camera_names)}
-        known = repeat(_UNKNOWN, len(pictures)) if cameras is None else (numbers.get(c, _UNKNOWN) for c in cameras)
+        known = repeat(UNKNOWN_CAMERA, len(pictures)) if cameras is None else camera_numbers(cameras, self.camera_names)
         of_images = np.fromiter(known, np.int64, len(pictures))
         features = np.empty((len(pictures), self.dim), np.float32)
         image_text = None if self.text_dim is None else np.empty((len(pictures), self.text_dim), np.float32)

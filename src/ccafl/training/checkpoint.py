@@ -10,6 +10,7 @@ from torch import nn
 from ccafl.config import Config
 from ccafl.errors import InputError
 from ccafl.files import written_whole
+from ccafl.run_folder import RunFolder
 
 FORMAT = 1
 
@@ -44,34 +45,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def kept_path(last: Path, epoch: int) -> Path:
-    """Where a run keeps the state that epoch ``epoch`` of stage 2 began with, beside its last checkpoint."""
-    return last.with_name(f"epoch-{epoch}.pt")
+def fork(run: RunFolder, epoch: int, out: RunFolder, config: Config) -> None:
+    """Begin run ``out`` as a copy of ``run`` at the start of an epoch, to continue with other settings.
 
-
-def fork(run: Path, epoch: int, out: Path, config: Config) -> bool:
-    """Begin run ``out`` as a copy of ``run`` as it was at the start of an epoch, to go on with other settings.
-
-    What it ends with is what training it from its own beginning gives, if both train alike until then
-    (`ccafl.training.schedule.shared_epochs`).
+    It ends as if it had been trained from its own beginning, provided that both train alike until that epoch
+    (`ccafl.training.schedule.shared_epochs`). Nothing happens where ``run`` did not keep its state of that epoch.
 
     Args:
-        run: a run that kept its state of that epoch.
+        run: the run to copy.
         epoch: of stage 2.
-        out: a folder with the new run's ``config.yaml``.
+        out: the folder of the new run, which has not begun.
         config: the new run's settings.
-
-    Returns:
-        Whether it was done; not where ``run`` did not keep that state.
     """
-    kept = kept_path(run / "checkpoints" / "last.pt", epoch)
+    kept = run.at_epoch(epoch)
     if not kept.is_file():
-        return False
+        return
     state = load_checkpoint(kept) | {"config": config.model_dump(mode="json"), "best_map": -1.0}
-    with written_whole(out / "events.jsonl") as temporary:
-        shutil.copyfile(run / "events.jsonl", temporary)  # resuming cuts off what came later
-    save_checkpoint(out / "checkpoints" / "last.pt", state)
-    return True
+    for source, copy in ((run.events, out.events), (run.data, out.data)):
+        with written_whole(copy) as temporary:
+            shutil.copyfile(source, temporary)  # resuming cuts off the events that came later
+    save_checkpoint(out.last, state)
+    out.write_config(config)  # last: until then no run lies there, and forking can be repeated
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:

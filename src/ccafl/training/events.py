@@ -11,6 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ccafl.files import disk_errors
+from ccafl.run_folder import RunFolder, flattened
 
 _ADVICE = "free space, then go on with --resume"
 
@@ -22,10 +23,10 @@ class Events:
     """
 
     def __init__(self, folder: Path, keep_bytes: int = 0) -> None:
-        self.path = folder / "events.jsonl"
+        self.path = RunFolder(folder).events
         self._file = self.path.open("ab")
         self._file.truncate(min(keep_bytes, self.path.stat().st_size))
-        board = folder / "tensorboard" / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        board = RunFolder(folder).tensorboard / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         with disk_errors(board, _ADVICE):
             board.parent.mkdir(exist_ok=True)
             self._board_file = board.open("wb")
@@ -58,11 +59,9 @@ class Events:
         self._board.close()
 
 
-def _numbers(event: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    numbers: list[tuple[str, float]] = []
-    for key, value in event.items():
-        if isinstance(value, dict):
-            numbers += _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and key not in ("stage", "epoch"):
-            numbers.append((prefix + key, float(value)))
-    return numbers
+def _numbers(event: dict[str, Any]) -> list[tuple[str, float]]:
+    return [
+        (name, float(value))
+        for name, value in flattened(event, "/").items()
+        if isinstance(value, int | float) and name not in ("stage", "epoch")
+    ]

@@ -22,9 +22,10 @@ from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.network import Network
+from ccafl.run_folder import RunFolder
 from ccafl.terminal import Bar, bar
 from ccafl.training.association import associate_identities
-from ccafl.training.checkpoint import kept_path, load_checkpoint, load_state, save_checkpoint
+from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events
 from ccafl.training.fabric import set_up_optimizer, synchronised
@@ -112,8 +113,9 @@ class Training:
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
         self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
-        self.last, self.best = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
-        self.before_adversarial = self.last.with_name("before_adversarial.pt")
+        self.folder = RunFolder(out)
+        self.last, self.best = self.folder.last, self.folder.best
+        self.before_adversarial = self.folder.before_adversarial
         self.network = synchronised(network, fabric)
         self.encoder, self.classifier = self.network.encoder, self.network.classifier
         self.learners = set_up(fabric, self.encoder, self.classifier, config.stage2)
@@ -279,7 +281,7 @@ class Training:
         if best:  # before last.pt: killed between the two, the epoch is done again and its best with it
             save_checkpoint(self.best, state)
         if self.stage == 2 and self.epoch in self.keep:
-            save_checkpoint(kept_path(self.last, self.epoch), state)
+            save_checkpoint(self.folder.at_epoch(self.epoch), state)
         save_checkpoint(self.last, state)
         self.fabric.barrier()
 

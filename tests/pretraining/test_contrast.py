@@ -15,10 +15,10 @@ from ccafl.errors import InputError
 from ccafl.model.clip import load_clip
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
+from ccafl.pretraining import contrast
+from ccafl.pretraining.contrast import Pretraining, Towers, pretrain, save_clip, with_scale_in_norms
 from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.synthetic.world import PRETRAINING_SEED, World
-from ccafl.training import pretrain as pretraining
-from ccafl.training.pretrain import Pretraining, Towers, pretrain, save_clip, with_scale_in_norms
 
 SETTINGS = Pretraining(epochs=2, batch_size=8, learning_rate=1e-3, warmup_epochs=0)
 CAPTIONED = CaptionedWorld(World(PRETRAINING_SEED, 8, 4), 2, (64, 32))
@@ -60,7 +60,7 @@ def test_going_on_gives_the_weights_of_going_through(
     images: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     through = run(images, tmp_path / "through")
-    save, saved = pretraining.save_checkpoint, []
+    save, saved = contrast.save_checkpoint, []
 
     def stop(path: Path, content: dict[str, object]) -> None:
         save(path, content)
@@ -68,7 +68,7 @@ def test_going_on_gives_the_weights_of_going_through(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "save_checkpoint", stop)
+        patch.setattr(contrast, "save_checkpoint", stop)
         with pytest.raises(KeyboardInterrupt):
             run(images, tmp_path / "halted")
     resumed = run(images, tmp_path / "halted")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ccafl import pipeline
 from ccafl.model.clip import load_clip
+from ccafl.pretraining import clip_synth
 from small_runs import refusal, run
 
 SMALL = ["--persons", "8", "--cameras", "3", "--views", "2", "--epochs", "1", "--batch", "8"]
@@ -15,8 +15,8 @@ SMALL = ["--persons", "8", "--cameras", "3", "--views", "2", "--epochs", "1", "-
 def test_weights_and_their_test_on_persons_never_seen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "UNSEEN_PERSONS", 5)
-    monkeypatch.setattr(pipeline, "UNSEEN_CAMERAS", 4)
+    monkeypatch.setattr(clip_synth, "UNSEEN_PERSONS", 5)
+    monkeypatch.setattr(clip_synth, "UNSEEN_CAMERAS", 4)
     out = tmp_path / "out"
     run("pretrain", out, *SMALL)
     results = json.loads((out / "results.json").read_text())

@@ -1,8 +1,8 @@
 """Pretraining of "clip-synth", the CLIP that comes with the package, on the synthetic world's captions.
 
-The contrast of CLIP (Radford et al., arXiv 2103.00020) on pictures and their descriptions. The tower learns in the
-geometry that re-ID uses it in: images of 128x64, the last stage's stride removed, the attention pool's positions
-resized to its map; what is saved is a CLIP as open_clip builds it.
+CLIP's contrastive loss (Radford et al., arXiv 2103.00020) on pictures and their descriptions. The image tower learns
+in the geometry of re-ID: images of 128x64, the last stage's stride removed, the attention pool's positions resized to
+its map. What is saved is a CLIP as open_clip builds it.
 """
 
 import copy
@@ -53,7 +53,7 @@ class Pretraining:
 
 
 class _Resized(nn.Module):
-    """Positions of CLIP's own grid as the map of other images needs them."""
+    """Positions of CLIP's own grid, resized to the map of other images."""
 
     def __init__(self, grid: tuple[int, int], map_size: tuple[int, int]) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Towers(nn.Module):
     """Both towers of a CLIP while they learn."""
 
     def __init__(self, clip: CLIP, size: tuple[int, int]) -> None:
-        """Take a CLIP with a ResNet; the towers learn from its weights, `finished` gives it back with theirs.
+        """Start from the weights of a CLIP with a ResNet; `finished` returns it with the learned ones.
 
         Args:
             clip: from `load_clip`.
@@ -109,10 +109,10 @@ class Towers(nn.Module):
 def pretrain(
     captioned: CaptionedWorld, images: npt.NDArray[np.uint8], out: Path, fabric: Fabric, settings: Pretraining
 ) -> CLIP:
-    """Train both towers from random weights, or go on from ``out/pretraining.pt``.
+    """Train both towers from random weights, or resume from ``out/pretraining.pt``.
 
     Args:
-        captioned: the pictures' sentences; every epoch words them anew.
+        captioned: the pictures' sentences; every epoch words them differently.
         images: (n, 3, H, W), the pictures.
         out: folder for the checkpoint and ``events.jsonl``.
         fabric: launched.
@@ -160,12 +160,12 @@ def pretrain(
 def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
     """Scale both projections, so that plain products of features are on average the logits that the CLIP learned with.
 
-    The contrast leaves the features' norms to chance, and only reads cosines; the text losses of stage 2 read the
-    products themselves (docs/method.md, 4.1). No cosine changes.
+    The contrastive loss reads cosines only and leaves the features' norms to chance; the text losses of stage 2 read
+    the products themselves (docs/method.md, 4.1). No cosine changes.
 
     Args:
         clip: scaled in place.
-        pixels: (B, 3, H, W) and tokens: (B, L), by which the norms are measured.
+        pixels: (B, 3, H, W) and tokens: (B, L), on which the norms are measured.
     """
     image_text = ImageEncoder(clip.visual, (pixels.shape[2], pixels.shape[3])).eval()(pixels)[1]
     norm = clip.logit_scale.exp().clamp(max=HIGHEST_SCALE).sqrt()
@@ -177,14 +177,14 @@ def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
 
 
 def save_clip(path: Path, clip: CLIP) -> None:
-    """Write a CLIP's weights, whole or not at all: matrices and kernels as float16, the small rest as it is."""
+    """Write a CLIP's weights, whole or not at all: matrices and kernels as float16, the rest as it is."""
     halved = {name: value.half() if value.ndim > 1 else value for name, value in clip.state_dict().items()}
     with written_whole(path) as temporary:
         temporary.write_bytes(save({name: value.contiguous() for name, value in halved.items()}))
 
 
 def _optimizer(towers: Towers, settings: Pretraining) -> torch.optim.AdamW:
-    """AdamW; biases, norms and the scale are not decayed."""
+    """AdamW, without weight decay for biases, norms and the scale."""
     learnt = [
         parameter
         for name, parameter in towers.named_parameters()
@@ -198,7 +198,7 @@ def _optimizer(towers: Towers, settings: Pretraining) -> torch.optim.AdamW:
 
 
 def _learning_rate(settings: Pretraining, epoch: float) -> float:
-    """Linear warm-up, then a half cosine to nothing; ``epoch`` with its fraction."""
+    """Linear warm-up, then a half cosine to zero; ``epoch`` is fractional."""
     if epoch < settings.warmup_epochs:
         return settings.learning_rate * (epoch + 1e-3) / settings.warmup_epochs
     done = (epoch - settings.warmup_epochs) / (settings.epochs - settings.warmup_epochs)
@@ -225,7 +225,7 @@ def _batches(
 
 
 def _restore(path: Path, towers: Towers, optimizer: torch.optim.Optimizer, settings: Pretraining) -> tuple[int, int]:
-    """The epoch to go on with and the bytes of events until then; the towers and the optimizer as they were."""
+    """Restore the towers and the optimizer; returns the epoch to continue with and the bytes of events before it."""
     if not path.is_file():
         return 0, 0
     checkpoint = load_checkpoint(path)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccafl.evaluation.zero_shot import caption_recall, zero_shot_accuracy
+from ccafl.pretraining.zero_shot import caption_recall, zero_shot_accuracy
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:

@@ -1,0 +1,217 @@
+"""A run's folder: what each file is called, who may write there, and the table of the association.
+
+Importable without torch, for what reads a run but not its network.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ccafl.config import Config, dump, load_config
+from ccafl.errors import InputError
+from ccafl.files import check_free, read_object, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ccafl.data.numbering import LabelledImages
+
+_COLUMNS = ("camera", "label", "identity")
+_ALONE = "-1"  # the identity of a label that was joined to no other
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of a run, whether it has begun or not."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings. A run has begun when this file is there."""
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """Where the images were when the run began."""
+        return self.path / "data.json"
+
+    @property
+    def events(self) -> Path:
+        """One line per epoch."""
+        return self.path / "events.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the same numbers for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def association(self) -> Path:
+        """The joined labels; see `write_association`."""
+        return self.path / "association.csv"
+
+    @property
+    def results(self) -> Path:
+        """What the run ended with."""
+        return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The page of figures."""
+        return self.path / "report.html"
+
+    @property
+    def export(self) -> Path:
+        """Folder of the exported encoder."""
+        return self.path / "export"
+
+    @property
+    def world(self) -> Path:
+        """Folder of the images that the demo draws."""
+        return self.path / "world"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.checkpoint("last")
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best mAP."""
+        return self.checkpoint("best")
+
+    @property
+    def before_adversarial(self) -> Path:
+        """Encoder and classifier as ICAL begins."""
+        return self.checkpoint("before_adversarial")
+
+    def at_epoch(self, epoch: int) -> Path:
+        """The checkpoint of the start of an epoch of stage 2, kept for other runs to begin with."""
+        return self.checkpoint(f"epoch-{epoch}")
+
+    def checkpoint(self, name: str) -> Path:
+        """The checkpoint called ``name``."""
+        return self.path / "checkpoints" / f"{name}.pt"
+
+    def evaluation(self, *, rerank: bool) -> Path:
+        """The figures of an evaluation, with or without re-ranking."""
+        return self.path / ("evaluation-rerank.json" if rerank else "evaluation.json")
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run lies here."""
+        return self.config.is_file()
+
+    def check_usable(self, config: Config, *, resume: bool) -> None:
+        """Training with ``config`` may begin here, or resume.
+
+        Raises:
+            InputError: something else is in the folder, or the run to resume has other settings.
+        """
+        if resume and self.begun:
+            before = load_config(str(self.config))
+            if before != config:
+                raise InputError(
+                    f"{self.config}: has other settings ({_differences(before, config)}); use them or another --out"
+                )
+        elif not (resume and self.world.is_dir()):
+            check_free(self.path)
+
+    def read_config(self) -> Config:
+        """The run's settings.
+
+        Raises:
+            InputError: this is not a run, or its settings are damaged.
+        """
+        if not self.begun:
+            raise InputError(
+                f"{self.path}: is not a run (no {self.config.name}); give a folder made by ccafl train or ccafl demo"
+            )
+        return load_config(str(self.config))
+
+    def write_config(self, config: Config) -> None:
+        """From now on a run lies here."""
+        write_text(self.config, dump(config))
+
+    def read_data(self) -> tuple[Path, str | None] | None:
+        """Path and kind of the run's data; None where the run does not say."""
+        written = read_object(self.data) or {}
+        path, kind = written.get("path"), written.get("source")
+        return (Path(path), kind if isinstance(kind, str) else None) if isinstance(path, str) else None
+
+    def write_data(self, path: Path, kind: str) -> None:
+        """Record path and kind of the run's data."""
+        write_text(self.data, json.dumps({"path": str(path.resolve()), "source": kind}) + "\n")
+
+    def read_results(self) -> dict[str, Any] | None:
+        """What the run ended with; None before its end.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.results.is_file():
+            return None
+        results = read_object(self.results)
+        if results is None:
+            raise InputError(f"{self.results}: is damaged; remove it or train again")
+        return results
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write what the run ended with."""
+        write_text(self.results, json.dumps(results, indent=2) + "\n")
+
+
+def write_association(path: Path, images: "LabelledImages", association: "Tensor") -> None:
+    """Write a CSV table of camera, label and identity, one row per accumulated identity.
+
+    Args:
+        path: the file.
+        images: of N accumulated identities.
+        association: (N,) int64, the associated identity of each; -1 for one that was joined to no other.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    cameras = (images.camera_names[camera] for camera in images.identity_cameras.tolist())
+    table.writerows(zip(cameras, images.identity_labels, association.tolist(), strict=True))
+    write_text(path, text.getvalue())
+
+
+def read_association(path: Path) -> dict[tuple[str, str], str | None]:
+    """The identity of every (camera, label) of a table as `write_association` writes it, in its order.
+
+    None is the identity of a label that was joined to no other.
+
+    Raises:
+        InputError: the table cannot be read or has other columns.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig")), strict=True))
+        cells = [tuple(row[column] for column in _COLUMNS) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise InputError(
+            f"{path}: is not a table of {','.join(_COLUMNS)} ({error}); give an association.csv"
+        ) from error
+    return {(camera, label): None if identity == _ALONE else identity for camera, label, identity in cells}
+
+
+def flattened(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
+    """Nested values as one table, their keys joined by ``separator``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}{separator}{inner}": deep for inner, deep in flattened(value, separator).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _differences(before: Config, now: Config) -> str:
+    """``key: before, now`` of the settings that differ."""
+    old, new = (flattened(config.model_dump(), ".") for config in (before, now))
+    return "; ".join(f"{key}: {old[key]}, now {new[key]}" for key in old if old[key] != new[key])
