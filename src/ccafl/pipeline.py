@@ -46,8 +46,9 @@ from ccafl.evaluation.reranking import k_reciprocal_by_features
 from ccafl.evaluation.zero_shot import caption_recall, zero_shot_accuracy
 from ccafl.files import check_free, disk_errors, new_folder, write_text
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
-from ccafl.model.network import build_network, resolved
+from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.synthetic.caption import naming_upper
 from ccafl.synthetic.captioned import CaptionedWorld
@@ -84,6 +85,7 @@ def train_run(
         InputError: the data, the settings or the folder cannot be used.
     """
     config = config.model_copy(update={"model": resolved(config.model)})
+    check_backbone(config)
     source = read_source(data, kind)
     fabric = make_fabric(config.runtime)
     fabric.launch()
@@ -99,6 +101,8 @@ def train_run(
     network = build_network(
         config.model, len(images.identity_cameras), len(images.camera_names), seed_for(config.seed, 0)
     )
+    if shown and network.prompts is None and config.stage1.epochs:
+        note(f"{config.model.architecture} has no text tower: stage 1 has nothing to learn and is left out")
     if fabric.is_global_zero and not (resume and (out / "config.yaml").is_file()):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "config.yaml", dump(config))
@@ -274,7 +278,7 @@ def zero_shot(clip: CLIP, unseen: CaptionedWorld) -> Results:
     images = np.empty((len(unseen.pictures), 3, *unseen.size), np.uint8)
     with bar("drawing unseen persons", len(images)) as progress:
         unseen.draw(images, os.cpu_count() or 1, progress.advance)
-    encoder, transform = ImageEncoder(clip.visual, unseen.size).eval(), evaluation_transform()
+    encoder, transform = ImageEncoder(clip_tower(clip.visual, unseen.size)).eval(), evaluation_transform()
     palette = [colour for colour, _ in UPPER_COLOURS]
     shown = torch.from_numpy(unseen.pictures[:, 0])
     colours = torch.tensor([palette.index(unseen.world.person(person).upper_colour.name) for person in shown.tolist()])

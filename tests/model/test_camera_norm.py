@@ -6,6 +6,7 @@ from torch import nn
 
 from ccafl.model.camera_norm import CameraBatchNorm, Cameras
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.embedding import measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
@@ -20,7 +21,7 @@ def images():
 
 def encoder(norm_cameras: int | None) -> ImageEncoder:
     torch.manual_seed(0)
-    return ImageEncoder(load_clip("tiny", None).visual, (32, 16), norm_cameras=norm_cameras)
+    return ImageEncoder(clip_tower(load_clip("tiny", None).visual, (32, 16)), norm_cameras=norm_cameras)
 
 
 def test_in_training_each_camera_is_normalised_apart(images):

@@ -33,7 +33,8 @@ class Embedder:
         encoder: in evaluation mode.
         camera_names: the cameras it was trained on.
         dim: D, numbers a feature.
-        image_text_dim: E, numbers an image-text feature.
+        image_text_dim: E, numbers in an image-text feature; None without a text tower.
+        describes: whether image-text features compare with sentences: the run began with a trained text tower.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Embedder:
         self.device = device
         self.encoder = encoder.to(device).eval()
         self.dim, self.image_text_dim = encoder.reid_dim, encoder.image_text_dim
+        self.describes = encoder.image_text_dim is not None and config.model.weights is not None
         self._normalised = evaluation_transform()
         self._halved = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
@@ -74,8 +76,10 @@ class Embedder:
         One forward pass makes both. The latter mean something where the run's CLIP has a trained text tower.
 
         Raises:
-            InputError: a picture cannot be read.
+            InputError: a picture cannot be read, or the run has no text tower.
         """
+        if self.image_text_dim is None:
+            raise InputError(f"{self.config.model.architecture}: has no text tower; embed pictures alone")
         both = list(self._stream(images, cameras, image_text=True))
         dims = [self.dim, self.image_text_dim]
         reid, image_text = (torch.cat(both) if both else torch.empty(0, sum(dims))).split(dims, 1)

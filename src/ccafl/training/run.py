@@ -159,6 +159,7 @@ def embed_store(
     loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
     parts = list(embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device))
     dim = encoder.image_text_dim if image_text else encoder.reid_dim
+    assert dim is not None
     own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
     if fabric.world_size == 1:
         return own
@@ -215,9 +216,11 @@ class _Run:
         self.classifier = self.network.classifier.to(fabric.device)
         self.classifier_optimizer = classifier_optimizer(self.classifier, config.stage2)
         self.learners = Learners(wrapped_encoder, wrapped_optimizer, self.classifier, self.classifier_optimizer)
-        self.network.prompts.to(fabric.device)
-        self.network.text_encoder.to(fabric.device)
-        self.prompt_optimizer = prompt_optimizer(self.network, config.stage1)
+        self.prompts = self.network.prompts
+        if self.prompts is not None and self.network.text_encoder is not None:
+            self.prompts.to(fabric.device)
+            self.network.text_encoder.to(fabric.device)
+            self.prompt_optimizer = prompt_optimizer(self.prompts, config.stage1)
         self.stage, self.epoch = 1, 0
         self.best_map = -1.0
         self.seconds = 0.0
@@ -233,7 +236,7 @@ class _Run:
 
     def go(self) -> Trained:
         if self.stage == 1:
-            if self.epoch < self.config.stage1.epochs:
+            if self.prompts is not None and self.epoch < self.config.stage1.epochs:
                 self._prompt_stage()
             self.stage, self.epoch = 2, 0
         if self.epoch < self.config.stage2.epochs:
@@ -386,7 +389,7 @@ class _Run:
         return better
 
     def _state(self, events_bytes: int) -> dict[str, Any]:
-        return {
+        state = {
             "config": self.config.model_dump(mode="json"),
             "images": self.fingerprint,
             "links": self.links_fingerprint,
@@ -399,12 +402,14 @@ class _Run:
             "events_bytes": events_bytes,
             "association": self.association,
             "encoder": self.encoder.state_dict(),
-            "prompts": self.network.prompts.state_dict(),
             "classifier": self.classifier.state_dict(),
             "encoder_optimizer": self.encoder_optimizer.state_dict(),
             "classifier_optimizer": self.classifier_optimizer.state_dict(),
-            "prompt_optimizer": self.prompt_optimizer.state_dict(),
         }
+        if self.prompts is not None:
+            state["prompts"] = self.prompts.state_dict()
+            state["prompt_optimizer"] = self.prompt_optimizer.state_dict()
+        return state
 
     def _resume(self) -> int:
         """Take the last checkpoint's state; returns how much of the events belongs to it."""
@@ -417,11 +422,12 @@ class _Run:
             raise InputError(f"{self.last}: was trained with other data.links; give the same table or another --out")
         where = str(self.last)
         load_state(self.encoder, state["encoder"], where)
-        load_state(self.network.prompts, state["prompts"], where)
         load_state(self.classifier, state["classifier"], where)
         self.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
         self.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
-        self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
+        if self.prompts is not None:
+            load_state(self.prompts, state["prompts"], where)
+            self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
         self.stage, self.epoch = state["stage"], state["epoch"]
         self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
         self.association = state["association"]
