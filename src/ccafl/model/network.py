@@ -8,13 +8,16 @@ from torch import Tensor
 
 from ccafl.config import Config, Model
 from ccafl.errors import InputError
-from ccafl.model import timm_tower
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.clip import load_clip, trained_with_quick_gelu
 from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.prompts import PromptLearner, TextEncoder
+from ccafl.model.timm_tower import TimmTower
 from ccafl.model.tower import Tower
+
+_WITHOUT_TEXT = {"timm/": TimmTower}
+"""Towers without a text tower beside them, by the beginning of their architectures' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,14 @@ def build_encoder(settings: Model, cameras: int) -> ImageEncoder:
 
 def has_text_tower(settings: Model) -> bool:
     """Whether the architecture comes with a text tower."""
-    return not settings.architecture.startswith(timm_tower.PREFIX)
+    return not settings.architecture.startswith(tuple(_WITHOUT_TEXT))
 
 
 def _backbone(settings: Model, weights: str | None) -> tuple[Tower, CLIP | None]:
     """The image tower, and the CLIP that its text tower comes from. Only this file knows the kinds of backbone."""
-    if not has_text_tower(settings):
-        tower = timm_tower.TimmTower(settings.architecture, weights, settings.image_size, settings.last_stride)
-        return tower, None
+    for prefix, tower in _WITHOUT_TEXT.items():
+        if settings.architecture.startswith(prefix):
+            return tower(settings.architecture, weights, settings.image_size, settings.last_stride), None
     clip = load_clip(settings.architecture, weights, quick_gelu=settings.quick_gelu)
     return clip_tower(clip.visual, settings.image_size, settings.last_stride), clip
 

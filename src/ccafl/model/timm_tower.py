@@ -13,8 +13,8 @@ from ccafl.model.gem import GeM
 from ccafl.model.tower import Size, Tower
 from ccafl.model.weights import check_fit, first_line, read_weights
 
-PREFIX = "timm/"
-PRETRAINED = "pretrained"  # names the weights of the architecture's tag, or of its default tag
+_PREFIX = "timm/"
+_PRETRAINED = "pretrained"  # names the weights of the architecture's tag, or of its default tag
 
 
 class TimmTower(Tower):
@@ -95,7 +95,7 @@ def _model(architecture: str, weights: str | None, *, dilate: bool) -> tuple[Any
         import timm
     except ImportError as error:
         raise InputError(f'{architecture}: needs timm; pip install "ccafl[timm]"') from error
-    name = architecture.removeprefix(PREFIX)
+    name = architecture.removeprefix(_PREFIX)
     _check_name(timm, architecture, name)
     options: dict[str, Any] = {"num_classes": 0} | ({"output_stride": 16} if dilate else {})
     try:
@@ -105,7 +105,7 @@ def _model(architecture: str, weights: str | None, *, dilate: bool) -> tuple[Any
             raise
         model = timm.create_model(name, **options)
     if weights is not None:
-        tagged = name if weights == PRETRAINED else f"{name.partition('.')[0]}.{weights}"
+        tagged = name if weights == _PRETRAINED else f"{name.partition('.')[0]}.{weights}"
         if timm.is_model_pretrained(tagged):
             model = _pretrained(timm, tagged, architecture, options)
         else:
@@ -116,7 +116,7 @@ def _model(architecture: str, weights: str | None, *, dilate: bool) -> tuple[Any
 def _check_name(timm: Any, architecture: str, name: str) -> None:
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=5) or ["resnet50"]
-        choice = ", ".join(PREFIX + model for model in near)
+        choice = ", ".join(_PREFIX + model for model in near)
         raise InputError(f"{architecture}: timm knows no such model; choose one like {choice}")
     if "." in name and not timm.is_model_pretrained(name):
         raise InputError(f"{architecture}: no such pretrained tag; {_choice(timm, name)}")
@@ -139,14 +139,14 @@ def _file(timm: Any, architecture: str, weights: str) -> Path:
         return path
     if path.is_dir():
         raise InputError(f"{weights}: is a folder; give the weights file in it")
-    choice = _choice(timm, architecture.removeprefix(PREFIX))
+    choice = _choice(timm, architecture.removeprefix(_PREFIX))
     raise InputError(f"{weights}: no such file, nor a pretrained tag of {architecture}; give a file, or {choice}")
 
 
 def _choice(timm: Any, name: str) -> str:
     base = name.partition(".")[0]
     tags = [tagged.partition(".")[2] for tagged in timm.list_models(f"{base}.*", pretrained=True)]
-    return f"choose {PRETRAINED} or one of its tags: {', '.join(tags)}" if tags else "start from random weights (null)"
+    return f"choose {_PRETRAINED} or one of its tags: {', '.join(tags)}" if tags else "start from random weights (null)"
 
 
 def _fill(model: Any, path: Path, architecture: str) -> None:
