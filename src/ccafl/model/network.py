@@ -1,5 +1,6 @@
 """The whole network of a run (docs/method.md, 2), built from its settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,10 @@ from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.prompts import PromptLearner, TextEncoder
 from ccafl.model.timm_tower import TimmTower
-from ccafl.model.tower import Tower
+from ccafl.model.tower import Size, Tower
 
-_WITHOUT_TEXT = {"timm/": TimmTower}
-"""Towers without a text tower beside them, by the beginning of their architectures' names."""
+_WITHOUT_TEXT: dict[str, Callable[[str, str | None, Size, int], Tower]] = {"timm/": TimmTower}
+"""Backbones without a text tower, by the prefix of their architectures' names."""
 
 
 @dataclass(frozen=True, slots=True)
