@@ -27,8 +27,8 @@ class _Settings(BaseModel):
 class Model(_Settings):
     """The network (docs/method.md, 2)."""
 
-    architecture: str = "RN50"
-    weights: str | None = "openai"  # an open_clip tag, a file, or null for random
+    architecture: str = "RN50"  # tiny, clip-synth, a CLIP of open_clip, or timm/NAME, which has no text tower
+    weights: str | None = "openai"  # a tag of open_clip or timm, shipped, pretrained (timm), a file, or null for random
     quick_gelu: bool | None = None  # null: as the weights were trained
     image_size: tuple[Count, Count] = Field(default=(256, 128), strict=False)  # height, width in pixels
     last_stride: Literal[1, 2] = 1

@@ -29,7 +29,7 @@ from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal_by_features
 from ccafl.files import new_folder, write_text
-from ccafl.model.network import build_network, resolved
+from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
 from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, note, remark
@@ -62,6 +62,7 @@ def train_run(
         InputError: the data, the settings or the folder cannot be used.
     """
     config, folder = _resolved(config), RunFolder(out)
+    check_backbone(config)
     source = read_source(data, kind)
     fabric = make_fabric(config.runtime)
     fabric.launch()
@@ -77,6 +78,8 @@ def train_run(
     network = build_network(
         config.model, len(images.identity_cameras), len(images.camera_names), seed_for(config.seed, 0)
     )
+    if shown and network.prompts is None and config.stage1.epochs:
+        note(f"{config.model.architecture} has no text tower: stage 1 has nothing to learn and is left out")
     if fabric.is_global_zero and not (resume and folder.begun):
         folder.write_config(config)
         folder.write_data(data, source.kind)

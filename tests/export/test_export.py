@@ -23,6 +23,7 @@ from ccafl.export.card import Written, model_card
 from ccafl.export.graph import EncoderGraph
 from ccafl.export.label import Label, read_label
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from small_runs import SIZE
 
@@ -59,7 +60,7 @@ def images_of(count: int, seed: int = 0) -> torch.Tensor:
 def normed_encoder() -> ImageEncoder:
     """An encoder whose cameras' statistics all differ."""
     torch.manual_seed(0)
-    encoder = ImageEncoder(load_clip("tiny", None).visual, SIZE, norm_cameras=3).eval()
+    encoder = ImageEncoder(clip_tower(load_clip("tiny", None).visual, SIZE), norm_cameras=3).eval()
     for name, value in encoder.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
             value += torch.rand_like(value)

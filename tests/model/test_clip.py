@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ccafl.errors import InputError
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.prompts import TextEncoder
 
@@ -100,7 +101,7 @@ def test_every_format_gives_open_clips_features(
     assert loaded.keys() == reference.state.keys()
     assert all(value.dtype != torch.float16 and value.device.type == "cpu" for value in loaded.values())
     assert all(torch.equal(value, reference.state[key]) for key, value in loaded.items())
-    encoder = ImageEncoder(clip.visual, (224, 224), last_stride=2).eval()
+    encoder = ImageEncoder(clip_tower(clip.visual, (224, 224), last_stride=2)).eval()
     torch.testing.assert_close(encoder(reference.images)[1], reference.image_features, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(text_features(clip, reference.tokens), reference.text_features, rtol=1e-5, atol=1e-5)
 

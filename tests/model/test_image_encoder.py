@@ -7,20 +7,21 @@ from torch import nn
 
 from ccafl.errors import InputError
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower, resize_positions
 from ccafl.model.gem import GeM
-from ccafl.model.image_encoder import ImageEncoder, resize_positions
+from ccafl.model.image_encoder import ImageEncoder
 
 
 @pytest.mark.parametrize(("last_stride", "size"), [(1, (16, 8)), (2, (8, 4))])
 def test_last_stride_sets_the_map(tiny: CLIP, last_stride: int, size: tuple[int, int]) -> None:
-    encoder = ImageEncoder(tiny.visual, (256, 128), last_stride)
+    encoder = ImageEncoder(clip_tower(tiny.visual, (256, 128), last_stride))
     assert encoder.tower.feature_map(torch.randn(1, 3, 256, 128)).shape == (1, 512, *size)
     assert len(encoder.tower.resnet.attnpool.positional_embedding) == 1 + size[0] * size[1]
 
 
 def test_last_stride_changes_no_weights(tiny: CLIP) -> None:
     """Without the last pools, the map's every second value is CLIP's before them: the weights are the same."""
-    kept, removed = (ImageEncoder(tiny.visual, (64, 64), stride).tower.resnet for stride in (2, 1))
+    kept, removed = (ImageEncoder(clip_tower(tiny.visual, (64, 64), stride)).tower.resnet for stride in (2, 1))
     states = kept.state_dict(), removed.state_dict()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0] if k != "attnpool.positional_embedding")
@@ -32,13 +33,13 @@ def test_image_text_feature_is_clips_at_its_own_size(request: pytest.FixtureRequ
     clip = request.getfixturevalue(model)
     side = 128 if model == "tiny" else 64
     images = torch.randn(3, 3, side, side)
-    encoder = ImageEncoder(clip.visual, (side, side), last_stride=2).eval()
+    encoder = ImageEncoder(clip_tower(clip.visual, (side, side), last_stride=2)).eval()
     torch.testing.assert_close(encoder(images)[1], clip.encode_image(images), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_reid_feature_of_a_resnet_is_gem_then_bnneck(tiny: CLIP) -> None:
-    encoder = ImageEncoder(tiny.visual, (64, 32)).eval()
+    encoder = ImageEncoder(clip_tower(tiny.visual, (64, 32))).eval()
     encoder.bnneck.running_mean.fill_(0.5)
     encoder.bnneck.running_var.fill_(4.0)
     images = torch.randn(2, 3, 64, 32)
@@ -48,7 +49,7 @@ def test_reid_feature_of_a_resnet_is_gem_then_bnneck(tiny: CLIP) -> None:
 
 @torch.no_grad()
 def test_reid_feature_of_a_vit_is_the_class_token_before_its_projection(small_vit: CLIP) -> None:
-    encoder = ImageEncoder(small_vit.visual, (64, 64)).eval()
+    encoder = ImageEncoder(clip_tower(small_vit.visual, (64, 64))).eval()
     images = torch.randn(2, 3, 64, 64)
     reid, image_text = encoder(images)
     class_token = reid * (1 + 1e-5) ** 0.5  # a new BNNeck only adds its epsilon
@@ -60,7 +61,7 @@ def test_reid_feature_of_a_vit_is_the_class_token_before_its_projection(small_vi
 @pytest.mark.parametrize("size", [(256, 128), (128, 64), (64, 32), (77, 50), (40, 90), (16, 16)])
 @torch.no_grad()
 def test_any_image_size(request: pytest.FixtureRequest, model: str, size: tuple[int, int]) -> None:
-    encoder = ImageEncoder(request.getfixturevalue(model).visual, size).eval()
+    encoder = ImageEncoder(clip_tower(request.getfixturevalue(model).visual, size)).eval()
     images = torch.randn(2, 3, *size)
     reid, image_text = encoder(images)
     assert reid.shape == (2, encoder.reid_dim)
@@ -72,23 +73,23 @@ def test_any_image_size(request: pytest.FixtureRequest, model: str, size: tuple[
 def test_refuses_images_too_small_or_of_another_size(request: pytest.FixtureRequest, model: str) -> None:
     visual = request.getfixturevalue(model).visual
     with pytest.raises(InputError, match="image size 64x8: too small"):
-        ImageEncoder(visual, (64, 8))
+        ImageEncoder(clip_tower(visual, (64, 8)))
     with pytest.raises(ValueError, match="built for"):
-        ImageEncoder(visual, (64, 32))(torch.zeros(1, 3, 32, 64))
+        ImageEncoder(clip_tower(visual, (64, 32)))(torch.zeros(1, 3, 32, 64))
 
 
 def test_refuses_another_tower_and_another_stride(tiny: CLIP) -> None:
     with pytest.raises(TypeError, match="Linear"):
-        ImageEncoder(nn.Linear(1, 1), (64, 32))
+        ImageEncoder(clip_tower(nn.Linear(1, 1), (64, 32)))
     with pytest.raises(ValueError, match="last_stride"):
-        ImageEncoder(tiny.visual, (64, 32), last_stride=4)
+        ImageEncoder(clip_tower(tiny.visual, (64, 32), last_stride=4))
 
 
 @pytest.mark.parametrize("model", ["tiny", "small_vit"])
 def test_gradients_reach_every_trained_weight_and_no_frozen_one(request: pytest.FixtureRequest, model: str) -> None:
     torch.manual_seed(0)
     clip = request.getfixturevalue(model)
-    encoder = ImageEncoder(clip.visual, (64, 32)).train()
+    encoder = ImageEncoder(clip_tower(clip.visual, (64, 32))).train()
     reid, image_text = encoder(torch.randn(8, 3, 64, 32))
     ((reid * torch.randn_like(reid)).sum() + image_text.square().sum()).backward()
     for name, weight in encoder.named_parameters():
@@ -102,7 +103,7 @@ def test_gradients_reach_every_trained_weight_and_no_frozen_one(request: pytest.
 
 
 def test_without_image_text_the_attention_pool_rests(tiny: CLIP) -> None:
-    encoder = ImageEncoder(tiny.visual, (64, 32))
+    encoder = ImageEncoder(clip_tower(tiny.visual, (64, 32)))
     reid, image_text = encoder(torch.randn(2, 3, 64, 32), image_text=False)
     assert image_text is None
     reid.square().sum().backward()
@@ -111,7 +112,7 @@ def test_without_image_text_the_attention_pool_rests(tiny: CLIP) -> None:
 
 def test_the_clip_model_is_left_as_it_was(tiny: CLIP) -> None:
     before = {key: value.clone() for key, value in tiny.state_dict().items()}
-    encoder = ImageEncoder(tiny.visual, (64, 32)).train()
+    encoder = ImageEncoder(clip_tower(tiny.visual, (64, 32))).train()
     encoder(torch.randn(4, 3, 64, 32))[0].sum().backward()
     torch.optim.SGD(encoder.parameters(), lr=1.0).step()
     assert all(torch.equal(value, before[key]) for key, value in tiny.state_dict().items())
@@ -122,7 +123,7 @@ def test_dimensions_of_rn50() -> None:
     with torch.device("meta"):
         visual = load_clip("RN50", None).visual
     assert (visual.attnpool.c_proj.in_features, visual.attnpool.c_proj.out_features) == (2048, 1024)
-    encoder = ImageEncoder(visual, (256, 128))
+    encoder = ImageEncoder(clip_tower(visual, (256, 128)))
     assert (encoder.reid_dim, encoder.image_text_dim) == (2048, 1024)
     assert encoder.tower.resnet.attnpool.positional_embedding.shape == (1 + 16 * 8, 2048)
 
@@ -157,7 +158,7 @@ def test_gem_survives_zeros_and_half_precision() -> None:
 
 @pytest.mark.parametrize("model", ["tiny", "small_vit"])
 def test_mixed_precision_trains(request: pytest.FixtureRequest, model: str) -> None:
-    encoder = ImageEncoder(request.getfixturevalue(model).visual, (64, 32)).train()
+    encoder = ImageEncoder(clip_tower(request.getfixturevalue(model).visual, (64, 32))).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         reid, image_text = encoder(torch.randn(4, 3, 64, 32))
     (reid.float().square().sum() + image_text.float().square().sum()).backward()

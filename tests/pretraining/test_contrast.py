@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.pretraining import contrast
@@ -96,7 +97,7 @@ def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(
     tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], loaded.context_length)
     with torch.no_grad():
         by_towers, text_by_towers, _ = towers(pixels, tokens)
-        by_loaded = ImageEncoder(loaded.visual, (64, 32)).eval()(pixels)[1]
+        by_loaded = ImageEncoder(clip_tower(loaded.visual, (64, 32))).eval()(pixels)[1]
         text_by_loaded = encode_sentences(loaded, tokens)
     assert by_loaded is not None
     for one, other in ((by_towers, by_loaded), (text_by_towers, text_by_loaded)):
@@ -120,7 +121,7 @@ def test_plain_products_of_features_are_the_logits_and_cosines_stay(images: npt.
 
     def features() -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
-            image_text = ImageEncoder(clip.visual, (64, 32)).eval()(pixels)[1]
+            image_text = ImageEncoder(clip_tower(clip.visual, (64, 32))).eval()(pixels)[1]
             assert image_text is not None
             return image_text, encode_sentences(clip, tokens)
 

@@ -16,6 +16,7 @@ from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.ranking import rank
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.pipeline import train_run
 from ccafl.report import run_report
@@ -338,8 +339,8 @@ def test_only_a_resnet_has_a_map():
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
     text = {"context_length": 77, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1}
     vit = CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text)
-    assert not has_map(ImageEncoder(vit.visual, (32, 16)))
-    assert has_map(ImageEncoder(load_clip("tiny", None).visual, (32, 16)))
+    assert not has_map(ImageEncoder(clip_tower(vit.visual, (32, 16))))
+    assert has_map(ImageEncoder(clip_tower(load_clip("tiny", None).visual, (32, 16))))
 
 
 def test_a_tower_without_a_map_says_so(trained, tmp_path, monkeypatch):

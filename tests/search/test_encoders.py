@@ -17,6 +17,7 @@ from ccafl.data.images import load_image
 from ccafl.errors import InputError
 from ccafl.export import export_run
 from ccafl.model.clip import load_clip
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.search import onnx_encoder
 from ccafl.search.encoder import open_encoder
@@ -56,7 +57,7 @@ def make_run(folder: Path, *settings: str) -> Path:
     clip = load_clip(config.model.architecture, config.model.weights, quick_gelu=True)
     norm_cameras = len(CAMERAS) if config.model.camera_norm else None
     torch.manual_seed(0)
-    encoder = ImageEncoder(clip.visual, config.model.image_size, config.model.last_stride, norm_cameras)
+    encoder = ImageEncoder(clip_tower(clip.visual, config.model.image_size, config.model.last_stride), norm_cameras)
     for name, value in encoder.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
             value += torch.rand_like(value) * value.abs().mean()

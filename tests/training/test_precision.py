@@ -42,7 +42,7 @@ def test_prompts_learn_from_the_gradients_of_float32(margin, scale):
         network.text_encoder.projection.mul_(scale)
         texts = all_text_features(float32(), network)
         fitting = margin * torch.linalg.pinv(texts).T  # products: ``margin`` with their own prompt, 0 with the others
-        optimizer = set_up_optimizer(fabric, prompt_optimizer(network, SETTINGS))
+        optimizer = set_up_optimizer(fabric, prompt_optimizer(network.prompts, SETTINGS))
         list(learn_prompts_epoch(fabric, network, optimizer, fitting, images, SETTINGS, 0, seed=0))
         gradients.append(first_gradient(optimizer))
     reference, ours = gradients

@@ -17,6 +17,7 @@ from ccafl.data.images import load_image
 from ccafl.data.numbering import EvaluationImages, LabelledImages
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.data.transforms import MEAN, STD, normalise, resized
+from ccafl.errors import InputError
 from ccafl.model.embedding import embed_batches, multiplies_bfloat16
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_encoder
@@ -35,7 +36,8 @@ class Embedder:
         encoder: in evaluation mode.
         camera_names: the cameras it was trained on.
         dim: D, numbers a feature.
-        image_text_dim: E, numbers an image-text feature.
+        image_text_dim: E, numbers in an image-text feature; None without a text tower.
+        describes: whether image-text features compare with sentences: the run began with a trained text tower.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Embedder:
         self.device = device
         self.encoder = encoder.to(device).eval()
         self.dim, self.image_text_dim = encoder.reid_dim, encoder.image_text_dim
+        self.describes = encoder.image_text_dim is not None and config.model.weights is not None
         self._halved = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
     def embed(self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None) -> Tensor:
@@ -75,8 +78,10 @@ class Embedder:
         One forward pass makes both. The latter mean something where the run's CLIP has a trained text tower.
 
         Raises:
-            InputError: a picture cannot be read.
+            InputError: a picture cannot be read, or the run has no text tower.
         """
+        if self.image_text_dim is None:
+            raise InputError(f"{self.config.model.architecture}: has no text tower; embed pictures alone")
         both = list(self._stream(images, cameras, image_text=True))
         dims = [self.dim, self.image_text_dim]
         reid, image_text = (torch.cat(both) if both else torch.empty(0, sum(dims))).split(dims, 1)

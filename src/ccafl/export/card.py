@@ -85,7 +85,7 @@ def _what(config: Config, label: Label, embedder: Embedder) -> str:
         "An image encoder for person re-identification: pictures of one person, cut out of camera images, become "
         f"vectors of {embedder.dim} numbers whose products say how alike the persons are. Made by "
         "[ccafl](https://arxiv.org/abs/2409.19563) from labels that were given camera by camera.\n\n"
-        f"- network: CLIP's image tower {model.architecture}, begun with {started}\n"
+        f"- network: image tower {model.architecture}, begun with {started}\n"
         f"- trained as: {config.mode}\n"
         f"- fingerprint: `{label.fingerprint}`"
     )
@@ -125,7 +125,7 @@ def _in_and_out(embedder: Embedder, label: Label) -> str:
         f"Out: `{FEATURES}`, float32, (B, {embedder.dim}), of length 1: the product of two is their cosine; nothing is "
         "left to be done."
     )
-    if model.weights is not None:
+    if embedder.describes:
         lines.append(
             f"Out: `{IMAGE_TEXT}`, float32, (B, {embedder.image_text_dim}), of length 1, to be compared with "
             "sentences' features of the CLIP that training began with; its text tower is not in the file."

@@ -49,7 +49,7 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
         raise InputError(f"{run}: an ONNX file holds less than 2 GiB, the encoder is larger; export a program instead")
     settings = embedder.config.model
     label = Label(embedder.fingerprint(), run.resolve().name, settings.image_size, embedder.camera_names)
-    graph = EncoderGraph(encoder, image_text=settings.weights is not None)
+    graph = EncoderGraph(encoder, image_text=embedder.describes)
     traced, probes = _traced(graph, label), list(_probes(encoder, label, image_text=graph.gives_image_text))
     chosen: dict[str, tuple[str, Write]] = {}
     if onnx:

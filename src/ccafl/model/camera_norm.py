@@ -1,5 +1,5 @@
-"""Batch normalisation camera by camera: what light, lens and view do to a camera's features is taken away in every
-layer. Not in the paper; after Zhuang et al., "Rethinking the Distribution Gap of Person Re-identification with
+"""Batch normalisation camera by camera: every layer removes what light, lens and view do to a camera's features. Not in
+the paper; after Zhuang et al., "Rethinking the Distribution Gap of Person Re-identification with
 Camera-based Batch Normalization" (arXiv 2001.08680).
 """
 
@@ -11,12 +11,12 @@ from ccafl.data.records import UNKNOWN_CAMERA
 
 
 class Cameras:
-    """The cameras of the batch on its way through a network, which is sorted by them: shared by all its norms.
+    """The cameras of the batch on its way through a network, sorted by camera; shared by all the network's norms.
 
     Attributes:
         count: C.
-        momentum: share of a batch in the running statistics it changes.
-        groups: (camera, its number of images) for every camera in the batch, in the batch's order.
+        momentum: weight of a batch in the running statistics.
+        groups: (camera, number of its images) for every camera in the batch, in the order of the batch.
     """
 
     def __init__(self, count: int) -> None:
@@ -25,10 +25,10 @@ class Cameras:
         self.groups: list[tuple[int, int]] = []
 
     def sort(self, cameras: Tensor | None, batch: int) -> Tensor:
-        """Note the batch's cameras; returns the order (B,) that sorts it.
+        """Record the batch's cameras; returns the order (B,) that sorts it.
 
         Args:
-            cameras: (B,) int64 on the CPU, in 0..C-1 or `UNKNOWN_CAMERA`; None where none is known.
+            cameras: (B,) int64 on the CPU, in 0..C-1 or `UNKNOWN_CAMERA`; None if none is known.
             batch: B.
         """
         if cameras is None:
@@ -39,11 +39,11 @@ class Cameras:
 
 
 class CameraBatchNorm(nn.Module):
-    """A batch norm's weights with C cameras' statistics.
+    """A batch norm with one set of weights and the statistics of C cameras.
 
-    In training each camera's images are normalised by their own statistics; a lone feature, which has none, by the
-    camera's running ones. In evaluation the camera's running statistics serve, for an unknown camera those of all
-    cameras together.
+    In training each camera's images are normalised by their own statistics, a single feature, which has none, by the
+    camera's running ones. In evaluation the camera's running statistics are used, for an unknown camera those of all
+    cameras pooled.
 
     Attributes:
         running_mean, running_var: (C, channels).
@@ -69,7 +69,7 @@ class CameraBatchNorm(nn.Module):
         return torch.cat([self._normalised(part, camera) for part, (camera, _) in zip(parts, groups, strict=True)])
 
     def pooled(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance over all cameras, each with the same share."""
+        """Mean and variance over all cameras, each with the same weight."""
         mean = self.running_mean.mean(0)
         return mean, self.running_var.mean(0) + (self.running_mean - mean).square().mean(0)
 

@@ -1,4 +1,4 @@
-"""The global ID classifier, which inter-camera adversarial learning works against."""
+"""The global ID classifier, the adversary of inter-camera adversarial learning."""
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,8 @@ class GlobalIDClassifier(nn.Module):
         """Cosines of features and identities.
 
         Args:
-            features: (B, D), normalised here; detached by the caller where only the classifier is to learn.
-            frozen_weights: keep the weights out of the gradient, so that only the features learn (the adversarial
-                loss).
+            features: (B, D), normalised here; the caller detaches them where only the classifier is to learn.
+            frozen_weights: keep the weights out of the gradient, so that only the features learn (adversarial loss).
 
         Returns:
             (B, N) in -1..1.

@@ -9,7 +9,7 @@ from ccafl.model.image_encoder import ImageEncoder
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 products of its own: more than twice as fast there, cosines the same to 1e-4."""
+    """Whether the device multiplies bfloat16 natively: more than twice as fast, cosines the same to 1e-4."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -23,12 +23,12 @@ def embed_batches(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
 ) -> Iterator[Tensor]:
-    """Apply ``embed`` to every batch with ``module`` in evaluation mode; its mode is put back at the end.
+    """Apply ``embed`` to every batch with ``module`` in evaluation mode; its mode is restored at the end.
 
     Args:
         embed: (b, 3, H, W) and cameras (b,) -> (b, D), using ``module``.
         batches: images (b, 3, H, W) as ``embed`` takes them, and their cameras (b,), which stay on the CPU.
-        device: where ``module`` lies.
+        device: where ``module`` is.
 
     Yields:
         (b, D) float32 on ``device``.
@@ -46,20 +46,20 @@ def embed_batches(
 def measure_camera_statistics(
     encoder: ImageEncoder, batches: Iterable[tuple[int, Iterable[Tensor]]], device: torch.device
 ) -> None:
-    """Measure cameras' batch statistics anew with the encoder as it is: running ones are of weights gone by.
+    """Measure cameras' batch statistics with the encoder as it is: running ones stem from earlier weights.
 
     Args:
         encoder: with ``norm_cameras``.
-        batches: for every camera some batches of its images, (b, 3, H, W); their statistics are averaged.
-        device: where ``encoder`` lies.
+        batches: each camera with batches of its images, (b, 3, H, W); their statistics are averaged.
+        device: where ``encoder`` is.
     """
     norm = encoder.norm_cameras
     assert norm is not None
     was_training, momentum = encoder.training, norm.momentum
     encoder.train()
     try:
-        for camera, some in batches:
-            for number, images in enumerate(some, start=1):
+        for camera, own_batches in batches:
+            for number, images in enumerate(own_batches, start=1):
                 norm.momentum = 1 / number
                 encoder(images.to(device), image_text=False, cameras=torch.full((len(images),), camera))
     finally:

@@ -1,62 +1,50 @@
-"""The image encoder: CLIP's image tower with a re-ID feature beside its image-text feature."""
-
-import copy
+"""The image encoder: a backbone with a re-ID feature and, with CLIP, an image-text feature beside it."""
 
 import torch
 import torch.nn.functional as F
-from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ccafl.errors import InputError
 from ccafl.model.camera_norm import Cameras, by_camera
-from ccafl.model.gem import GeM
-
-Size = tuple[int, int]
-"""(height, width)"""
+from ccafl.model.tower import Tower
 
 
 class ImageEncoder(nn.Module):
-    """CLIP's image tower for one image size, a BNNeck after its pooled feature.
-
-    ResNet: the re-ID feature is pooled from the last stage's map by GeM; the image-text feature is the attention pool's
-    class position. ViT: the class token before CLIP's projection and after it.
-
-    The tower is copied; the CLIP model it comes from is left as it was.
+    """A backbone with a BNNeck after its pooled feature.
 
     Attributes:
-        reid_dim: D, the numbers of a re-ID feature (RN50 2048, ViT-B/16 768).
-        image_text_dim: E, the numbers of an image-text feature (RN50 1024, ViT-B/16 512).
+        tower: the backbone.
+        image_size: (height, width) of the images.
+        reid_dim: D, the size of a re-ID feature.
+        image_text_dim: E, the size of an image-text feature; None without a text tower.
+        norm_cameras: the batch's cameras, where batch norms keep each camera's statistics; None elsewhere.
 
-    Source: paper, section III; GeM, BNNeck and resized positional embedding from the authors' code; the ViT as in
-    CLIP-ReID (arXiv 2211.13977).
+    Source: paper, section III; the BNNeck from the authors' code.
     """
 
-    def __init__(
-        self, clip_visual: nn.Module, image_size: Size, last_stride: int = 1, norm_cameras: int | None = None
-    ) -> None:
-        """Prepare the tower.
+    def __init__(self, tower: Tower, norm_cameras: int | None = None) -> None:
+        """Put the BNNeck after ``tower``, which is kept, not copied.
 
         Args:
-            clip_visual: `visual` of a model from `load_clip`.
-            image_size: (height, width) of the images it will see.
-            last_stride: stride of a ResNet's last stage, 1 or CLIP's own 2. A ViT has no stages.
+            tower: the backbone, built for the images' size.
             norm_cameras: C, where batch norms keep the statistics of each of C cameras; None where they share them.
 
         Raises:
-            InputError: the images are too small for the tower.
+            InputError: cameras' statistics are wanted of a tower without batch norms.
         """
         super().__init__()
-        self.image_size = image_size
-        self.tower = _adapt_tower(copy.deepcopy(clip_visual), image_size, last_stride)
-        self.reid_dim = self.tower.reid_dim
-        self.image_text_dim = self.tower.image_text_dim
+        self.tower = tower
+        self.image_size = tower.image_size
+        self.reid_dim = tower.reid_dim
+        self.image_text_dim = tower.image_text_dim
         self.bnneck = nn.BatchNorm1d(self.reid_dim)
         self.bnneck.bias.requires_grad_(False)
         self.norm_cameras = None if norm_cameras is None else Cameras(norm_cameras)
         if self.norm_cameras is not None:
+            if not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in tower.modules()):
+                raise InputError("model.camera_norm: this architecture has no batch norms; set model.camera_norm=false")
             by_camera(self, self.norm_cameras)
-        self.to(memory_format=torch.channels_last)  # convolutions are faster so, on a CPU by a sixth
+        self.to(memory_format=torch.channels_last)  # a sixth faster convolutions on a CPU
 
     def forward(
         self, images: Tensor, image_text: bool = True, cameras: Tensor | None = None
@@ -65,12 +53,12 @@ class ImageEncoder(nn.Module):
 
         Args:
             images: (B, 3, H, W) of the encoder's image size.
-            image_text: whether the image-text feature is wanted; what only it needs is left out otherwise.
+            image_text: whether the image-text feature is wanted; the work for it alone is skipped otherwise.
             cameras: (B,) int64 in 0..C-1, -1 for an unknown one; read only where norms keep cameras' statistics.
 
         Returns:
             (re-ID features (B, D), image-text features (B, E) or None). Neither is L2-normalised: the re-ID feature is
-            the BNNeck's output, which the losses and memories normalise themselves.
+            the BNNeck's output, which losses and memories normalise.
         """
         if images.shape[2:] != self.image_size:
             raise ValueError(f"images are {tuple(images.shape[2:])}, the encoder was built for {self.image_size}")
@@ -86,125 +74,3 @@ class ImageEncoder(nn.Module):
         """The feature that is matched and stored: (B, 3, H, W) -> (B, D), L2-normalised."""
         reid, _ = self(images, image_text=False, cameras=cameras)
         return F.normalize(reid)
-
-
-def _adapt_tower(visual: nn.Module, image_size: Size, last_stride: int) -> "_ResNetTower | _ViTTower":
-    if isinstance(visual, ModifiedResNet):
-        return _ResNetTower(visual, image_size, last_stride)
-    if isinstance(visual, VisionTransformer):
-        return _ViTTower(visual, image_size)
-    raise TypeError(f"expected CLIP's ResNet or ViT, not {type(visual).__name__}")
-
-
-class _ResNetTower(nn.Module):
-    """open_clip's ModifiedResNet, its map read by GeM and by its attention pool."""
-
-    def __init__(self, resnet: ModifiedResNet, image_size: Size, last_stride: int) -> None:
-        super().__init__()
-        if last_stride not in (1, 2):
-            raise ValueError(f"last_stride is 1 or 2, not {last_stride}")
-        if last_stride == 1:
-            _remove_last_stride(resnet)
-        grid = resnet.image_size // 32
-        map_size = _resnet_map_size(image_size, last_stride)
-        resnet.attnpool.positional_embedding = nn.Parameter(
-            resize_positions(resnet.attnpool.positional_embedding.detach(), (grid, grid), map_size)
-        )
-        self.resnet = resnet
-        self.gem = GeM()
-        self.reid_dim: int = resnet.attnpool.c_proj.in_features
-        self.image_text_dim: int = resnet.attnpool.c_proj.out_features
-
-    def feature_map(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, D, h, w)."""
-        net = self.resnet
-        features: Tensor = net.stem(images)
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            features = stage(features)
-        return features
-
-    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
-        features = self.feature_map(images)
-        return self.gem(features), attend(self.resnet.attnpool, features) if image_text else None
-
-
-class _ViTTower(nn.Module):
-    """open_clip's VisionTransformer, its projection taken out so that the class token is seen before it."""
-
-    def __init__(self, vit: VisionTransformer, image_size: Size) -> None:
-        super().__init__()
-        grid = (image_size[0] // vit.patch_size[0], image_size[1] // vit.patch_size[1])
-        _check_map(image_size, grid)
-        vit.positional_embedding = nn.Parameter(
-            resize_positions(vit.positional_embedding.detach(), vit.grid_size, grid)
-        )
-        vit.image_size, vit.grid_size = image_size, grid
-        self.projection: nn.Parameter = vit.proj
-        vit.register_parameter("proj", None)
-        self.vit = vit
-        self.reid_dim, self.image_text_dim = self.projection.shape
-
-    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
-        class_token: Tensor = self.vit(images)
-        return class_token, class_token @ self.projection if image_text else None
-
-
-def _remove_last_stride(resnet: ModifiedResNet) -> None:
-    """Stride 1 in the last stage: CLIP strides by average pools, one on each path of the stage's first block."""
-    block = resnet.layer4[0]
-    block.avgpool = nn.Identity()
-    block.downsample[0] = nn.Identity()
-    block.stride = 1
-
-
-def _resnet_map_size(image_size: Size, last_stride: int) -> Size:
-    """Size of the last stage's map: a padded convolution of stride 2, then pools of 2 that drop what is left over."""
-    height, width = ((side + 1) // 2 // 2 // 2 // 2 // last_stride for side in image_size)
-    _check_map(image_size, (height, width))
-    return height, width
-
-
-def _check_map(image_size: Size, map_size: Size) -> None:
-    if min(map_size) < 1:
-        height, width = image_size
-        raise InputError(f"image size {height}x{width}: too small for this image tower; give larger images")
-
-
-def resize_positions(embedding: Tensor, grid: Size, new_grid: Size) -> Tensor:
-    """Resize positional embeddings bilinearly, the class position's apart.
-
-    Args:
-        embedding: (1 + h w, C), the class position first.
-        grid: (h, w) it was made for.
-        new_grid: (h', w').
-
-    Returns:
-        (1 + h' w', C).
-
-    Source: the authors' code (after TransReID, arXiv 2102.04378).
-    """
-    by_channel = embedding[1:].T.reshape(-1, *grid)
-    resized = F.interpolate(by_channel[None], new_grid, mode="bilinear", align_corners=False)[0]
-    return torch.cat([embedding[:1], resized.flatten(1).T])
-
-
-def attend(pool: AttentionPool2d, features: Tensor) -> Tensor:
-    """CLIP's attention pool, asked for its class position only: half the work of open_clip's forward, the same result.
-
-    Args:
-        pool: of the ResNet.
-        features: (B, C, h, w).
-
-    Returns:
-        (B, E), not normalised.
-    """
-    positions = features.flatten(2).transpose(1, 2)
-    positions = torch.cat([positions.mean(1, keepdim=True), positions], 1)
-    positions = positions + pool.positional_embedding.to(positions.dtype)
-    query, key, value = (
-        projection(tokens).unflatten(2, (pool.num_heads, -1)).transpose(1, 2)
-        for projection, tokens in ((pool.q_proj, positions[:, :1]), (pool.k_proj, positions), (pool.v_proj, positions))
-    )
-    attended = F.scaled_dot_product_attention(query, key, value)
-    pooled: Tensor = pool.c_proj(attended.flatten(1))
-    return pooled

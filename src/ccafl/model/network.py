@@ -1,59 +1,103 @@
 """The whole network of a run (docs/method.md, 2), built from its settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from open_clip.model import CLIP
+from torch import Tensor
 
-from ccafl.config import Model
+from ccafl.config import Config, Model
+from ccafl.errors import InputError
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.clip import load_clip, trained_with_quick_gelu
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.prompts import PromptLearner, TextEncoder
+from ccafl.model.timm_tower import TimmTower
+from ccafl.model.tower import Size, Tower
+
+_WITHOUT_TEXT: dict[str, Callable[[str, str | None, Size, int], Tower]] = {"timm/": TimmTower}
+"""Backbones without a text tower, by the prefix of their architectures' names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The parts that learn (encoder, prompts, classifier) and the one that never does (text encoder)."""
+    """The parts that learn (encoder, prompts, classifier) and the frozen text encoder.
+
+    ``prompts`` and ``text_encoder`` are None for an architecture without a text tower.
+    """
 
     encoder: ImageEncoder
-    prompts: PromptLearner
-    text_encoder: TextEncoder
+    prompts: PromptLearner | None
+    text_encoder: TextEncoder | None
     classifier: GlobalIDClassifier
+
+    def text_features(self, identities: Tensor) -> Tensor:
+        """Text features of accumulated identities by their prompts: (B,) -> (B, E), E = 0 without a text tower."""
+        if self.prompts is None or self.text_encoder is None:
+            return torch.empty(len(identities), 0, device=identities.device)
+        features: Tensor = self.text_encoder(*self.prompts(identities))
+        return features
 
 
 def build_network(settings: Model, identities: int, cameras: int, seed: int) -> Network:
     """Build the network for N accumulated identities in C cameras; random parts follow from ``seed``.
 
     Raises:
-        InputError: the architecture or its weights cannot be had.
+        InputError: the architecture or its weights cannot be had, or the architecture lacks what the settings need.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        clip = load_clip(settings.architecture, settings.weights, quick_gelu=settings.quick_gelu)
-        encoder = _encoder(clip, settings, cameras)
-        return Network(
-            encoder=encoder,
-            prompts=PromptLearner(clip, identities, settings.template, settings.prompt_tokens),
-            text_encoder=TextEncoder(clip),
-            classifier=GlobalIDClassifier(identities, encoder.reid_dim),
-        )
+        tower, clip = _backbone(settings, settings.weights)
+        encoder = _encoder(tower, settings, cameras)
+        prompts = None if clip is None else PromptLearner(clip, identities, settings.template, settings.prompt_tokens)
+        text_encoder = None if clip is None else TextEncoder(clip)
+        return Network(encoder, prompts, text_encoder, GlobalIDClassifier(identities, encoder.reid_dim))
 
 
 def resolved(settings: Model) -> Model:
-    """The settings with nothing left to the weights: a run can be opened later without asking for them."""
-    if settings.quick_gelu is not None:
+    """The settings with nothing left to look up in the weights: the run can later be opened without them."""
+    if settings.quick_gelu is not None or not has_text_tower(settings):
         return settings
     return settings.model_copy(update={"quick_gelu": trained_with_quick_gelu(settings.architecture, settings.weights)})
 
 
+def check_backbone(config: Config) -> None:
+    """Refuse settings that the architecture cannot serve, before any data are read; no weights are fetched.
+
+    Raises:
+        InputError: text losses without a text tower, or cameras' statistics without batch norms.
+    """
+    stage2 = config.stage2
+    text = stage2.intra_camera.text or stage2.inter_camera.text_from is not None
+    if text and not has_text_tower(config.model):
+        raise InputError(
+            f"model.architecture {config.model.architecture}: has no text tower; "
+            "set stage2.intra_camera.text=false and stage2.inter_camera.text_from=null"
+        )
+    if config.model.camera_norm:
+        build_encoder(config.model, 1)
+
+
 def build_encoder(settings: Model, cameras: int) -> ImageEncoder:
-    """The image encoder alone, to be filled from a checkpoint: no weights are fetched."""
-    clip = load_clip(settings.architecture, None, quick_gelu=settings.quick_gelu)
-    return _encoder(clip, settings, cameras)
+    """The image encoder alone, to be filled from a checkpoint; no weights are fetched."""
+    return _encoder(_backbone(settings, None)[0], settings, cameras)
 
 
-def _encoder(clip: CLIP, settings: Model, cameras: int) -> ImageEncoder:
-    return ImageEncoder(
-        clip.visual, settings.image_size, settings.last_stride, norm_cameras=cameras if settings.camera_norm else None
-    )
+def has_text_tower(settings: Model) -> bool:
+    """Whether the architecture comes with a text tower."""
+    return not settings.architecture.startswith(tuple(_WITHOUT_TEXT))
+
+
+def _backbone(settings: Model, weights: str | None) -> tuple[Tower, CLIP | None]:
+    """The image tower, and the CLIP that its text tower comes from. Only this file knows the kinds of backbone."""
+    for prefix, tower in _WITHOUT_TEXT.items():
+        if settings.architecture.startswith(prefix):
+            return tower(settings.architecture, weights, settings.image_size, settings.last_stride), None
+    clip = load_clip(settings.architecture, weights, quick_gelu=settings.quick_gelu)
+    return clip_tower(clip.visual, settings.image_size, settings.last_stride), clip
+
+
+def _encoder(tower: Tower, settings: Model, cameras: int) -> ImageEncoder:
+    return ImageEncoder(tower, norm_cameras=cameras if settings.camera_norm else None)

@@ -1,4 +1,4 @@
-"""Learnable prompts, one an accumulated identity, and the frozen text encoder that reads them."""
+"""Learnable prompts, one per accumulated identity, and the frozen text encoder that reads them."""
 
 import copy
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from ccafl.errors import InputError
 
 
 class PromptLearner(nn.Module):
-    """The sentence "A photo of a [X]1 [X]2 [X]3 [X]4 person.", the X learnt for every accumulated identity.
+    """The sentence "A photo of a [X]1 [X]2 [X]3 [X]4 person.", its X learned for every accumulated identity.
 
     Attributes:
         tokens: (N, T, W) parameter, the learnable tokens.
@@ -27,13 +27,13 @@ class PromptLearner(nn.Module):
         """Draw the tokens (normal, standard deviation 0.02) and fix the words around them.
 
         Args:
-            clip: gives the words' embeddings; it is not kept.
+            clip: provides the word embeddings; it is not kept.
             identities: N, the accumulated identities.
             template: the sentence, with {} where the tokens go. The authors' code reads "A photo of a X {} .".
-            tokens: T, the learnable tokens of an identity.
+            tokens: T, the number of learnable tokens per identity.
 
         Raises:
-            InputError: the template has not exactly one {}, has it inside a word, or is too long.
+            InputError: the template does not have exactly one {}, has it inside a word, or is too long.
         """
         super().__init__()
         before, after = _split_template(template, tokens, clip.context_length)
@@ -49,7 +49,7 @@ class PromptLearner(nn.Module):
             identities: (B,) int64 in 0..N-1.
 
         Returns:
-            (embeddings (B, L, W) from the start-of-text to the end-of-text token, the latter's position L - 1).
+            (embeddings (B, L, W) from the start-of-text to the end-of-text token, position L - 1 of the latter).
         """
         tokens = self.tokens[identities]
         prefix, suffix = (words.expand(len(tokens), -1, -1) for words in (self.prefix, self.suffix))
@@ -58,9 +58,9 @@ class PromptLearner(nn.Module):
 
 
 def _split_template(template: str, tokens: int, context_length: int) -> tuple[list[int], list[int]]:
-    """Word numbers before the slot (from the start of text) and after it (to the end of text)."""
+    """Token numbers before the slot (from the start of text) and after it (to the end of text)."""
     if template.count("{}") != 1:
-        raise InputError(f"template {template!r}: needs exactly one {{}}; put it where the learnt tokens go")
+        raise InputError(f"template {template!r}: needs exactly one {{}}; put it where the learned tokens go")
     tokenizer = SimpleTokenizer()
     encode: Callable[[str], list[int]] = tokenizer.encode
     before, after = (encode(part) for part in template.split("{}"))
@@ -74,7 +74,7 @@ def _split_template(template: str, tokens: int, context_length: int) -> tuple[li
 
 
 class TextEncoder(nn.Module):
-    """CLIP's text tower, frozen, reading embeddings in place of words.
+    """CLIP's text tower, frozen, reading embeddings instead of words.
 
     The tower is copied; the CLIP model it comes from is left as it was. Gradients pass through it to the prompts.
     """
@@ -96,11 +96,11 @@ class TextEncoder(nn.Module):
     def forward(self, embeddings: Tensor, eot: int) -> Tensor:
         """Text features of sentences.
 
-        Attention is causal, so what follows the end of text cannot change its feature: the sentence is cut there,
-        which is exact and, for a short sentence in CLIP's 77 places, several times cheaper.
+        Attention is causal, so nothing after the end of text can change its feature: the sentence is cut there,
+        which is exact and, for a short sentence among CLIP's 77 positions, several times cheaper.
 
         Args:
-            embeddings: (B, L, W) of the sentences' tokens.
+            embeddings: (B, L, W), the sentences' tokens.
             eot: position of the end-of-text token, the same in all of them.
 
         Returns:

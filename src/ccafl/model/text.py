@@ -1,4 +1,4 @@
-"""Sentences read by CLIP's text tower."""
+"""Sentences, read by CLIP's text tower."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def tokenized(sentences: Sequence[str], context_length: int) -> Tensor:
-    """The sentences' tokens, as many as the longest needs; longer ones are cut to CLIP's ``context_length``: (B, L)."""
+    """Tokens of sentences (B, L), L as the longest needs; sentences over CLIP's ``context_length`` are cut."""
     tokens: Tensor = SimpleTokenizer(context_length=context_length)(list(sentences))
-    return tokens[:, : int(tokens.argmax(1).max()) + 1]  # the end of text has the highest number
+    return tokens[:, : int(tokens.argmax(1).max()) + 1]  # the end-of-text token has the highest number
 
 
 def encode_sentences(clip: CLIP, tokens: Tensor) -> Tensor:
     """Text features of tokenised sentences.
 
-    Attention is causal: places after the longest sentence's end change nothing and are left out.
+    Attention is causal: positions after the longest sentence's end change nothing and are left out.
 
     Args:
         tokens: (B, L) int64, from `tokenized`.

@@ -28,7 +28,8 @@ from ccafl.data.transforms import Augmentation, normalise
 from ccafl.errors import InputError
 from ccafl.files import written_whole
 from ccafl.model.clip import load_clip
-from ccafl.model.image_encoder import ImageEncoder, resize_positions
+from ccafl.model.clip_towers import clip_tower, resize_positions
+from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.terminal import bar
@@ -74,7 +75,7 @@ class Towers(nn.Module):
             size: height and width of the images.
         """
         super().__init__()
-        self.encoder = ImageEncoder(clip.visual, size)
+        self.encoder = ImageEncoder(clip_tower(clip.visual, size))
         positions = clip.visual.attnpool.positional_embedding
         grid = math.isqrt(len(positions) - 1)
         pool = self.resnet.attnpool
@@ -167,7 +168,8 @@ def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
         clip: scaled in place.
         pixels: (B, 3, H, W) and tokens: (B, L), on which the norms are measured.
     """
-    image_text = ImageEncoder(clip.visual, (pixels.shape[2], pixels.shape[3])).eval()(pixels)[1]
+    tower = clip_tower(clip.visual, (pixels.shape[2], pixels.shape[3]))
+    image_text = ImageEncoder(tower).eval()(pixels)[1]
     norm = clip.logit_scale.exp().clamp(max=HIGHEST_SCALE).sqrt()
     projection = clip.visual.attnpool.c_proj
     for weight in (projection.weight, projection.bias):

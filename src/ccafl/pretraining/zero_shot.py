@@ -10,6 +10,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from ccafl.data.transforms import normalise
+from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.synthetic.caption import naming_upper
@@ -29,7 +30,7 @@ def zero_shot(clip: CLIP, unseen: CaptionedWorld) -> dict[str, float]:
     images = np.empty((len(unseen.pictures), 3, *unseen.size), np.uint8)
     with bar("drawing unseen persons", len(images)) as progress:
         unseen.draw(images, os.cpu_count() or 1, progress.advance)
-    encoder = ImageEncoder(clip.visual, unseen.size).eval()
+    encoder = ImageEncoder(clip_tower(clip.visual, unseen.size)).eval()
     palette = [colour for colour, _ in UPPER_COLOURS]
     shown = torch.from_numpy(unseen.pictures[:, 0])
     colours = torch.tensor([palette.index(unseen.world.person(person).upper_colour.name) for person in shown.tolist()])

@@ -18,7 +18,7 @@ _PER_ROW = 4  # images of a person
 
 def has_map(encoder: ImageEncoder) -> bool:
     """Whether the image tower has a feature map; a ViT has none."""
-    return hasattr(encoder.tower, "feature_map")
+    return encoder.tower.has_map
 
 
 @torch.no_grad()
@@ -28,7 +28,6 @@ def activation_maps(encoder: ImageEncoder, images: Tensor, cameras: Tensor) -> T
     order = (
         torch.arange(len(images)) if encoder.norm_cameras is None else encoder.norm_cameras.sort(cameras, len(images))
     )
-    assert callable(encoder.tower.feature_map)
     strengths = encoder.tower.feature_map(images[order].to(device)).norm(dim=1).float().cpu()[order.argsort()]
     strengths = F.interpolate(strengths[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     low, high = strengths.flatten(1).aminmax(dim=1)

@@ -343,7 +343,7 @@ def _rank_list(one: RankList, test: _Test, shown: bool) -> str:
 
 def _activation(embedder: Embedder, test: _Test, shown: bool) -> str:
     if not has_map(embedder.encoder):
-        return page.reason("The image tower is a ViT, which has no feature map.")
+        return page.reason("The image tower has no feature map (as a ViT has none).")
     gallery, rows = test.gallery, chosen_images(test.gallery)
     if not rows:
         return page.reason("The gallery holds no person.")

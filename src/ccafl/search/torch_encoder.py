@@ -35,7 +35,7 @@ class TorchEncoder:
         self.name = self.place.name
         self.runtime = f"torch, {self._embedder.device.type}"
         self.dim = self._embedder.dim
-        self.describes = self._embedder.config.model.weights is not None
+        self.describes = self._embedder.describes
         self.text_dim = self._embedder.image_text_dim if self.describes else None
         self.camera_names = self._embedder.camera_names
 
@@ -50,10 +50,10 @@ class TorchEncoder:
         """Features of sentences, longer ones cut: (n, E), L2-normalised.
 
         Raises:
-            InputError: the run's CLIP has no trained text tower, or its weights cannot be had any more.
+            InputError: the run has no trained text tower, or its weights cannot be had any more.
         """
         if self.text_dim is None:
-            raise InputError(f"{self.place}: its CLIP has no trained text tower; search by picture")
+            raise InputError(f"{self.place}: has no trained text tower; search by picture")
         if not sentences:
             return np.empty((0, self.text_dim), np.float32)
         clip = self._clip

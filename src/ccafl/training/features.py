@@ -45,6 +45,7 @@ def embed_store(
     loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
     parts = list(embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device))
     dim = encoder.image_text_dim if image_text else encoder.reid_dim
+    assert dim is not None
     own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
     if fabric.world_size == 1:
         return own

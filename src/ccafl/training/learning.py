@@ -31,12 +31,12 @@ class EpochStart:
 
     Attributes:
         features: (n, D) re-ID features of all training images, L2-normalised.
-        text_features: (N, E) of all accumulated identities, None without text.
+        text_features: (N, E) of all accumulated identities, E = 0 without a text tower.
         association: (N,) int64 on the CPU, -1 for an identity left alone.
     """
 
     features: Tensor
-    text_features: Tensor | None
+    text_features: Tensor
     association: Tensor
 
 
@@ -99,8 +99,7 @@ class IntraLearning(_IdentityClassification):
         self.groups, self.batch_cameras = images.identities, self.stage2.intra_camera.batch_cameras
         seed = seed_for(config.seed, 2, epoch, 1)
         self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed)
-        sizes = torch.bincount(images.identity_cameras).tolist()
-        self.texts = [None] * len(sizes) if start.text_features is None else start.text_features.split(sizes)
+        self.texts = start.text_features.split(torch.bincount(images.identity_cameras).tolist())
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
         sums: Losses = {}
@@ -144,8 +143,7 @@ class InterLearning(_IdentityClassification):
         if (start.association >= 0).any():
             labels = start.association[images.identities].to(start.features.device)
             self.memory = prototype_memory(start.features, labels, self.stage2.inter_camera)
-            texts = start.text_features
-            self.texts = None if texts is None else mean_text_features(texts, images, start.association)
+            self.texts = mean_text_features(start.text_features, images, start.association)
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
         rows, labels = _associated(self.association, self.images, indices)

@@ -11,13 +11,14 @@ from ccafl.data.batches import seed_for, shuffled_batches
 from ccafl.data.numbering import LabelledImages
 from ccafl.method.prompt_learning import prompt_contrastive_loss
 from ccafl.model.network import Network
+from ccafl.model.prompts import PromptLearner
 from ccafl.training.schedule import stage1_learning_rate
 
 
-def prompt_optimizer(network: Network, settings: Stage1) -> torch.optim.Adam:
+def prompt_optimizer(prompts: PromptLearner, settings: Stage1) -> torch.optim.Adam:
     """Adam on the prompt tokens alone."""
     return torch.optim.Adam(
-        network.prompts.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        prompts.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
 
 
@@ -44,7 +45,7 @@ def learn_prompts_epoch(
     device = image_text_features.device
     for indices in shuffled_batches(len(images), settings.batch_size, seed_for(seed, 1, epoch)):
         with fabric.autocast():
-            text_features = network.text_encoder(*network.prompts(images.identities[indices].to(device)))
+            text_features = network.text_features(images.identities[indices].to(device))
         loss = prompt_contrastive_loss(
             image_text_features[indices.to(device)],
             text_features.float(),
@@ -59,9 +60,9 @@ def learn_prompts_epoch(
 
 @torch.no_grad()
 def all_text_features(fabric: Fabric, network: Network, batch: int = 256) -> Tensor:
-    """Text feature of every accumulated identity by its learned prompt: (N, E) float32."""
-    device = network.prompts.tokens.device
-    every_identity = torch.arange(len(network.prompts.tokens), device=device)
+    """Text feature of every accumulated identity by its learned prompt: (N, E) float32, E = 0 without a text tower."""
+    weight = network.classifier.weight  # (N, D)
+    every_identity = torch.arange(len(weight), device=weight.device)
     with fabric.autocast():
-        features = [network.text_encoder(*network.prompts(some)).float() for some in every_identity.split(batch)]
+        features = [network.text_features(identities).float() for identities in every_identity.split(batch)]
     return torch.cat(features)

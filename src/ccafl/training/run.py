@@ -119,9 +119,11 @@ class Training:
         self.network = synchronised(network, fabric)
         self.encoder, self.classifier = self.network.encoder, self.network.classifier
         self.learners = set_up(fabric, self.encoder, self.classifier, config.stage2)
-        self.network.prompts.to(fabric.device)
-        self.network.text_encoder.to(fabric.device)
-        self.prompt_optimizer = set_up_optimizer(fabric, prompt_optimizer(self.network, config.stage1))
+        self.prompts = self.network.prompts
+        if self.prompts is not None and self.network.text_encoder is not None:
+            self.prompts.to(fabric.device)
+            self.network.text_encoder.to(fabric.device)
+            self.prompt_optimizer = set_up_optimizer(fabric, prompt_optimizer(self.prompts, config.stage1))
         self.stage, self.epoch = 1, 0
         self.best_map = -1.0
         self.seconds = 0.0
@@ -142,7 +144,7 @@ class Training:
             InputError: the folder cannot be written.
         """
         if self.stage == 1:
-            if self.epoch < self.config.stage1.epochs:
+            if self.prompts is not None and self.epoch < self.config.stage1.epochs:
                 self._prompt_stage()
             self.stage, self.epoch = 2, 0
         if self.epoch < self.config.stage2.epochs:
@@ -294,7 +296,7 @@ class Training:
         return better
 
     def _state(self, events_bytes: int) -> dict[str, Any]:
-        return {
+        state = {
             "config": self.config.model_dump(mode="json"),
             "images": self.fingerprint,
             "links": self.links_fingerprint,
@@ -307,12 +309,14 @@ class Training:
             "events_bytes": events_bytes,
             "association": self.association,
             "encoder": self.encoder.state_dict(),
-            "prompts": self.network.prompts.state_dict(),
             "classifier": self.classifier.state_dict(),
             "encoder_optimizer": self.learners.encoder_optimizer.state_dict(),
             "classifier_optimizer": self.learners.classifier_optimizer.state_dict(),
-            "prompt_optimizer": self.prompt_optimizer.state_dict(),
         }
+        if self.prompts is not None:
+            state["prompts"] = self.prompts.state_dict()
+            state["prompt_optimizer"] = self.prompt_optimizer.state_dict()
+        return state
 
     def _resume(self) -> int:
         """Take the last checkpoint's state; returns how much of the events belongs to it."""
@@ -325,11 +329,12 @@ class Training:
             raise InputError(f"{self.last}: was trained with other data.links; give the same table or another --out")
         where = str(self.last)
         load_state(self.encoder, state["encoder"], where)
-        load_state(self.network.prompts, state["prompts"], where)
         load_state(self.classifier, state["classifier"], where)
         self.learners.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
         self.learners.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
-        self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
+        if self.prompts is not None:
+            load_state(self.prompts, state["prompts"], where)
+            self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
         self.stage, self.epoch = state["stage"], state["epoch"]
         self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
         self.association = state["association"]
