@@ -13,7 +13,8 @@ from torchvision.transforms import v2
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's: as the authors do
 STD = (0.229, 0.224, 0.225)
-_MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
+_ERASED = np.rint(255 * np.array(MEAN) * (1 + np.array(STD))).astype(np.uint8)[:, None, None]
+"""The colour whose normalised value is nearest to ``MEAN``: the authors erase after normalising, to that number."""
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
@@ -51,7 +52,7 @@ class Chances:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """What training makes of resized images: flip, pad and random crop, random erasing to the mean colour.
+    """What training makes of resized images: flip, pad and random crop, random erasing to one colour (`_ERASED`).
 
     On whole batches of bytes, where they are loaded; so they travel to the device, a quarter of the numbers that the
     network takes, and `evaluation_transform` normalises them there.
@@ -95,7 +96,7 @@ class Augmentation:
         padded[chances.flips] = padded[chances.flips, ..., ::-1]
         crops = sliding_window_view(padded, self.size, (2, 3))
         moved = crops[np.arange(len(source)), :, chances.corners[:, 0], chances.corners[:, 1]]
-        np.copyto(moved, _MEAN_COLOUR, where=_inside(chances.boxes, self.size))
+        np.copyto(moved, _ERASED, where=_inside(chances.boxes, self.size))
         return torch.from_numpy(moved)
 
 
