@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 2},
 }
 
-# The CLIP that comes with the package, pretrained on the synthetic world's captions (docs/clip-synth.md): 2.1 M
+# The CLIP that comes with the package, pretrained on the synthetic world's captions (docs/synthetic.md): 2.1 M
 # parameters in the image tower, 3.4 M in the text tower, most of them the words' embeddings.
 CLIP_SYNTH: dict[str, Any] = {
     "embed_dim": 256,
