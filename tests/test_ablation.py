@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ccafl import ablation, pipeline
-from ccafl.ablation import ablate, fork_plan, parse_seeds, rows_of
+from ccafl.ablation import ablate, fork_plan, load_plus, parse_seeds, rows_of
 from ccafl.config import load_config
 from ccafl.errors import InputError
 from ccafl.pipeline import train_run
@@ -43,11 +43,14 @@ def test_each_row_is_what_its_name_says(small):
     assert learned(rows["text"]) == ["intra + text"] * 2 + ["inter + text"] * 3
     assert learned(rows["ccafl"]) == ["intra"] * 2 + ["inter"] + ["inter + adversarial"] * 2
     assert learned(rows["supervised"]) == ["inter"] * 5
+    assert learned(rows["supervised_ical"]) == ["inter"] * 3 + ["inter + adversarial"] * 2
+    assert {rows[name].mode for name in rows if name.startswith("supervised")} == {"supervised"}
     assert learned(rows["precise_ics"]) == ["intra"] * 2 + ["global"] * 3
     assert rows["intra_l1"].stage2.intra_camera.centre_weight == 1
     assert rows["without_icdl"].stage2.intra_camera.centre_weight == 1
     assert rows["ccafl"] == small
     assert rows["ccafl_plus"].model.camera_norm
+    assert rows["supervised_plus"] == rows["ccafl_plus"].model_copy(update={"mode": "supervised"})
     assert not rows["ccafl_paper"].stage2.association.one_camera_once
     assert rows["ccafl_paper"].stage2.association.rate == 1.7
 
@@ -61,11 +64,54 @@ def test_all_rows_take_as_many_steps(small):
 
 
 def test_the_papers_phases_are_shares_of_the_epochs():
-    paper = rows_of(load_config("market1501"))
-    assert "ccafl_paper" not in paper  # it is CCAFL there
     of_half = rows_of(load_config("market1501", ["stage2.epochs=40"]))["ccafl_paper"].stage2
     assert (of_half.intra_camera.epochs, of_half.inter_camera.text_from) == (2, 5)
     assert (of_half.adversarial.first_epoch, of_half.adversarial.last_epoch) == (20, 25)
+    assert of_half.milestones == (20, 25)
+
+
+@pytest.mark.parametrize("name", ["market1501", "dukemtmc", "msmt17"])
+def test_the_paper_has_no_row_where_ccafl_is_its_recipe(name):
+    assert "ccafl_paper" not in rows_of(load_config(name))
+    other_rate = rows_of(load_config(name, ["stage2.association.rate=3.0"]))["ccafl_paper"]
+    assert other_rate == load_config(name)
+
+
+def test_the_papers_row_is_the_data_sets_own_recipe():
+    duke = rows_of(load_config("dukemtmc", ["stage2.epochs=40"]))["ccafl_paper"].stage2
+    assert (duke.association.rate, duke.adversarial.margin, duke.inter_camera.text_from) == (1.5, 0.3, 20)
+    assert (duke.adversarial.first_epoch, duke.adversarial.last_epoch) == (20, 30)
+    unknown = load_config("market1501", ["paper=null", "stage2.epochs=40"])
+    assert "ccafl_paper" not in rows_of(unknown)
+    with pytest.raises(InputError, match="nowhere: no such configuration"):
+        rows_of(load_config("market1501", ["paper=nowhere"]))
+
+
+def test_on_market_split_the_paper_has_its_milestones_and_no_text():
+    split = load_config("market-split")
+    paper, market = rows_of(split)["ccafl_paper"].stage2, load_config("market1501").stage2
+    assert paper.milestones == (12, 15)  # 40 and 50 of 80 epochs
+    assert (paper.adversarial.first_epoch, paper.adversarial.last_epoch) == (12, 15)
+    assert not paper.intra_camera.text
+    assert paper.inter_camera.text_from is None
+    assert paper.association == market.association
+    assert paper.learning_rate == split.stage2.learning_rate
+    trained_tower = load_config("market-split", ["model.architecture=clip-synth", "model.weights=shipped"])
+    with_text = rows_of(trained_tower)["ccafl_paper"].stage2
+    assert (with_text.intra_camera.text, with_text.inter_camera.text_from) == (True, 3)
+
+
+def test_the_ladder_names_text_where_ccafl_has_text(small):
+    assert ablation.ladder_of(small) == ["intra_l1", "icdl", "associated", "ccafl", "ccafl_plus"]
+    for name in ("demo", "market1501", "msmt17"):
+        config = load_config(name)
+        assert ablation.ladder_of(config) == ["intra_l1", "icdl", "associated", "text", "ccafl", "ccafl_plus"]
+        rows = rows_of(config)
+        text, ccafl = (
+            [phase_of(rows[row], epoch) for epoch in range(config.stage2.epochs)] for row in ("text", "ccafl")
+        )
+        assert [(phase.learning, phase.text) for phase in text] == [(phase.learning, phase.text) for phase in ccafl]
+        assert not any(phase.adversarial for phase in text)
 
 
 def test_no_two_rows_are_the_same(small):
@@ -75,6 +121,11 @@ def test_no_two_rows_are_the_same(small):
     assert len(set(settings)) == len(settings)
     with_text = rows_of(load_config("market-split", [*SETTINGS, "stage2.intra_camera.text=true"]))
     assert not with_text["without_text"].stage2.intra_camera.text
+    without_ical = rows_of(load_config("market-split", [*SETTINGS, "stage2.adversarial.last_epoch=3"]))
+    assert "ccafl" in without_ical
+    assert not {"associated", "supervised_ical"} & without_ical.keys()
+    plus = rows_of(load_plus(small))
+    assert not {"ccafl_plus", "supervised_plus"} & plus.keys()
 
 
 def test_rows_begin_alike_until_their_settings_differ(small):
@@ -84,7 +135,7 @@ def test_rows_begin_alike_until_their_settings_differ(small):
     assert shared_epochs(rows["intra_l1"], rows["without_icdl"]) == 2
     assert shared_epochs(rows["intra_l1"], rows["precise_ics"]) == 2
     assert shared_epochs(rows["ccafl"], rows["precise_ics"]) == 0
-    for name in ("supervised", "text", "intra_l1", "ccafl_plus"):
+    for name in ("supervised", "supervised_ical", "text", "intra_l1", "ccafl_plus"):
         assert shared_epochs(rows["icdl"], rows[name]) == 0
     assert shared_epochs(rows["ccafl"], rows["ccafl"]) == 5
     stage2 = small.stage2
@@ -96,6 +147,7 @@ def test_rows_begin_alike_until_their_settings_differ(small):
     plan = fork_plan(rows)
     assert plan["associated"] == ("icdl", 2)
     assert plan["ccafl"] == ("associated", 3)
+    assert plan["supervised_ical"] == ("supervised", 3)
     assert plan["ccafl_plus"] == (None, 0)
 
 
@@ -130,6 +182,7 @@ def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypat
     assert [(row.mode, row.seed) for row in trained] == [("ccafl", 0), ("intra", 1), ("ccafl", 1)]
     assert table == json.loads((out / "ablation.json").read_text())
     assert table["seeds"] == [0, 1]
+    assert table["ladder"] == ["intra_l1", "icdl", "associated", "ccafl", "ccafl_plus"]
     assert all(len(table["rows"][row][figure]) == 2 for row in ("icdl", "associated") for figure in ("mAP", "rank1"))
     assert table["camera_chance"] == pytest.approx(1 / 3)
     page = (out / "ablation.md").read_text()
@@ -178,6 +231,7 @@ def test_the_table_says_means_spreads_and_paired_differences():
     page = ablation.markdown(
         {
             "rows": rows,
+            "ladder": ["icdl", "associated"],
             "seeds": [0, 1],
             "steps": [100],
             "camera_chance": 0.25,
@@ -189,7 +243,8 @@ def test_the_table_says_means_spreads_and_paired_differences():
     assert "| `icdl` | 30.0 ± 14.1 |" in page
     assert "| `associated` - `icdl` | +15.0 ± 7.1 | +20.0 ± 0.0 |" in page
     assert "`associated`: 56.2 % of `supervised`'s mAP" in page
-    assert "chance is 25.0" in page
+    assert "at chance level: 25.0" in page
+    assert "`associated` - `supervised`" not in page
 
 
 @pytest.mark.parametrize("text", ["", "a", "0,,1", "0,0", "-1", "1.5"])

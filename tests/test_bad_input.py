@@ -451,7 +451,7 @@ def test_synthesis_leaves_a_folder_that_exists(tmp_path: Path, capsys: pytest.Ca
 
 # --- Settings ---------------------------------------------------------------------------------------------------------
 
-UNKNOWN = ("is not a setting", "remove it or mend its name")
+UNKNOWN = ("is not a setting", "remove it or correct its name")
 
 
 @pytest.mark.parametrize(
@@ -468,8 +468,8 @@ UNKNOWN = ("is not a setting", "remove it or mend its name")
         ),
         pytest.param("model: {image_size: [32]}", ("model.image_size", "required"), id="one side only"),
         pytest.param("model: {image_size: [8, 8]}", ("model.image_size", "at least 16 pixels"), id="tiny images"),
-        pytest.param("mode: ccafl\nstage2: {epochs: 3", ("line 2", "not valid YAML", "mend it"), id="not YAML"),
-        pytest.param("mode: ccafl\nseed: 2024-13-45", ("not valid YAML", "mend it"), id="impossible date"),
+        pytest.param("mode: ccafl\nstage2: {epochs: 3", ("line 2", "not valid YAML", "fix it"), id="not YAML"),
+        pytest.param("mode: ccafl\nseed: 2024-13-45", ("not valid YAML", "fix it"), id="impossible date"),
         pytest.param("just words", ("is not a mapping of settings", "see the shipped configurations"), id="words"),
     ],
 )
@@ -510,7 +510,7 @@ def test_unknown_configuration_is_refused(world: Path, tmp_path: Path, capsys: p
         pytest.param("seed.of=1", ("seed ", "valid integer"), id="section for a number"),
         pytest.param("mode.of=1", ("--set mode.of=1", "mode has no keys below it", "see"), id="key below a value"),
         pytest.param("stage2.epochs", ("--set stage2.epochs", "key.path=value", "stage2.epochs=40"), id="no value"),
-        pytest.param("stage2.milestones=[1", ("--set stage2.milestones=[1", "not valid YAML", "mend it"), id="no YAML"),
+        pytest.param("stage2.milestones=[1", ("--set stage2.milestones=[1", "not valid YAML", "fix it"), id="no YAML"),
         pytest.param("seed=2024-13-45", ("--set seed=2024-13-45", "not valid YAML"), id="impossible date"),
         pytest.param("model.architecture=RN5", ("RN5: no such architecture", "choose", "RN50"), id="architecture"),
         pytest.param("model.architecture=coca_base", ("coca_base: ", "not CLIP's own", "choose"), id="other towers"),
@@ -695,7 +695,7 @@ def test_damaged_checkpoint_is_refused(
 def test_damaged_settings_of_a_run_are_refused(run: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "config.yaml").write_text("mode: [")
     message = refusal(capsys, "evaluate", run, "--data", world)
-    assert_says(message, run / "config.yaml", "line 1", "not valid YAML", "mend it")
+    assert_says(message, run / "config.yaml", "line 1", "not valid YAML", "fix it")
 
 
 # --- Extraction -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Settings: the paper's constants, strictness, overrides."""
 
+import math
+
 import pytest
 
 from ccafl.config import Config, dump, load_config, shipped
@@ -61,7 +63,7 @@ def test_bad_overrides_name_the_key(text):
 def test_phases_of_the_paper():
     config = load_config("market1501")
     inter = Phase("inter", text=False, adversarial=False)
-    assert phase_of(config, 4) == Phase("intra", text=True, adversarial=False)
+    assert phase_of(config, 4) == Phase("intra", text=True, adversarial=False, association="alone")
     assert phase_of(config, 5) == phase_of(config, 9) == inter
     assert phase_of(config, 10) == phase_of(config, 39) == Phase("inter", text=True, adversarial=False)
     assert phase_of(config, 40) == phase_of(config, 49) == Phase("inter", text=True, adversarial=True)
@@ -72,14 +74,44 @@ def test_phases_of_the_references():
     intra, supervised = (load_config("market1501", [f"mode={mode}"]) for mode in ("intra", "supervised"))
     assert {phase_of(intra, epoch).learning for epoch in range(80)} == {"intra"}
     assert {phase_of(supervised, epoch).learning for epoch in range(80)} == {"inter"}
-    assert not any(phase_of(supervised, epoch).adversarial for epoch in range(80))
+    assert [epoch for epoch in range(80) if phase_of(supervised, epoch).adversarial] == list(range(40, 50))
+    precise_ics = load_config("market1501", ["mode=precise_ics"])
+    assert not any(phase_of(mode, epoch).adversarial for mode in (intra, precise_ics) for epoch in range(80))
+    assert {phase_of(intra, epoch).association for epoch in range(81)} == {"alone"}
+    assert {phase_of(supervised, epoch).association for epoch in range(81)} == {"given"}
+    once = [phase_of(precise_ics, epoch) for epoch in range(81)]
+    assert [phase.association for phase in once] == ["alone"] * 5 + ["made"] + ["kept"] * 75
+    assert [phase.new_classifier for phase in once] == [False] * 5 + [True] + [False] * 75
 
 
-def test_learning_rates():
-    stage1, stage2 = Config().stage1, Config().stage2
-    assert stage1_learning_rate(stage1, 0) == pytest.approx(1e-5)
-    assert stage1_learning_rate(stage1, 4) < 3.5e-4
-    assert stage1_learning_rate(stage1, 60) == pytest.approx(1e-6)
+@pytest.mark.parametrize(
+    ("mode", "draw", "drawn"),
+    [
+        ("ccafl", "accumulated", "accumulated"),
+        ("ccafl", "associated", "associated"),
+        ("supervised", "accumulated", "associated"),
+        ("precise_ics", "accumulated", "associated"),
+    ],
+)
+def test_what_is_drawn(mode, draw, drawn):
+    config = load_config("market1501", [f"mode={mode}", f"stage2.draw={draw}"])
+    assert {phase_of(config, epoch).draw for epoch in range(5, 80)} == {drawn}
+
+
+def test_learning_rates_of_stage_1_are_the_authors():
+    """Theirs are those of steps 1 to 60: four of the warm-up, 1e-5 + 6.8e-5 t, and the cosine from t = 5."""
+    stage1 = Config().stage1
+    rates = [stage1_learning_rate(stage1, epoch) for epoch in range(60)]
+    assert rates[:4] == pytest.approx([7.8e-5, 1.46e-4, 2.14e-4, 2.82e-4])
+    cosine = [1e-6 + 3.49e-4 * (1 + math.cos(math.pi * step / 60)) / 2 for step in range(5, 61)]
+    assert rates[4:] == pytest.approx(cosine)
+    assert rates[4] == pytest.approx(3.440541e-4)
+    assert rates[29] == pytest.approx(1.755e-4)  # half way
+    assert rates[59] == pytest.approx(1e-6)
+
+
+def test_learning_rates_of_stage_2():
+    stage2 = Config().stage2
     assert stage2_factor(stage2, 0) == pytest.approx(0.01)
     assert stage2_factor(stage2, 5) == pytest.approx(0.505)
     assert [stage2_factor(stage2, epoch) for epoch in (10, 39, 40, 50)] == pytest.approx([1, 1, 0.1, 0.01])

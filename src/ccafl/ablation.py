@@ -1,4 +1,4 @@
-"""What each part of CCAFL is worth: the same data and steps with and without it, over several seeds."""
+"""What each part of CCAFL is worth: training on the same data with and without it, for several seeds."""
 
 import json
 import os
@@ -13,18 +13,16 @@ from typing import Any
 import torch
 
 import ccafl
-from ccafl.config import Config, InterCamera, IntraCamera, Stage2, dump, merged
+from ccafl.config import Config, changed, load_config, merged
 from ccafl.errors import InputError
 from ccafl.files import write_text
-from ccafl.model.network import resolved
+from ccafl.model.network import has_text_tower, resolved
 from ccafl.pipeline import Results, begin_as, train_run
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import say
 from ccafl.training.schedule import shared_epochs
 
 PLUS = "ccafl-plus"
-LADDER = ("intra_l1", "icdl", "associated", "ccafl", "ccafl_plus")
-"""Rows of which each adds a part to the one before; ``text`` stands beside ``associated``."""
 
 FIGURES = (
     "mAP",
@@ -39,77 +37,77 @@ FIGURES = (
     "seconds",
 )
 
+_FIRST_LOSS_ONLY = {"intra_camera": {"centre_weight": 1.0}}
+_NO_TEXT = {"intra_camera": {"text": False}, "inter_camera": {"text_from": None}}
+
 
 def rows_of(config: Config) -> dict[str, Config]:
-    """The rows of the table: settings by name, the settings of ``config`` where a row's name does not say otherwise.
+    """The rows of the table: settings by name, those of ``config`` except where the row's name says otherwise.
 
-    A row that would only repeat another, such as CCAFL without a part that ``config`` leaves out, is not there.
+    A row that would train exactly as another does is left out.
 
-    - supervised: the true persons in place of the association, the upper bound
+    - supervised: the true persons in place of the association, without ICAL
+    - supervised_ical: the same with ``config``'s ICAL, the upper bound with everything that CCAFL has
     - intra_l1: intra-camera learning with L_intra1 alone
-    - icdl: intra-camera discriminative learning in full (L_intra2 too), the lower bound
-    - associated: and then inter-camera learning with the association and the prototype memory
-    - text: and both text losses, where ``config`` has none the paper's
-    - ccafl: ``config`` itself: ICAL as well
-    - without_icdl, without_text: CCAFL with L_intra1 alone, without text losses (without ICAL it is associated or text)
-    - ccafl_paper: the paper's association, temperatures, draw and phases at ``config``'s network, batch and steps
+    - icdl: all of intra-camera discriminative learning (L_intra2 as well), the lower bound
+    - associated: inter-camera learning as well, with the association and the prototype memory
+    - text: the text losses as well; the paper's where ``config`` has none
+    - ccafl: ``config`` itself, which adds ICAL
+    - without_icdl, without_text: CCAFL with L_intra1 alone, and without text losses
+    - ccafl_paper: the recipe that ``config.paper`` names, with ``config``'s network, batch, learning rate and steps
     - precise_ics: the peer method
     - ccafl_plus: ``config`` with what goes beyond the paper
-    - supervised_plus: the upper bound with the same
+    - supervised_plus: the true persons in place of the association, otherwise as ccafl_plus
 
     Raises:
-        InputError: the mode is not ``ccafl``.
+        InputError: the mode is not ``ccafl``, or there is no configuration ``config.paper``.
     """
     if config.mode != "ccafl":
         raise InputError(f"mode is {config.mode}: an ablation takes CCAFL apart; set mode=ccafl")
-    plus = load_plus(config)
-    l1 = {"centre_weight": 1.0}
-    silent = _changed(config, intra={"text": False}, inter={"text_from": None})
+    silent, supervised, plus = _stage2(config, **_NO_TEXT), _mode(config, "supervised"), load_plus(config)
     rows = {
-        "supervised": _mode(config, "supervised"),
-        "intra_l1": _mode(_changed(silent, intra=l1), "intra"),
+        "supervised": _without_ical(supervised),
+        "supervised_ical": supervised,
+        "intra_l1": _mode(_stage2(silent, **_FIRST_LOSS_ONLY), "intra"),
         "icdl": _mode(silent, "intra"),
         "associated": _without_ical(silent),
-        "text": _without_ical(config if _has_text(config) else _with_text(config)),
+        **({"text": _without_ical(_with_text(config))} if has_text_tower(config.model) else {}),
         "ccafl": config,
-        "without_icdl": _changed(config, intra=l1),
+        "without_icdl": _stage2(config, **_FIRST_LOSS_ONLY),
         "without_text": silent,
-        "ccafl_paper": _as_in_the_paper(config),
-        "precise_ics": _mode(_changed(silent, intra=l1), "precise_ics"),
+        **({} if config.paper is None else {"ccafl_paper": _as_in_the_paper(config, config.paper)}),
+        "precise_ics": _mode(_stage2(silent, **_FIRST_LOSS_ONLY), "precise_ics"),
         "ccafl_plus": plus,
         "supervised_plus": _mode(plus, "supervised"),
     }
-    first = {dump(row): name for name, row in reversed(rows.items())}
-    return {name: row for name, row in rows.items() if first[dump(row)] == name}
+    different: dict[str, Config] = {"ccafl": config}
+    for name, row in rows.items():
+        if not any(shared_epochs(row, other) == row.stage2.epochs for other in different.values()):
+            different[name] = row
+    return {name: row for name, row in rows.items() if name in different}
+
+
+def ladder_of(config: Config) -> list[str]:
+    """The rows of which each adds one part to the one before it; ``text`` is one where ``config`` has text losses."""
+    text = ["text"] if _has_text(config) else []
+    return ["intra_l1", "icdl", "associated", *text, "ccafl", "ccafl_plus"]
 
 
 def load_plus(config: Config) -> Config:
-    """``config`` with what goes beyond the paper laid over it."""
+    """``config`` with what goes beyond the paper on top."""
     return merged(config, PLUS)
 
 
-def _changed(
-    config: Config,
-    *,
-    intra: Mapping[str, Any] | None = None,
-    inter: Mapping[str, Any] | None = None,
-    **stage2: Any,
-) -> Config:
-    before = config.stage2
-    update = {
-        "intra_camera": before.intra_camera.model_copy(update=intra),
-        "inter_camera": before.inter_camera.model_copy(update=inter),
-    }
-    return config.model_copy(update={"stage2": before.model_copy(update=update | stage2)})
+def _stage2(config: Config, **settings: Any) -> Config:
+    return changed(config, {"stage2": settings})
 
 
 def _mode(config: Config, mode: str) -> Config:
-    return config.model_copy(update={"mode": mode})
+    return changed(config, {"mode": mode})
 
 
 def _without_ical(config: Config) -> Config:
-    never = {"first_epoch": config.stage2.epochs, "last_epoch": config.stage2.epochs}
-    return _changed(config, adversarial=config.stage2.adversarial.model_copy(update=never))
+    return _stage2(config, adversarial={"first_epoch": config.stage2.epochs, "last_epoch": config.stage2.epochs})
 
 
 def _has_text(config: Config) -> bool:
@@ -117,27 +115,34 @@ def _has_text(config: Config) -> bool:
 
 
 def _with_text(config: Config) -> Config:
-    """Text in the intra-camera phase and through the inter-camera phase."""
-    return _changed(config, intra={"text": True}, inter={"text_from": config.stage2.intra_camera.epochs})
+    """``config`` with its text losses, or where it has none with both from the beginning."""
+    if _has_text(config):
+        return config
+    return _stage2(config, intra_camera={"text": True}, inter_camera={"text_from": config.stage2.intra_camera.epochs})
 
 
-def _as_in_the_paper(config: Config) -> Config:
-    """The paper's own values; its phases as shares of the epochs."""
-    paper, own = Stage2(), config.stage2
-    share = own.epochs / paper.epochs
+def _as_in_the_paper(config: Config, recipe: str) -> Config:
+    """``config`` with a recipe's draw, association, losses and, as shares of the epochs, its phases and milestones.
+
+    Without its text losses where the text tower is random: they would teach noise.
+    """
+    paper, epochs = load_config(recipe).stage2, config.stage2.epochs
 
     def at(epoch: int) -> int:
-        return round(epoch * share)
+        return round(epoch * epochs / paper.epochs)
 
-    adversarial = {"first_epoch": at(paper.adversarial.first_epoch), "last_epoch": at(paper.adversarial.last_epoch)}
-    update = {
-        "draw": paper.draw,
-        "intra_camera": IntraCamera(epochs=max(1, at(paper.intra_camera.epochs))),
-        "association": paper.association,
-        "inter_camera": InterCamera(text_from=at(paper.inter_camera.text_from or 0)),
-        "adversarial": paper.adversarial.model_copy(update=adversarial),
-    }
-    return config.model_copy(update={"stage2": own.model_copy(update=update)})
+    text_from, ical = paper.inter_camera.text_from, paper.adversarial
+    row = _stage2(
+        config,
+        draw=paper.draw,
+        milestones=[at(epoch) for epoch in paper.milestones],
+        intra_camera=paper.intra_camera.model_dump() | {"epochs": max(1, at(paper.intra_camera.epochs))},
+        association=paper.association.model_dump(),
+        inter_camera=paper.inter_camera.model_dump() | {"text_from": None if text_from is None else at(text_from)},
+        adversarial=ical.model_dump() | {"first_epoch": at(ical.first_epoch), "last_epoch": at(ical.last_epoch)},
+    )
+    trained_text = config.model.weights is not None and has_text_tower(config.model)
+    return row if trained_text else _stage2(row, **_NO_TEXT)
 
 
 def ablate(
@@ -151,27 +156,29 @@ def ablate(
     kind: str | None = None,
     skip_unreadable: bool = False,
 ) -> Results:
-    """Train every row with every seed, below ``out/seed-S/ROW``; the table is written after each.
+    """Train every row with every seed, in ``out/seed-S/ROW``, and write the table after each run.
 
-    Rows and runs that are finished are not trained again. Where two rows of a seed begin alike, the second goes on
-    from the first one's state, which ends as if it had been trained alone.
+    Finished runs are not trained again. Where two rows of a seed begin alike, the second continues from a state that
+    the first one kept, and ends exactly as if it had been trained alone.
 
     Args:
         config: CCAFL's settings for this data.
-        data, kind, skip_unreadable: as `train_run` takes them.
-        out: a new folder or an unfinished ablation's.
-        seeds: of the runs; every row gets the same.
-        command: what was asked, for the record.
+        data, kind, skip_unreadable: as for `train_run`.
+        out: a new folder, or that of an unfinished ablation.
+        seeds: every row is trained with each.
+        command: the command line, for the record.
         only: names of rows; None for all.
 
     Returns:
-        What ``out/ablation.json`` holds (docs: "Recorded results").
+        The content of ``out/ablation.json``: commit, hardware, command, seeds, ladder (`ladder_of`), camera_chance,
+        steps, and rows, which holds for each row every figure of `FIGURES` as a list with one value per seed.
 
     Raises:
-        InputError: an unknown row, or what `train_run` raises.
+        InputError: a row is unknown, or as `train_run` does.
     """
     rows = _chosen(rows_of(config), only)
     record: Results = {"commit": commit(), "hardware": hardware(), "command": command, "seeds": list(seeds)}
+    record["ladder"] = ladder_of(config)
     results: dict[str, list[Results]] = {name: [] for name in rows}
     for seed in seeds:
         seeded = {name: row.model_copy(update={"seed": seed}) for name, row in rows.items()}
@@ -199,16 +206,16 @@ def parse_seeds(text: str) -> list[int]:
     """``0,1,2`` as numbers.
 
     Raises:
-        InputError: it is not that.
+        InputError: the text is not a list of different whole numbers.
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise InputError(f"--seeds {text}: is not a list of different whole numbers; give such as 0,1,2")
+        raise InputError(f"--seeds {text}: is not a list of different whole numbers; give, for example, 0,1,2")
     return [int(part) for part in parts]
 
 
 def fork_plan(rows: Mapping[str, Config]) -> dict[str, tuple[str | None, int]]:
-    """For every row the earlier row it begins as, and for how many epochs: (None, 0) where it begins like none."""
+    """For each row, an earlier row that begins alike and for how many epochs, or (None, 0)."""
     plan: dict[str, tuple[str | None, int]] = {}
     for name, row in rows.items():
         shared = {other: shared_epochs(rows[other], row) for other in plan}
@@ -242,7 +249,7 @@ def _table(record: Results, results: Mapping[str, Sequence[Results]]) -> Results
 
 
 def _values(runs: Sequence[Results], figure: str) -> list[float]:
-    """One a seed; empty where the figure is not to be had."""
+    """One per seed; empty where a run does not have the figure."""
     found = [_value(run, figure) for run in runs]
     values = [value for value in found if value is not None]
     return values if len(values) == len(found) else []
@@ -270,14 +277,14 @@ _COLUMNS: dict[str, Callable[[Mapping[str, list[float]]], str]] = {
 
 
 def markdown(table: Results) -> str:
-    """The table for people: mean ± standard deviation over the seeds, in percent, and what each step adds."""
+    """The table as Markdown: mean ± standard deviation over the seeds, in percent, and what each part adds."""
     rows: Mapping[str, Mapping[str, list[float]]] = table["rows"]
     lines = [
         f"| row | {' | '.join(_COLUMNS)} |",
         "|---" * (len(_COLUMNS) + 1) + "|",
         *(f"| `{name}` | {' | '.join(cell(row) for cell in _COLUMNS.values())} |" for name, row in rows.items()),
     ]
-    ladder = [name for name in LADDER if name in rows]
+    ladder = [name for name in table["ladder"] if name in rows]
     effects = [
         f"| `{after}` - `{before}` | {_difference(rows[before], rows[after], 'mAP')} "
         f"| {_difference(rows[before], rows[after], 'association_f1')} |"
@@ -293,9 +300,9 @@ def markdown(table: Results) -> str:
     about = [
         f"Seeds {', '.join(map(str, table['seeds']))}; {' or '.join(f'{steps:,}' for steps in table['steps'])} steps; "
         "percent, mean ± standard deviation over the seeds. "
-        + (f"The camera probe's chance is {100 * chance:.1f}. " if chance else "")
-        + "Same-person mass: probability the global ID classifier gives to a person's identities in other cameras, "
-        "before ICAL → at the end. The association of intra-camera rows is measured, not used.",
+        + (f"The camera probe at chance level: {100 * chance:.1f}. " if chance else "")
+        + "Same-person mass: the probability that the global ID classifier gives to a person's identities in other "
+        "cameras, before ICAL → at the end. The association of intra-camera rows is measured but not used.",
         "",
         f"`{table['command']}`, commit {table['commit']}, {table['hardware']}.",
     ]
@@ -324,7 +331,7 @@ def _difference(before: Mapping[str, list[float]], after: Mapping[str, list[floa
 
 
 def commit() -> str:
-    """The commit of the code that runs, "+" where it was changed since; its version where there is no repository."""
+    """The commit of the running code, with "+" if it was changed since; the version where there is no repository."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -338,7 +345,7 @@ def commit() -> str:
 
 
 def hardware() -> str:
-    """The machine, in words."""
+    """The machine's processor, threads and GPUs."""
     names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

@@ -1,7 +1,8 @@
 """The settings of a run, typed and strict: an unknown or ill-typed key is an error.
 
 The defaults are the paper's for Market-1501 (section IV; where it is silent, the authors' code). The shipped files in
-``configs/`` hold what a data set changes. This file is the one place of every constant.
+``configs/`` hold what a data set changes. Constants that no run changes, such as ImageNet's mean colour, are defined
+where they are used.
 """
 
 import re
@@ -29,24 +30,24 @@ class Model(_Settings):
 
     architecture: str = "RN50"  # tiny, clip-synth, a CLIP of open_clip, or timm/NAME, which has no text tower
     weights: str | None = "openai"  # a tag of open_clip or timm, shipped, pretrained (timm), a file, or null for random
-    quick_gelu: bool | None = None  # null: as the weights were trained
+    quick_gelu: bool | None = None  # null: whichever the weights were trained with
     image_size: tuple[Count, Count] = Field(default=(256, 128), strict=False)  # height, width in pixels
     last_stride: Literal[1, 2] = 1
-    camera_norm: bool = False  # batch norms keep each camera's own statistics (not in the paper)
+    camera_norm: bool = False  # batch norms keep separate statistics for each camera (not in the paper)
     template: str = "A photo of a {} person."
     prompt_tokens: Count = 4
 
 
 class Data(_Settings):
-    """Augmentation and loading, and what people know of the labels."""
+    """Augmentation, loading, and people's corrections to the labels."""
 
     flip: Share = 0.5
     pad: NotNegative = 10  # pixels on each side before the random crop
     erase: Share = 0.5
-    cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory when they all fit in this,
-    cache_disk_mb: NotNegative = 16384  # or in a file in the run's folder, gone with the run, when they fit in this
-    workers: NotNegative = 4  # threads that load ahead; 0 loads between the steps
-    links: str | None = None  # a table of people's corrections, heeded by the association (mode supervised has none)
+    cache_mb: NotNegative = 4096  # decoded, resized images are kept in memory if they all fit in this,
+    cache_disk_mb: NotNegative = 16384  # otherwise in a temporary file in the run's folder if they fit in this
+    workers: NotNegative = 4  # threads that load ahead; 0 loads between steps
+    links: str | None = None  # a table of people's corrections for the association (unused in mode supervised)
 
 
 class Stage1(_Settings):
@@ -66,19 +67,19 @@ class IntraCamera(_Settings):
 
     epochs: NotNegative = 5
     centre_weight: Share = 0.6  # lambda
-    instances: Count = 32  # K, instance features an identity
+    instances: Count = 32  # K, instance features per identity
     temperature: Positive = 0.05
     momentum: Share = 0.1
-    text: bool = True  # the text loss takes part
-    batch_cameras: Count | None = None  # cameras a batch is drawn from; null: all
+    text: bool = True  # use the text loss
+    batch_cameras: Count | None = None  # cameras in a batch; null: any number
 
 
 class Association(_Settings):
     """Cross-camera association (docs/method.md, 4.2). The last two are not in the paper."""
 
     rate: Positive = 1.7
-    centred_by_camera: bool = False  # take each camera's mean feature away first
-    one_camera_once: bool = False  # no component holds a camera twice
+    centred_by_camera: bool = False  # subtract each camera's mean feature first
+    one_camera_once: bool = False  # a joined identity has at most one label from each camera
 
 
 class InterCamera(_Settings):
@@ -86,12 +87,12 @@ class InterCamera(_Settings):
 
     temperature: Positive = 0.05
     momentum: Share = 0.1
-    text_from: NotNegative | None = 10  # epoch from which the text loss takes part; null: never
-    batch_cameras: Count | None = None  # cameras a batch is drawn from; null: all
+    text_from: NotNegative | None = 10  # first epoch with the text loss; null: never
+    batch_cameras: Count | None = None  # cameras in a batch; null: any number
 
 
 class Adversarial(_Settings):
-    """Inter-camera adversarial learning (docs/method.md, 4.4); epochs first <= e < last, none where they are equal."""
+    """Inter-camera adversarial learning (docs/method.md, 4.4) in epochs first <= e < last; equal bounds turn it off."""
 
     first_epoch: NotNegative = 40
     last_epoch: NotNegative = 50
@@ -102,13 +103,13 @@ class Adversarial(_Settings):
 
 
 class Stage2(_Settings):
-    """Learning the image encoder (docs/method.md, 4)."""
+    """Training the image encoder (docs/method.md, 4)."""
 
     epochs: Count = 80
     steps_per_epoch: Count = 200
-    identities: Count = 16  # P, a batch
-    images: Count = 8  # K, an identity
-    draw: Literal["accumulated", "associated"] = "accumulated"  # what a batch's P identities are, once associated
+    identities: Count = 16  # P, identities per batch
+    images: Count = 8  # K, images per identity
+    draw: Literal["accumulated", "associated"] = "accumulated"  # which identities a batch has P of, once associated
     learning_rate: Positive = 3.5e-4
     bias_learning_rate_factor: Positive = 2.0
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -127,24 +128,28 @@ class Stage2(_Settings):
 
 
 class Runtime(_Settings):
-    """Device, precision, processes (Lightning Fabric's words) and what is measured on the way."""
+    """Device, precision and processes, in Lightning Fabric's terms, and how often a run is evaluated."""
 
     accelerator: str = "auto"
     devices: int | str = "auto"
     nodes: Count = 1
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    evaluate_every: NotNegative = 10  # epochs between evaluations on query and gallery; 0: only at the end
+    evaluate_every: NotNegative = 10  # epochs between evaluations on query and gallery; 0: at the end only
     extraction_batch: Count = 256
 
 
 class Config(_Settings):
-    """Everything a run depends on, its data apart.
+    """Everything a run depends on except its data.
 
-    ``mode`` ``ccafl`` is the method; ``intra`` never associates (the lower bound); ``supervised`` is given the true
-    persons in place of the association (the upper bound); ``precise_ics`` is the peer method.
+    ``mode`` ``ccafl`` is the method; ``intra`` never associates (the lower bound); ``supervised`` uses the true persons
+    in place of the association, with text and ICAL as configured (an upper bound); ``precise_ics`` is the peer method.
+
+    ``paper`` names the configuration that holds the paper's recipe for this data: row ``ccafl_paper`` of an ablation.
+    It has no effect on training.
     """
 
     mode: Literal["ccafl", "intra", "supervised", "precise_ics"] = "ccafl"
+    paper: str | None = None
     seed: NotNegative = 0
     model: Model = Model()
     data: Data = Data()
@@ -155,12 +160,12 @@ class Config(_Settings):
     @model_validator(mode="after")
     def _image_large_enough(self) -> "Config":
         if min(self.model.image_size) < 16:
-            raise ValueError("model.image_size: at least 16 pixels on a side")
+            raise ValueError("model.image_size: each side must be at least 16 pixels")
         return self
 
 
 def shipped() -> list[str]:
-    """Names of the configurations that come with the package."""
+    """Names of the configurations shipped with the package."""
     return sorted(
         entry.name.removesuffix(".yaml")
         for entry in resources.files("ccafl.configs").iterdir()
@@ -169,9 +174,9 @@ def shipped() -> list[str]:
 
 
 def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config:
-    """Read a shipped configuration by name, or a YAML file, and apply ``key.path=value`` overrides.
+    """Read a shipped configuration by name, or a YAML file, then apply ``key.path=value`` overrides.
 
-    ``one+other`` lays the settings of ``other`` over those of ``one``.
+    ``one+other`` applies the settings of ``other`` on top of those of ``one``.
 
     Raises:
         InputError: no such configuration, not YAML, an unknown key, a value of the wrong type.
@@ -186,8 +191,13 @@ def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config
 
 
 def merged(config: Config, name_or_path: str) -> Config:
-    """``config`` with the settings of another configuration laid over it."""
-    return validated(_laid_over(config.model_dump(), _read(name_or_path)), name_or_path)
+    """``config`` with the settings of another configuration on top."""
+    return changed(config, _read(name_or_path), name_or_path)
+
+
+def changed(config: Config, settings: dict[str, Any], where: str = "settings") -> Config:
+    """``config`` with some settings, nested as in YAML, replaced; ``where`` is named if they are invalid."""
+    return validated(_laid_over(config.model_dump(), settings), where)
 
 
 def _laid_over(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +209,7 @@ def _laid_over(settings: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
 
 
 def _read(name_or_path: str) -> dict[str, Any]:
-    """The settings a configuration gives, as they are."""
+    """The settings that a configuration gives, unchecked."""
     path = Path(name_or_path)
     if name_or_path in shipped():
         text, where = resources.files("ccafl.configs").joinpath(f"{name_or_path}.yaml").read_text("utf-8"), name_or_path
@@ -212,12 +222,16 @@ def _read(name_or_path: str) -> dict[str, Any]:
         raise InputError(f"{name_or_path}: no such configuration; give a YAML file or one of {', '.join(shipped())}")
     settings = _parse_yaml(text, where)
     if not isinstance(settings, dict | None):
-        raise InputError(f"{where}: is not a mapping of settings; see the shipped configurations for the form")
+        raise InputError(f"{where}: is not a mapping of settings; see the shipped configurations for an example")
     return settings or {}
 
 
 def validated(settings: dict[str, Any], where: str) -> Config:
-    """Check settings against the schema; the error names every bad key."""
+    """Check settings against the schema.
+
+    Raises:
+        InputError: names every bad key.
+    """
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
@@ -226,21 +240,21 @@ def validated(settings: dict[str, Any], where: str) -> Config:
 
 
 def dump(config: Config) -> str:
-    """The resolved configuration as YAML, every key present."""
+    """The configuration as YAML, with every key."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{where}{line}: is not valid YAML ({getattr(error, 'problem', error)}); mend it") from error
+        raise InputError(f"{where}{line}: is not valid YAML ({getattr(error, 'problem', error)}); fix it") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-4`` as text; people mean the number."""
+    """Reads ``1e-4`` as a number, where YAML 1.1 sees text."""
 
 
 def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
@@ -254,7 +268,7 @@ _Loader.add_constructor("!exponent", _number)
 def _override(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"--set {override}: is not of the form key.path=value, such as stage2.epochs=40")
+        raise InputError(f"--set {override}: is not of the form key.path=value, for example stage2.epochs=40")
     *parents, last = key.strip().split(".")
     for parent in parents:
         settings = settings.setdefault(parent, {})
@@ -266,7 +280,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
 def _problem(detail: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return f"{key} is not a setting; remove it or mend its name"
+        return f"{key} is not a setting; remove it or correct its name"
     if not key:
         return str(detail["msg"]).removeprefix("Value error, ")
     return f"{key} is {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"

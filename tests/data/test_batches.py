@@ -215,11 +215,21 @@ def test_augmentation_is_torchvisions_by_the_same_choices(seed, pad, chance):
         padded = v2.functional.pad(flipped, [pad])
         moved = v2.functional.crop(padded, *params.corners[number].tolist(), 32, 16)
         top, left, bottom, right = params.boxes[number].tolist()
-        colour = (255 * torch.tensor(MEAN)).round().to(torch.uint8)[:, None, None]
+        colour = (255 * torch.tensor(MEAN) * (1 + torch.tensor(STD))).round().to(torch.uint8)[:, None, None]
         assert torch.equal(augmented[number], v2.functional.erase(moved, top, left, bottom - top, right - left, colour))
     if chance in (0.0, 1.0):
         assert (params.flips == bool(chance)).all()
         assert ((params.boxes[:, 2] > params.boxes[:, 0]) == bool(chance)).all()
+
+
+def test_erased_pixels_have_the_authors_number_once_normalised():
+    augmentation = Augmentation((32, 16), flip=0.0, pad=0, erase=1.0)
+    black = torch.zeros(4, 3, 32, 16, dtype=torch.uint8)
+    normalised = normalise(augmentation(black, augmentation.draw(4, seed=0)))
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    erased = normalised.movedim(1, 3)[(normalised > -1).all(1)]
+    assert len(erased) > 0
+    assert ((erased - mean).abs() <= 0.5 / 255 / std + 1e-6).all()  # half a byte
 
 
 def test_the_random_choices_are_those_of_the_recipe():

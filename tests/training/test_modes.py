@@ -64,6 +64,15 @@ def test_intra_is_measured_and_never_associated(world, small, tmp_path):
     assert {row.split(",")[2] for row in (tmp_path / "run" / "association.csv").read_text().split()[1:]} == {"-1"}
 
 
+def test_the_true_persons_are_trained_with_ical_in_its_epochs(world, small, tmp_path):
+    results = train_run(small.model_copy(update={"mode": "supervised"}), world, tmp_path / "run")
+    events = [event for event in events_of(tmp_path / "run") if event["stage"] == 2]
+    adversarial = [event["losses"].get("adversarial") for event in events]
+    assert adversarial[:3] == [None] * 3
+    assert adversarial[3] > 0
+    assert results["same_person_mass_before"] == events[3]["same_person_mass"]
+
+
 def test_precise_ics_associates_once_and_learns_a_global_classifier(world, small, tmp_path, monkeypatch):
     made = []
     original = run_module.associate_identities

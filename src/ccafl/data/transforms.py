@@ -13,7 +13,8 @@ from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's, as in the authors' code
 STD = (0.229, 0.224, 0.225)
-_MEAN_COLOUR = np.rint(255 * np.array(MEAN)).astype(np.uint8)[:, None, None]
+_ERASED = np.rint(255 * np.array(MEAN) * (1 + np.array(STD))).astype(np.uint8)[:, None, None]
+"""The colour whose normalised value is nearest to ``MEAN``: the authors erase after normalising, to that number."""
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
@@ -51,7 +52,7 @@ class AugmentationParams:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """The augmentation of training images: flip, pad and random crop, random erasing with the mean colour.
+    """The augmentation of training images: flip, pad and random crop, random erasing to one colour (`_ERASED`).
 
     It works on whole batches of bytes where they are loaded. Bytes are a quarter of the size of float32, so they travel
     to the device as they are, and `normalise` converts them there.
@@ -97,7 +98,7 @@ class Augmentation:
         padded[params.flips] = padded[params.flips, ..., ::-1]
         crops = sliding_window_view(padded, self.size, (2, 3))
         moved = crops[np.arange(len(source)), :, params.corners[:, 0], params.corners[:, 1]]
-        np.copyto(moved, _MEAN_COLOUR, where=_inside(params.boxes, self.size))
+        np.copyto(moved, _ERASED, where=_inside(params.boxes, self.size))
         return torch.from_numpy(moved)
 
 

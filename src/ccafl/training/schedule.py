@@ -8,12 +8,16 @@ from ccafl.config import Adversarial, Config, InterCamera, Stage1, Stage2
 
 
 def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
-    """Warm-up, linear from the warm-up rate, then cosine to the final rate (docs/method.md, 3)."""
-    if epoch < settings.warmup_epochs:
+    """Linear warm-up, then a cosine down to the final rate, which the last epoch has (docs/method.md, 3).
+
+    Source: authors' code, which steps its schedule before each epoch: the first epoch, 0 here, has its second value.
+    """
+    step = epoch + 1
+    if step < settings.warmup_epochs:
         rise = settings.learning_rate - settings.warmup_learning_rate
-        return settings.warmup_learning_rate + rise * epoch / settings.warmup_epochs
+        return settings.warmup_learning_rate + rise * step / settings.warmup_epochs
     fall = settings.learning_rate - settings.final_learning_rate
-    return settings.final_learning_rate + fall * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+    return settings.final_learning_rate + fall * (1 + math.cos(math.pi * step / settings.epochs)) / 2
 
 
 def stage2_factor(settings: Stage2, epoch: int) -> float:
@@ -76,7 +80,7 @@ def phase_of(config: Config, epoch: int) -> Phase:
     return Phase(
         "inter",
         text=text_from is not None and epoch >= text_from,
-        adversarial=adversarial and not given,
+        adversarial=adversarial,
         draw="associated" if given else stage2.draw,
         association="given" if given else "made",
     )
