@@ -194,7 +194,7 @@ def test_pictures_are_found_with_what_the_data_say(people, tmp_path):
 
 
 def test_where_no_pictures_are_is_one_line(tmp_path, people):
-    with pytest.raises(InputError, match=r"no such file or folder.*or name the camera of all pictures with --camera"):
+    with pytest.raises(InputError, match=r"no such file or folder.*or give the camera of all pictures with --camera"):
         listed(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds no pictures"):
         listed(tmp_path / "nowhere", camera="yard")
@@ -211,9 +211,9 @@ def test_an_association_is_read_without_those_left_alone(tmp_path):
     for bad in ("camera,label\nc1,1\n", "", 'camera,label,identity\nc1,"1,0', b"\xff\xfe"):
         table.write_bytes(bad if isinstance(bad, bytes) else bad.encode())
         if bad != "":
-            with pytest.raises(InputError, match="is no table of camera,label,identity"):
+            with pytest.raises(InputError, match="not a table of camera,label,identity"):
                 read_association(table)
-    with pytest.raises(InputError, match="is no table of camera,label,identity"):
+    with pytest.raises(InputError, match="not a table of camera,label,identity"):
         read_association(tmp_path / "none.csv")
 
 

@@ -166,9 +166,9 @@ def test_what_cannot_be_corrected_is_refused(gallery, people):
     key = {p.label: key_of(p.path) for p in people}
     with pytest.raises(InputError, match="no such picture in the gallery"):
         merge(gallery, [key["e0"], "0" * 64])
-    with pytest.raises(InputError, match="are of one camera's label"):
+    with pytest.raises(InputError, match="have one camera and label, so they are one person already"):
         merge(gallery, [key_of(p.path) for p in people if p.label == "e0"])
-    with pytest.raises(InputError, match="are of one camera's label"):
+    with pytest.raises(InputError, match="have one camera and label, so they are one person already"):
         merge(gallery, [])
     for several in ([key["e0"], key["e1"]], [key["e3"]], [key["e0"], key["e3"]], []):
         with pytest.raises(InputError, match="not one identity to be split from"):

@@ -364,7 +364,7 @@ def test_a_damaged_gallery_is_one_line(gallery, tmp_path):
     folder = tmp_path / "gallery.db"
     gallery.ledger.write_facts({"format": "99"})
     gallery.close()
-    with pytest.raises(InputError, match="of another version of ccafl, or damaged"):
+    with pytest.raises(InputError, match="is damaged, or from another version of ccafl"):
         Gallery.open(folder)
     gallery = sqlite3.connect(folder / "gallery.sqlite")
     gallery.executescript("update facts set value = '1' where name = 'format'; drop table thumbnails")

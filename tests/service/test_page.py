@@ -133,7 +133,7 @@ def new_tab(browser, said):
 def tab(address, new_tab):
     tab = new_tab()
     tab.goto(address)
-    expect(tab.get_by_role("heading", name="Who is looked for?")).to_be_visible()
+    expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_visible()
     return tab
 
 
@@ -145,7 +145,7 @@ def found(tab) -> list[str]:
 
 def upload(tab, *paths) -> list[str]:
     tab.get_by_label("Choose pictures").set_input_files(paths)
-    expect(tab.get_by_role("status").filter(has_text="the best first")).to_be_visible()
+    expect(tab.get_by_role("status").filter(has_text="best first")).to_be_visible()
     return found(tab)
 
 
@@ -154,7 +154,7 @@ def cameras_of(names: list[str]) -> list[str]:
 
 
 def persons_of(names: list[str]) -> list[str]:
-    return [re.search(r"(Person \d+|nobody joined)", name)[1] for name in names]
+    return [re.search(r"(Person \d+|not joined)", name)[1] for name in names]
 
 
 def tick(tab, camera: str):
@@ -307,18 +307,18 @@ def test_a_box_says_who_of_a_scene_is_looked_for(tab, scene):
 
 def test_several_pictures_are_fused_and_no_more_than_the_service_takes(tab, pictures):
     upload(tab, pictures[0].path, pictures[SHOTS].path)
-    tab.get_by_role("radio", name="the one that is nearest").check()
+    tab.get_by_role("radio", name="the nearest of them").check()
     expect(tab.get_by_role("button", name=re.compile("Open rank 2, .*score 1.000"))).to_be_visible()
     assert sorted(persons_of(found(tab))[: 2 * SHOTS]) == ["Person 0"] * SHOTS + ["Person 1"] * SHOTS
     tab.get_by_role("checkbox", name="Re-rank").check()
     reranked = tab.get_by_role("status").filter(has_text="re-ranked distance")
     expect(reranked).to_be_visible(timeout=60_000)  # torch is imported
     tab.get_by_label("Choose pictures").set_input_files([picture.path for picture in pictures[:7]])
-    expect(tab.get_by_role("alert").filter(has_text="A query takes 8 pictures; 1 was left out.")).to_be_visible()
+    expect(tab.get_by_role("alert").filter(has_text="A query takes up to 8 pictures; 1 was left out.")).to_be_visible()
     assert tab.get_by_role("list", name="Pictures of the query").get_by_role("listitem").count() == 8
     found(tab)
     tab.get_by_role("button", name="Clear", exact=True).click()
-    expect(tab.get_by_role("heading", name="Who is looked for?")).to_be_visible()
+    expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_visible()
 
 
 GIVE = """([event, name, content]) => {
@@ -356,7 +356,7 @@ def test_a_person_is_described_in_words(tab):
 def test_without_a_text_tower_nothing_is_described(wordless, new_tab):
     tab = new_tab()
     tab.goto(wordless)
-    expect(tab.get_by_role("heading", name="Who is looked for?")).to_be_visible()
+    expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_visible()
     assert tab.get_by_role("radio", name="Description").count() == 0
     expect(tab.get_by_label("Description of the person")).to_be_hidden()
 
@@ -373,7 +373,7 @@ def test_results_are_seen_by_camera_and_by_person(tab, pictures):
     assert headings.first.inner_text() == "Person 0"
     expect(tab.get_by_text(f"{EACH} pictures here, 3 cameras, best 1.000")).to_be_visible()
     tab.reload()
-    expect(tab.get_by_role("alert").filter(has_text="choose the picture of your computer again")).to_be_visible()
+    expect(tab.get_by_role("alert").filter(has_text="choose the picture from your computer again")).to_be_visible()
 
 
 def test_a_person_is_seen_across_cameras_on_a_timeline(tab, pictures):
@@ -416,13 +416,13 @@ def test_a_join_is_corrected_and_the_correction_can_be_taken_along(tab, pictures
     upload(tab, pictures[UNJOINED * SHOTS].path)
     bar = tab.get_by_role("region", name="Selected pictures")
     assert not bar.is_visible()
-    tab.get_by_role("checkbox", name=re.compile("Select rank .*camera entrance.*nobody joined")).first.check()
+    tab.get_by_role("checkbox", name=re.compile("Select rank .*camera entrance.*not joined")).first.check()
     expect(bar.get_by_role("button", name="Same person")).to_be_disabled()
-    tab.get_by_role("checkbox", name=re.compile("Select rank .*camera corridor.*nobody joined")).first.check()
-    expect(bar).to_contain_text("2 pictures selected: nobody joined yet.")
+    tab.get_by_role("checkbox", name=re.compile("Select rank .*camera corridor.*not joined")).first.check()
+    expect(bar).to_contain_text("2 pictures selected: not joined yet.")
     bar.get_by_role("button", name="Same person").click()
     expect(bar).to_contain_text("are one person, now Person 3.")
-    expect(bar).to_contain_text("To take it back")
+    expect(bar).to_contain_text("To undo this")
     expect(tab.get_by_role("button", name=re.compile("Open rank .*Person 3"))).to_have_count(2 * SHOTS)
     assert (
         csv_of(tab, bar.get_by_role("link", name="corrections.csv")) == f"{header}must_link,corridor,c3,entrance,e3\n"
@@ -430,12 +430,12 @@ def test_a_join_is_corrected_and_the_correction_can_be_taken_along(tab, pictures
 
     bar.get_by_role("button", name="Select again").click()
     bar.get_by_role("button", name="Not this person").click()
-    expect(bar.get_by_role("alert")).to_contain_text("Nothing was written: these are all pictures of their identity")
+    expect(bar.get_by_role("alert")).to_contain_text("Nothing was saved: these are all pictures of their identity")
     said[:] = [line for line in said if "409" not in line]
     tab.get_by_role("checkbox", name=re.compile("Select rank .*camera entrance.*Person 3")).first.uncheck()
     expect(bar).to_contain_text("“Not this person” takes corridor c3 out of Person 3.")
     bar.get_by_role("button", name="Not this person").click()
-    expect(bar).to_contain_text("Written: corridor c3 is not Person 3, now Person 4.")
+    expect(bar).to_contain_text("Saved: corridor c3 is not Person 3, now Person 4.")
     expect(tab.get_by_role("button", name=re.compile("Open rank .*Person 3"))).to_have_count(SHOTS)
     bar.get_by_role("button", name="Dismiss").click()
     assert not bar.is_visible()
@@ -452,7 +452,7 @@ def test_a_join_is_corrected_where_the_person_is_seen(tab, pictures):
     viewer(tab).get_by_role("button", name="Select all of yard y0").click()
     expect(bar).to_contain_text(f"{SHOTS} pictures selected: Person 0.")
     bar.get_by_role("button", name="Not this person").click()
-    expect(bar).to_contain_text("Written: yard y0 is not Person 0")
+    expect(bar).to_contain_text("Saved: yard y0 is not Person 0")
     expect(viewer(tab)).to_contain_text("10 pictures in 2 cameras")
     bar.get_by_role("button", name="Select again").click()
     viewer(tab).get_by_role("button", name="Select all of entrance e0").click()
@@ -497,14 +497,14 @@ def test_a_service_that_does_not_answer_is_said_and_can_be_tried_again(tab, pict
 def test_a_token_opens_a_guarded_service(guarded, new_tab, pictures, said):
     tab = new_tab()
     tab.goto(guarded)
-    door = tab.get_by_role("dialog", name="This service asks for a token")
+    door = tab.get_by_role("dialog", name="This service needs a token")
     expect(door.get_by_label("Token")).to_be_focused()
     door.get_by_label("Token").fill("wrong")
     tab.keyboard.press("Enter")
-    expect(door.get_by_role("alert")).to_have_text("The service does not take this token.")
+    expect(door.get_by_role("alert")).to_have_text("The service does not accept this token.")
     door.get_by_label("Token").fill(TOKEN)
     tab.keyboard.press("Enter")
-    expect(tab.get_by_role("heading", name="Who is looked for?")).to_be_visible()
+    expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_visible()
     assert len(said) == 4, said
     assert all("401" in line for line in said), said
     said.clear()
@@ -536,7 +536,7 @@ def test_everything_is_done_by_keyboard(tab):
     tab.keyboard.press("Tab")
     expect(tab.get_by_role("link", name="To the results")).to_be_focused()
     tab.keyboard.press("Enter")
-    expect(tab.get_by_role("heading", name="Who is looked for?")).to_be_focused()
+    expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_focused()
     tab.get_by_role("radio", name="Picture").focus()
     tab.keyboard.press("ArrowRight")
     expect(tab.get_by_role("radio", name="Description")).to_be_checked()
@@ -638,7 +638,7 @@ def test_controls_are_named_text_is_legible_and_nothing_sticks_out(address, new_
         if dialog:
             assert viewer(tab).evaluate("d => Math.max(d.scrollWidth, d.firstElementChild.scrollWidth)") <= width
 
-    expect(tab.get_by_role("heading", name="Who is looked for?")).to_be_visible()
+    expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_visible()
     tab.get_by_role("search").locator("details").evaluate("details => { details.open = true }")
     check()
     upload(tab, scene, pictures[0].path)

@@ -1,16 +1,16 @@
 // The page's state in its address: after #, so that a description of somebody is not sent or logged as part of a URL.
-// Pictures chosen on this computer are not in it; the history entry names them as long as the page lives.
+// Pictures chosen on this computer are not in it; the history entry names them while the page is open.
+
+import { noFilters, readFilters, writeFilters } from "./filters.js";
 
 /**
+ * The values of the filters (filters.js), and
+ *
  * @typedef {Object} State
  * @property {"picture"|"words"} by
  * @property {{id: string, box: number[]|null, camera: string}[]} uploads pictures of this computer
  * @property {string[]} keys pictures of the gallery
  * @property {string} text
- * @property {string[]|null} cameras the ticked ones; null: all
- * @property {boolean} others leave out the cameras of the query's pictures
- * @property {string} since "2026-05-04T08:00:00", UTC
- * @property {string} until
  * @property {"mean"|"max"} fusion
  * @property {boolean} rerank
  * @property {"ranked"|"cameras"|"persons"} view
@@ -28,10 +28,7 @@ export function blank() {
     uploads: [],
     keys: [],
     text: "",
-    cameras: null,
-    others: false,
-    since: "",
-    until: "",
+    ...noFilters(),
     fusion: "mean",
     rerank: false,
     view: "ranked",
@@ -41,16 +38,13 @@ export function blank() {
   };
 }
 
-/** The state without what differs from no setting, as a fragment. */
+/** The state as a fragment, without what is unset. */
 export function toFragment(state) {
   const words = new URLSearchParams();
   if (state.by === "words") words.set("by", "words");
   for (const key of state.keys) words.append("key", key);
   if (state.text) words.set("text", state.text);
-  if (state.cameras) words.set("cameras", JSON.stringify(state.cameras));
-  if (state.others) words.set("others", "1");
-  if (state.since) words.set("since", state.since);
-  if (state.until) words.set("until", state.until);
+  writeFilters(words, state);
   if (state.fusion !== "mean") words.set("fusion", state.fusion);
   if (state.rerank) words.set("rerank", "1");
   if (state.view !== "ranked") words.set("view", state.view);
@@ -61,7 +55,7 @@ export function toFragment(state) {
 }
 
 /**
- * The state of an address; what it says wrongly is left out.
+ * The state of an address; invalid parts are ignored.
  *
  * @param {string} fragment
  * @param {{id: string}[]} uploads of the history entry
@@ -69,22 +63,12 @@ export function toFragment(state) {
  */
 export function fromFragment(fragment, uploads) {
   const words = new URLSearchParams(fragment.replace(/^#/, ""));
-  const state = blank();
+  const state = { ...blank(), ...readFilters(words) };
   const one = (name, allowed) => (allowed.includes(words.get(name)) ? words.get(name) : allowed[0]);
-  const time = (name) => (/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$/.test(words.get(name) ?? "") ? words.get(name) : "");
   state.by = one("by", ["picture", "words"]);
   state.uploads = uploads;
   state.keys = [...new Set(words.getAll("key"))];
   state.text = words.get("text") ?? "";
-  try {
-    const cameras = JSON.parse(words.get("cameras") ?? "null");
-    if (Array.isArray(cameras)) state.cameras = cameras.map(String);
-  } catch {
-    // all cameras
-  }
-  state.others = words.get("others") === "1";
-  state.since = time("since");
-  state.until = time("until");
   state.fusion = one("fusion", ["mean", "max"]);
   state.rerank = words.get("rerank") === "1";
   state.view = one("view", ["ranked", "cameras", "persons"]);

@@ -1,9 +1,9 @@
-// The service's calls. Where it wants a token, thumbnails too are fetched with it.
+// Calls to the service. If it needs a token, thumbnails are fetched with it too.
 
 const KEPT = "ccafl-token";
 const THUMBNAILS = 600; // object URLs kept at a time
 
-/** What the service refused, or that it does not answer (status 0). */
+/** A refusal by the service, or that it does not answer (status 0). */
 export class Refusal extends Error {
   constructor(status, detail) {
     super(detail);
@@ -15,7 +15,7 @@ let token = sessionStorage.getItem(KEPT);
 let askForToken = async () => null;
 let asking = null;
 
-/** `ask(wrong)` gives a token, or null if nobody gives one; `wrong` says that one was refused. */
+/** `ask(wrong)` resolves to a token, or null if none is given; `wrong` says that one was refused. */
 export function whenTokenIsNeeded(ask) {
   askForToken = ask;
 }
@@ -23,7 +23,7 @@ export function whenTokenIsNeeded(ask) {
 export const hasToken = () => token !== null;
 
 /**
- * A call's answer; asks for a token where the service wants one, and goes on.
+ * The answer to a call; asks for a token if the service needs one, and tries again.
  *
  * @throws {Refusal}
  */
@@ -36,14 +36,14 @@ async function call(path, options = {}) {
       answer = await fetch(path, { ...options, headers });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Refusal(0, "The service does not answer. See whether it is still running, then try again.");
+      throw new Refusal(0, "The service does not answer. Check that it is still running, then try again.");
     }
     if (answer.ok) return answer;
     if (answer.status !== 401) throw await refusal(answer);
-    if (token !== sent) continue; // another call got one meanwhile
+    if (token !== sent) continue; // another call has got one meanwhile
     asking ??= askForToken(sent !== null).finally(() => (asking = null));
     const given = await asking;
-    if (given === null) throw new Refusal(401, "The service asks for a token.");
+    if (given === null) throw new Refusal(401, "The service needs a token.");
     token = given;
     sessionStorage.setItem(KEPT, given);
   }
@@ -55,11 +55,11 @@ async function refusal(answer) {
   try {
     ({ detail } = await answer.json());
   } catch {
-    // no JSON: said by the status alone
+    // no JSON: the status has to do
   }
   if (typeof detail !== "string" || !detail)
     detail = `The service answered ${answer.status} ${answer.statusText}`.trim();
-  return new Refusal(answer.status, wait ? `${detail} (again in ${wait} s)` : detail);
+  return new Refusal(answer.status, wait ? `${detail} (try again in ${wait} s)` : detail);
 }
 
 const json = async (path, options) => (await call(path, options)).json();
@@ -72,21 +72,21 @@ export const merge = (keys) => sendKeys("api/corrections/merge", keys);
 export const split = (keys) => sendKeys("api/corrections/split", keys);
 export const corrections = () => json("api/corrections");
 
-const known = new Map(); // pictures seen in answers, by key
-const persons = new Map(); // pictures of identities asked for
+const known = new Map(); // pictures from earlier answers, by key
+const persons = new Map(); // pictures of identities requested before
 
-/** Keep what answers said of pictures. */
+/** Remember pictures from an answer. */
 export function remember(pictures) {
   for (const picture of pictures) known.set(picture.key, picture);
 }
 
-/** Know nothing any more: identities changed. */
+/** Forget all pictures: identities have changed. */
 export function forget() {
   known.clear();
   persons.clear();
 }
 
-/** What is known of a picture without asking, or undefined. */
+/** A picture if it is remembered, or undefined. */
 export const remembered = (key) => known.get(key);
 
 export async function picture(key) {
@@ -94,7 +94,7 @@ export async function picture(key) {
   return known.get(key);
 }
 
-/** An identity's pictures if they were asked for before, or undefined. */
+/** An identity's pictures if they are remembered, or undefined. */
 export const rememberedPerson = (identity) => persons.get(identity);
 
 /** An identity's pictures. */
@@ -105,9 +105,9 @@ export async function person(identity, signal) {
   return pictures;
 }
 
-/** A link to the table of corrections, which a token does not hinder. */
+/** Follow a link to the table of corrections; with a token the table is fetched by script. */
 export async function downloadCorrections(event) {
-  if (token === null) return; // the link itself does
+  if (token === null) return; // the link works by itself
   event.preventDefault();
   const url = URL.createObjectURL(await (await call("api/corrections.csv")).blob());
   const link = document.createElement("a");
@@ -117,7 +117,7 @@ export async function downloadCorrections(event) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-const blobs = new Map(); // object URLs by key, the latest used last
+const blobs = new Map(); // object URLs by key, last used last
 const wanted = new WeakMap();
 const seen = new IntersectionObserver(
   (entries) => {
@@ -133,7 +133,7 @@ const seen = new IntersectionObserver(
   { rootMargin: "300px" },
 );
 
-/** Show a picture's thumbnail in an `img`, when it comes into view. */
+/** Show a picture's thumbnail in an `img` when it comes into view. */
 export function showThumbnail(img, key) {
   img.decoding = "async";
   if (token === null) {

@@ -1,10 +1,11 @@
-// The page: its state, searches, and what is shown of them.
+// The page: its state, its searches, and how results are shown.
 
 import * as api from "./api.js";
 import { blank, fromFragment, toFragment } from "./address.js";
 import { showCorrections } from "./corrections.js";
 import { byId, fill, h } from "./dom.js";
 import { kept } from "./files.js";
+import { activeFilters, noFilters, sendFilters } from "./filters.js";
 import { cameraName, count, several, timeSpan } from "./format.js";
 import { queryPanel } from "./query.js";
 import { arrowKeys, showResults } from "./results.js";
@@ -17,9 +18,9 @@ const NARROW = matchMedia("(max-width: 899px)");
 let gallery = null;
 let state = fromFragment(location.hash, history.state?.uploads ?? []);
 let answer = null; // of the search shown
-let searched = ""; // what it was asked
+let searched = ""; // what the search was, see `asked`
 let running = null;
-let drawn = ""; // how the answer is shown
+let drawn = ""; // the view in which the answer is shown
 let panel, selection, dialog;
 
 api.whenTokenIsNeeded(askForToken);
@@ -109,17 +110,17 @@ function navigate(patch, { replace = false } = {}) {
   apply();
 }
 
-/** What the panel changes; `again` searches even if nothing did. */
+/** Apply a change of the panel; `again` searches even if nothing changed. */
 function change(patch, { again = false } = {}) {
   const next = { ...state, ...patch, offset: 0 };
   const before = running;
   if (toFragment(next) !== toFragment(state) || next.uploads !== state.uploads) navigate({ ...patch, offset: 0 });
   if (!again) return;
   if (running === before) run();
-  if (NARROW.matches && !nobody()) goToResults();
+  if (NARROW.matches && !noQuery()) goToResults();
 }
 
-/** A search begun from a picture: the results are gone to. */
+/** Search from a picture, and go to the results. */
 function find(patch) {
   dialog.hide();
   navigate({ ...patch, offset: 0, open: "" });
@@ -168,12 +169,12 @@ function showPicture() {
 // --- Searching -------------------------------------------------------------------------------------------------------
 
 const inWords = () => state.by === "words" && gallery.text;
-const nobody = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length);
+const noQuery = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length);
 
-/** What decides a search's answer. */
+/** Everything that decides a search's answer. */
 function asked() {
   const { view, open: opened, ...rest } = state;
-  return nobody() ? "nobody" : JSON.stringify(rest);
+  return noQuery() ? "no query" : JSON.stringify(rest);
 }
 
 async function form() {
@@ -189,30 +190,23 @@ async function form() {
     for (const key of state.keys) fields.append("key", key);
     if (state.uploads.length + state.keys.length > 1) fields.set("fusion", state.fusion);
     if (state.rerank && gallery.rerank) fields.set("rerank", "true");
-    if (state.others) {
-      const own = [
-        ...state.uploads.map((upload) => upload.camera),
-        ...(await Promise.all(state.keys.map(api.picture))).map((one) => one.camera),
-      ];
-      for (const camera of new Set(own.filter(Boolean))) fields.append("exclude_camera", camera);
-    }
   }
-  for (const camera of state.cameras ?? []) fields.append("camera", camera);
-  if (state.since) fields.set("since", `${state.since}Z`);
-  if (state.until) fields.set("until", `${state.until}Z`);
+  await sendFilters(fields, state, inWords());
   fields.set("limit", String(state.limit));
   fields.set("offset", String(state.offset));
   return fields;
 }
 
-/** Search by the state; `quietly` keeps what is shown until the answer is there. */
+/** Search by the state; `quietly` keeps the old results until the answer arrives. */
 async function run({ quietly = false } = {}) {
   running?.abort();
   searched = asked();
   fill(byId("problem"));
-  if (nobody()) return showStart();
-  if (state.cameras && !state.cameras.length)
-    return say("No camera is ticked. Tick those to look in, under “Cameras, time, order”.");
+  if (noQuery()) return showStart();
+  for (const { name, problem } of activeFilters(state, inWords())) {
+    const why = problem?.(state[name]);
+    if (why) return say(why);
+  }
   const control = (running = new AbortController());
   busy(true, quietly);
   try {
@@ -231,11 +225,11 @@ async function run({ quietly = false } = {}) {
   }
 }
 
-/** Identities changed: what is shown of them is asked for again. */
+/** Identities have changed: ask again for what is shown. */
 async function corrected() {
   api.forget();
   await run({ quietly: true });
-  if (state.open && nobody()) dialog.show(state.open, answer);
+  if (state.open && noQuery()) dialog.show(state.open, answer);
 }
 
 function busy(on, quietly = false) {
@@ -255,7 +249,7 @@ function busy(on, quietly = false) {
     );
 }
 
-/** A problem in place of results; the query stays as it is. */
+/** Show a problem instead of results; the query stays as it is. */
 function say(message, again) {
   running?.abort();
   answer = null;
@@ -292,8 +286,8 @@ function showAnswer() {
     ? "similarity to the description"
     : state.rerank
       ? "1 minus the re-ranked distance"
-      : "cosine, 1 at most";
-  byId("status").textContent = `Pictures ${count(offset + 1)} to ${count(last)}, the best first. Score: ${measure}.`;
+      : "cosine, at most 1";
+  byId("status").textContent = `Pictures ${count(offset + 1)} to ${count(last)}, best first. Score: ${measure}.`;
   showResults(
     byId("found"),
     answer,
@@ -306,17 +300,16 @@ function showAnswer() {
 
 function showNothing(offset) {
   byId("status").textContent = offset ? "There are no more pictures." : "No picture fits.";
-  const filtered = state.cameras || state.others || state.since || state.until;
-  const open_ = { cameras: null, others: false, since: "", until: "" };
+  const filtered = activeFilters(state, inWords()).length > 0;
   const says = offset
-    ? "There is nothing beyond the last page."
+    ? "This is beyond the last page."
     : filtered
-      ? "The filters leave nobody."
-      : "The gallery holds nobody yet.";
-  const mend = offset
+      ? "No picture passes the filters."
+      : "The gallery is empty.";
+  const remedy = offset
     ? ["First page", { offset: 0 }]
     : filtered
-      ? ["Clear the filters", { ...open_, offset: 0 }]
+      ? ["Clear the filters", { ...noFilters(), offset: 0 }]
       : null;
   fill(
     byId("found"),
@@ -324,7 +317,7 @@ function showNothing(offset) {
       "div",
       { class: "notice calm" },
       h("p", {}, says),
-      mend && h("button", { type: "button", on: { click: () => navigate(mend[1]) } }, mend[0]),
+      remedy && h("button", { type: "button", on: { click: () => navigate(remedy[1]) } }, remedy[0]),
     ),
   );
 }
@@ -332,7 +325,7 @@ function showNothing(offset) {
 function showStart() {
   answer = null;
   busy(false);
-  byId("results-heading").textContent = "Who is looked for?";
+  byId("results-heading").textContent = "Who are you looking for?";
   byId("status").textContent = "";
   byId("results-tools").hidden = byId("pages").hidden = true;
   const when = gallery.first ? `, ${timeSpan(gallery.first, gallery.last)} UTC` : "";
@@ -348,11 +341,11 @@ function showStart() {
       h("td", {}, bar),
     );
   });
-  const ways = ["Choose, drop or paste a picture of the person; of a whole scene, draw a box around them."];
+  const ways = ["Choose, drop or paste a picture of the person; in a whole scene, draw a box around them."];
   if (gallery.text) ways.push("Or describe the person in words.");
   ways.push(
-    "Open a result to see the person across cameras, and to search on from there.",
-    "Where pictures are joined wrongly, select them and say so.",
+    "Open a result to see the person across cameras, and to search from there.",
+    "Where pictures are wrongly joined, select them and correct it.",
   );
   fill(
     byId("found"),
@@ -397,7 +390,7 @@ function showStart() {
 
 function askForToken(wrong) {
   const door = byId("door");
-  byId("door-says").textContent = wrong ? "The service does not take this token." : "";
+  byId("door-says").textContent = wrong ? "The service does not accept this token." : "";
   byId("token").value = "";
   door.returnValue = "";
   door.showModal();

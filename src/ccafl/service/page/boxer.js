@@ -2,8 +2,8 @@
 
 import { byId, fill, h } from "./dom.js";
 
-const EDGE = 14; // pixels of the screen around a corner that take hold of it
-const LEAST = 320; // pixels of the screen that a picture is high, if there is room
+const EDGE = 14; // screen pixels around a corner within which it can be dragged
+const LEAST = 320; // smallest height of a picture in screen pixels, if there is room
 const SIDES = ["Left", "Top", "Width", "Height"];
 
 /**
@@ -12,12 +12,12 @@ const SIDES = ["Left", "Top", "Width", "Height"];
  * @param {string} url of the picture
  * @param {string} name of the picture
  * @param {number[]|null} given the box so far: left, top, width, height in the upright picture's pixels
- * @returns {Promise<number[]|null|undefined>} the box, null for the whole picture, undefined if nothing is to change
+ * @returns {Promise<number[]|null|undefined>} the box, null for the whole picture, undefined for no change
  */
 export function drawBox(url, name, given) {
   const dialog = byId("boxer");
   let box = given && [...given];
-  let held = null; // what a pointer does: {kind, from, box}
+  let held = null; // the drag in progress: {kind, from, before}
 
   const image = h("img", { src: url, alt: "", draggable: "false" });
   const mark = h("div", { class: "mark" });
@@ -54,7 +54,7 @@ export function drawBox(url, name, given) {
       h(
         "p",
         { id: "boxer-hint", class: "hint" },
-        `Drag over ${name}. On the keyboard, arrows move the box, Shift and arrows size it; or write its numbers.`,
+        `Drag over ${name}. With the keyboard, arrow keys move the box and Shift with arrow keys resizes it; or type its numbers.`,
       ),
       stage,
       h(
@@ -81,7 +81,7 @@ export function drawBox(url, name, given) {
     mark.hidden = !box;
     use.disabled = !box;
     fields.forEach((field, n) => (field.value = box ? box[n] : ""));
-    says.textContent = box ? `Box of ${box[2]} by ${box[3]} pixels.` : "No box yet: the whole picture is searched by.";
+    says.textContent = box ? `Box of ${box[2]} by ${box[3]} pixels.` : "No box yet: the whole picture is used.";
     if (!box || !image.clientWidth) return;
     const [left, top, width, height] = box.map((value) => `${value / scale()}px`);
     Object.assign(mark.style, { left, top, width, height });
@@ -175,7 +175,7 @@ export function drawBox(url, name, given) {
   });
   image.addEventListener("error", () =>
     stage.replaceWith(
-      h("p", { class: "hint" }, "This browser shows no preview of the picture; write the box’s numbers."),
+      h("p", { class: "hint" }, "This browser cannot preview the picture; type the box’s numbers."),
     ),
   );
   show();

@@ -1,4 +1,4 @@
-// The list of what was corrected, and its table for training.
+// The list of corrections, and its table for training.
 
 import { corrections, downloadCorrections } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -6,7 +6,7 @@ import { cameraName, several } from "./format.js";
 
 /** Show all corrections. */
 export async function showCorrections(dialog) {
-  const place = h("div", { role: "status" }, "Looking up…");
+  const place = h("div", { role: "status" }, "Loading…");
   const problem = h("p", { class: "problem", role: "alert" });
   const download = (event) => downloadCorrections(event).catch((refusal) => (problem.textContent = refusal.message));
   fill(
@@ -24,7 +24,7 @@ export async function showCorrections(dialog) {
   try {
     const rows = await corrections();
     if (!rows.length) {
-      fill(place, h("p", {}, "None yet. Select pictures, then say “Same person” or “Not this person”."));
+      fill(place, h("p", {}, "None yet. Select pictures, then choose “Same person” or “Not this person”."));
       return;
     }
     fill(
@@ -38,7 +38,7 @@ export async function showCorrections(dialog) {
           { href: "api/corrections.csv", download: "corrections.csv", on: { click: download } },
           "Download corrections.csv",
         ),
-        ", which a training reads with ",
+        ", which training reads with ",
         h("code", {}, "--set data.links=corrections.csv"),
         ".",
       ),
@@ -54,7 +54,7 @@ export async function showCorrections(dialog) {
             h(
               "tr",
               {},
-              ["One", "is", "the other"].map((name) => h("th", { scope: "col" }, name)),
+              ["Label", "is", "Label"].map((name) => h("th", { scope: "col" }, name)),
             ),
           ),
           h(

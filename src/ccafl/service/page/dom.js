@@ -1,10 +1,10 @@
-// Elements made from values. Text is only ever text: names come from the data.
+// Elements made from values. Text is never parsed as HTML: names come from the data.
 
 /**
  * An element with attributes, listeners and children.
  *
  * @param {string} tag
- * @param {Object} [attributes] `on: {event: listener}`, `data: {name: value}`; true sets, false and null leave out.
+ * @param {Object} [attributes] `on: {event: listener}`, `data: {name: value}`; true sets an attribute; false and null omit it.
  * @param {...(Node|string|number|null|false)} children
  */
 export function h(tag, attributes = {}, ...children) {
@@ -27,7 +27,7 @@ export function svg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Put these in place of all that an element holds. */
+/** Replace an element's content. */
 export function fill(element, ...children) {
   element.replaceChildren(...kept(children));
 }
@@ -39,7 +39,7 @@ function kept(children) {
   return given.map((child) => (child instanceof Node ? child : String(child)));
 }
 
-/** Fill a place anew; focus stays on what has the same `data-at`. */
+/** Redraw a place; the focus stays on the element with the same `data-at`. */
 export function keepingFocus(place, render) {
   const at = place.contains(document.activeElement) ? document.activeElement.dataset.at : undefined;
   render();

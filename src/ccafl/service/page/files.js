@@ -1,9 +1,9 @@
-// Pictures of this computer, kept while the page lives. They leave it only to be searched by.
+// Pictures of this computer, kept while the page is open. They are sent only as part of a search.
 
 const files = new Map();
 const begun = Date.now().toString(36);
 
-/** Keep files; their ids, which later pages of the same tab never have. */
+/** Keep files and return their ids, which later pages in the same tab never reuse. */
 export function keep(list) {
   return [...list].map((file) => {
     const id = `${begun}-${files.size}`;

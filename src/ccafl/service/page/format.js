@@ -1,4 +1,4 @@
-// How values are written for people. Times are UTC throughout, as the gallery keeps them.
+// How values are written for people. Times are in UTC throughout, as in the gallery.
 
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 const shortDay = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });

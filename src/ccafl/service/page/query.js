@@ -1,54 +1,32 @@
-// The panel that says who is looked for, and where.
+// The panel of the query: whom to search for, and where.
 
 import { picture, remembered, showThumbnail } from "./api.js";
 import { drawBox } from "./boxer.js";
 import { byId, fill, h, keepingFocus } from "./dom.js";
 import { keep, kept } from "./files.js";
-import { cameraName, count, labelName, longTime, several } from "./format.js";
+import { activeFilters, filterControls } from "./filters.js";
+import { cameraName, labelName, longTime, several } from "./format.js";
 
 /**
- * Make the panel work.
+ * Set up the panel.
  *
  * @param {Object} gallery the service's answer
- * @param {(patch: Object) => void} change says what of the state is new
+ * @param {(patch: Object) => void} change receives what changes in the state
  * @param {() => void} clear empties the query
  * @returns {{show: (state: Object) => void, add: (files: Iterable<File>) => void, draft: () => Object}}
  */
 export function queryPanel(gallery, change, clear) {
   let state = null;
-  let drawn = ""; // the tiles as they are
+  let drawn = ""; // the tiles shown
   const { limits, cameras } = gallery;
-  const ticks = cameras.map(({ name, pictures }, number) => {
-    const box = h("input", { type: "checkbox", value: name, id: `camera-${number}`, on: { change: tickedNow } });
-    byId("cameras").append(
-      h(
-        "li",
-        {},
-        h(
-          "label",
-          { for: box.id },
-          box,
-          h("span", { class: "name" }, cameraName(name)),
-          h("span", { class: "number" }, count(pictures)),
-        ),
-      ),
-    );
-    return box;
-  });
+  const filters = filterControls(byId("rerank-row"), gallery, () => change(draft()));
   byId("files-hint").textContent =
     limits.pictures > 1
       ? `or drop or paste them here: up to ${limits.pictures}, ${limits.upload_mb} MB together.`
       : `or drop or paste one here, of up to ${limits.upload_mb} MB.`;
   byId("by").hidden = !gallery.text;
   byId("rerank-row").hidden = !gallery.rerank;
-  for (const field of [byId("since"), byId("until")]) {
-    if (gallery.first) field.min = gallery.first.slice(0, 19);
-    if (gallery.last) field.max = new Date(Date.parse(gallery.last) + 1000).toISOString().slice(0, 19);
-    field.addEventListener("change", () => field.validity.badInput || change(draft()));
-  }
-  byId("all-cameras").addEventListener("click", () => change({ ...draft(), cameras: null }));
-  byId("no-cameras").addEventListener("click", () => change({ ...draft(), cameras: [] }));
-  for (const id of ["others", "rerank"]) byId(id).addEventListener("change", () => change(draft()));
+  byId("rerank").addEventListener("change", () => change(draft()));
   for (const radio of document.querySelectorAll("[name=by], [name=fusion]"))
     radio.addEventListener("change", () => change(draft()));
   byId("clear").addEventListener("click", clear);
@@ -66,21 +44,14 @@ export function queryPanel(gallery, change, clear) {
     byId("files").value = "";
   });
 
-  function tickedNow() {
-    const ticked = ticks.filter((box) => box.checked).map((box) => box.value);
-    change({ ...draft(), cameras: ticked.length === ticks.length ? null : ticked });
-  }
-
-  /** What the fields say, written or not sent yet. */
+  /** What the fields say, also if it has not been sent yet. */
   function draft() {
     return {
       by: gallery.text ? document.querySelector("[name=by]:checked").value : "picture",
       text: byId("text").value.replace(/\s+/g, " ").trim(),
       fusion: document.querySelector("[name=fusion]:checked").value,
-      others: byId("others").checked,
       rerank: byId("rerank").checked,
-      since: byId("since").value,
-      until: byId("until").value,
+      ...filters.draft(),
     };
   }
 
@@ -93,13 +64,13 @@ export function queryPanel(gallery, change, clear) {
       if (fits) bytes += file.size;
       else
         problems.push(
-          `${file.name}: ${(file.size / 1e6).toFixed(1)} MB are too many, a query takes ${limits.upload_mb} MB.`,
+          `${file.name}: ${(file.size / 1e6).toFixed(1)} MB is too large; a query takes up to ${limits.upload_mb} MB.`,
         );
       return fits;
     });
     if (good.length > free)
       problems.push(
-        `A query takes ${several(limits.pictures, "picture")}; ${several(good.length - free, "was", "were")} left out.`,
+        `A query takes up to ${several(limits.pictures, "picture")}; ${several(good.length - free, "was", "were")} left out.`,
       );
     const ids = keep(good.slice(0, Math.max(0, free)));
     if (ids.length)
@@ -179,7 +150,7 @@ export function queryPanel(gallery, change, clear) {
   }
 
   function keyTile(key, number) {
-    const says = h("p", { class: "name" }, "Picture of the gallery");
+    const says = h("p", { class: "name" }, "Picture from the gallery");
     const facts = h("p", { class: "hint" });
     const tell = (known) => {
       says.textContent = known.label ? labelName(known) : cameraName(known.camera);
@@ -199,7 +170,7 @@ export function queryPanel(gallery, change, clear) {
         h(
           "div",
           { class: "pair" },
-          button("Remove", `picture ${number + 1}, of the gallery`, `remove ${key}`, () => without(key)),
+          button("Remove", `picture ${number + 1}, from the gallery`, `remove ${key}`, () => without(key)),
         ),
       ),
     );
@@ -211,7 +182,7 @@ export function queryPanel(gallery, change, clear) {
     const gone = state.uploads.filter((upload) => !kept(upload.id)).length;
     if (gone)
       byId("asked-problem").textContent =
-        `The page was loaded anew: choose the ${gone > 1 ? `${gone} pictures` : "picture"} of your computer again.`;
+        `The page was reloaded: choose the ${gone > 1 ? `${gone} pictures` : "picture"} from your computer again.`;
     state.uploads = state.uploads.filter((upload) => kept(upload.id));
     const tiles = JSON.stringify([state.uploads, state.keys, state.others]);
     if (tiles !== drawn) {
@@ -232,19 +203,10 @@ export function queryPanel(gallery, change, clear) {
     if (document.activeElement !== byId("text")) byId("text").value = state.text;
     byId("fusion").hidden = state.uploads.length + state.keys.length < 2;
     document.querySelector(`[name=fusion][value=${state.fusion}]`).checked = true;
-    for (const box of ticks) box.checked = !state.cameras || state.cameras.includes(box.value);
-    byId("others").checked = state.others;
-    byId("others-row").hidden = words;
-    byId("since").value = state.since;
-    byId("until").value = state.until;
+    filters.show(state, words);
     byId("rerank").checked = state.rerank;
     byId("rerank-row").hidden = !gallery.rerank || words;
-    const set = [
-      state.cameras !== null,
-      state.others && !words,
-      state.since || state.until,
-      state.rerank && !words,
-    ].filter(Boolean).length;
+    const set = activeFilters(state, words).length + (state.rerank && !words ? 1 : 0);
     byId("filters-count").textContent = set ? `${set} set` : "";
   }
 

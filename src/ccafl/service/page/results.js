@@ -1,4 +1,4 @@
-// What a search found, in three views.
+// The results of a search, in three views.
 
 import { showThumbnail } from "./api.js";
 import { fill, h, keepingFocus } from "./dom.js";
@@ -30,9 +30,9 @@ export function showResults(place, answer, view, cameras, selection, open) {
   keepingFocus(place, () => fill(place, draw()));
 }
 
-/** What a picture is called aloud. */
+/** A picture's accessible name. */
 export function nameOf(hit, rank) {
-  const who = hit.identity ? personName(hit.identity) : "nobody joined";
+  const who = hit.identity ? personName(hit.identity) : "not joined";
   return `${rank ? `rank ${rank}, ` : ""}camera ${cameraName(hit.camera)}, ${longTime(hit.time)}, ${who}`;
 }
 
@@ -141,7 +141,7 @@ function byPerson(answer, tiles, selection, open) {
       group(
         "stackof",
         "Not joined",
-        `${several(alone.length, "picture")} here, joined with nobody across cameras`,
+        `${several(alone.length, "picture")} here, not joined across cameras`,
         null,
         tiles(alone),
       ),
@@ -149,7 +149,7 @@ function byPerson(answer, tiles, selection, open) {
   return [h("div", { class: "stacks" }, sections)];
 }
 
-/** Arrow keys go from picture to picture. */
+/** Arrow keys move from picture to picture. */
 export function arrowKeys(place) {
   place.addEventListener("keydown", (event) => {
     if (!event.target.matches("[data-open]") || !event.key.startsWith("Arrow")) return;

@@ -1,4 +1,4 @@
-// Pictures selected, and what can be said of them: the same person, or not.
+// The selected pictures, and their corrections: the same person, or not.
 
 import { downloadCorrections, merge, split } from "./api.js";
 import { fill, h } from "./dom.js";
@@ -8,11 +8,11 @@ import { labelName, listed, personName, several } from "./format.js";
  * The bar of selected pictures.
  *
  * @param {HTMLElement} bar
- * @param {() => void} corrected called after something was written
+ * @param {() => void} corrected called after a correction was saved
  */
 export function selectionBar(bar, corrected) {
   const selected = new Map(); // pictures by key
-  let before = []; // what was selected when the last correction was written
+  let before = []; // what was selected for the last correction
   let last = null; // the box ticked last, for ranges
   const summary = h("p", { class: "summary", role: "status" });
   const hint = h("p", { class: "hint", id: "bar-hint" });
@@ -58,7 +58,7 @@ export function selectionBar(bar, corrected) {
     for (const box of document.querySelectorAll("input[data-select]")) box.checked = selected.has(box.dataset.select);
     if (!pictures.length) return;
     const persons = identities().filter(Boolean).map(personName);
-    const joined = identities().includes("") ? [...persons, "nobody joined yet"] : persons;
+    const joined = identities().includes("") ? [...persons, "not joined yet"] : persons;
     summary.textContent = `${several(pictures.length, "picture")} selected: ${listed(joined)}.`;
     const unlabelled = pictures.some((picture) => !picture.label);
     same.disabled = unlabelled || labels().length < 2;
@@ -69,7 +69,7 @@ export function selectionBar(bar, corrected) {
     if (!different.disabled) can.push(`“Not this person” takes ${those} out of ${persons[0]}.`);
     hint.textContent = unlabelled
       ? "A picture without a label within its camera cannot be joined."
-      : can.join(" ") || "Select pictures of two labels to join them, or of one joined person to part them.";
+      : can.join(" ") || "Select pictures of two labels to join them, or of one joined person to split them.";
   }
 
   function set(pictures, on) {
@@ -82,7 +82,7 @@ export function selectionBar(bar, corrected) {
     show();
   }
 
-  /** Focus goes where it was before the bar. */
+  /** Return the focus to where it was before the bar. */
   function rest() {
     if (last?.isConnected) last.focus();
     else if (!bar.closest("dialog")) document.getElementById("results-heading").focus();
@@ -100,17 +100,17 @@ export function selectionBar(bar, corrected) {
       const now = personName(identity);
       tell(
         kind === "same"
-          ? `Written: ${listed(names)} are one person, now ${now}.`
-          : `Written: ${listed(names)} ${names.length > 1 ? "are" : "is"} not ${personName(left[0])}, now ${now}.`,
+          ? `Saved: ${listed(names)} are one person, now ${now}.`
+          : `Saved: ${listed(names)} ${names.length > 1 ? "are" : "is"} not ${personName(left[0])}, now ${now}.`,
         kind === "same"
-          ? "To take it back, select again what does not belong and choose “Not this person”."
-          : "To take it back, select again, add a picture of the person and choose “Same person”.",
+          ? "To undo this, select what does not belong and choose “Not this person”."
+          : "To undo this, select again, add a picture of the person and choose “Same person”.",
       );
       show();
       written.focus();
       corrected();
     } catch (error) {
-      problem.textContent = `Nothing was written: ${error.message}`;
+      problem.textContent = `Nothing was saved: ${error.message}`;
       show();
       button.focus();
     }
@@ -134,14 +134,14 @@ export function selectionBar(bar, corrected) {
     );
     fill(
       written,
-      h("p", {}, h("strong", {}, what), " ", undo, " All pictures of a label follow it."),
+      h("p", {}, h("strong", {}, what), " ", undo, " This applies to all pictures of a label."),
       h("div", { class: "actions" }, again, link, dismiss),
     );
   }
 
   const download = (event) => downloadCorrections(event).catch((refusal) => (problem.textContent = refusal.message));
 
-  /** A box that selects a picture; Shift and a click selects all from the one clicked before. */
+  /** A checkbox that selects a picture; Shift-click selects all from the one clicked before. */
   function tick(picture, name) {
     const box = h("input", {
       type: "checkbox",
@@ -162,7 +162,7 @@ export function selectionBar(bar, corrected) {
     return h("span", { class: "tick" }, box);
   }
 
-  /** What answers say anew of selected pictures. */
+  /** Update selected pictures from an answer. */
   function renew(pictures) {
     const now = new Map(pictures.map((picture) => [picture.key, picture]));
     for (const key of selected.keys()) if (now.has(key)) selected.set(key, now.get(key));

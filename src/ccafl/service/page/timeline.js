@@ -1,27 +1,27 @@
-// One person across cameras: a row a camera, time from left to right. Long pauses are left out, and said.
+// One person across cameras: one row per camera, time from left to right. Long pauses are cut out and labelled.
 
 import { showThumbnail } from "./api.js";
 import { fill, h, svg } from "./dom.js";
 import { cameraName, clockOf, dateOf, duration, listed, longTime, several, shortDateOf, timeSpan } from "./format.js";
 
-const WIDTH = 28; // of a thumbnail here, and about the least distance of two
+const WIDTH = 28; // of a thumbnail, and roughly the smallest distance between two
 const ROW = 64;
-const BREAK = 30; // where time is left out
-const LABEL = 76; // the least distance of two times on the axis
-const LONG = 1.5; // times all shorter pauses together: a pause longer than that is left out
+const BREAK = 30; // of a cut in time
+const LABEL = 76; // smallest distance between two times on the axis
+const LONG = 1.5; // a pause longer than this times all shorter pauses together is cut out
 const STEPS = [
   1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800, 2592000,
   7776000, 31536000,
 ];
 
 /**
- * Draw pictures along time. Those closer than a thumbnail is wide are one stack, which opens its first.
+ * Draw pictures along time. Pictures closer than a thumbnail's width form a stack, which opens its first one.
  *
- * @param {Object[]} pictures with a time, in order of time
+ * @param {Object[]} pictures with times, sorted by time
  * @param {string[]} cameras in the gallery's order
- * @param {string} current key of the picture looked at
+ * @param {string} current key of the picture shown
  * @param {(key: string) => void} open
- * @returns {HTMLElement} which draws itself anew when its width changes
+ * @returns {HTMLElement} redraws itself when its width changes
  */
 export function timeline(pictures, cameras, current, open) {
   const seen = new Set(pictures.map((picture) => picture.camera));
@@ -113,7 +113,7 @@ export function timeline(pictures, cameras, current, open) {
   return place;
 }
 
-/** Stretches of time to draw, each as wide as it is long, without the long pauses between them. */
+/** The stretches of time to draw, in proportion to their length, without the long pauses between them. */
 function partsOf(times, width) {
   const gaps = times.slice(1).map((time, n) => ({ after: n, length: time - times[n] }));
   let rest = times.at(-1) - times[0];

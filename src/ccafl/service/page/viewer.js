@@ -1,4 +1,4 @@
-// The dialog of one picture: its facts, and the person that it is joined with across cameras.
+// The dialog of one picture: its properties, and the person it is joined with across cameras.
 
 import * as api from "./api.js";
 import { fill, h, keepingFocus } from "./dom.js";
@@ -12,7 +12,7 @@ import { timeline } from "./timeline.js";
  * @param {HTMLDialogElement} dialog
  * @param {string[]} cameras in the gallery's order
  * @param {Object} selection the selection bar
- * @param {HTMLElement} barHome where the bar is while no dialog covers it
+ * @param {HTMLElement} barHome where the bar is while the dialog is closed
  * @param {{open: Function, close: Function, like: Function, add: Function}} actions
  */
 export function viewer(dialog, cameras, selection, barHome, actions) {
@@ -38,7 +38,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     if (button && !button.disabled) button.click();
   });
 
-  /** Show a picture, among the hits if it is one of them. */
+  /** Show a picture, with its neighbours if it is among the hits. */
   async function show(key, answer) {
     if (shown !== key) body.scrollTop = 0;
     shown = key;
@@ -117,7 +117,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       rank && ["Score", score(picture.score)],
       ["Camera", cameraName(picture.camera)],
       ["Taken", picture.time ? `${longTime(picture.time)} UTC` : "time unknown"],
-      ["Person", picture.identity ? personName(picture.identity) : "joined with nobody"],
+      ["Person", picture.identity ? personName(picture.identity) : "not joined"],
       ["Label", picture.label ? `${picture.label} (of this camera)` : "none"],
       ["Source", picture.source],
     ];
@@ -157,20 +157,20 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     if (!signal.aborted) showPerson(place, picture);
   }
 
-  /** The person's timeline and list, if they are known already. */
+  /** The person's timeline and list, if they have been loaded. */
   function showPerson(place, picture) {
     const heading = (words) => h("h3", { id: "person-heading" }, words);
     if (!picture.identity) {
       const why = picture.label
-        ? "Its label is joined with no other. Select it and pictures of the same person, then say “Same person”."
-        : "It has no label within its camera, so it is joined with nobody.";
-      fill(place, heading("Joined with nobody"), h("p", { class: "hint" }, why));
+        ? "Its label is not joined with any other. Select it and pictures of the same person, then choose “Same person”."
+        : "It has no label within its camera, so it cannot be joined.";
+      fill(place, heading("Not joined"), h("p", { class: "hint" }, why));
       return;
     }
     const name = personName(picture.identity);
     const pictures = api.rememberedPerson(picture.identity);
     if (!pictures) {
-      fill(place, heading(`${name} across cameras`), h("p", { class: "hint", role: "status" }, "Looking up…"));
+      fill(place, heading(`${name} across cameras`), h("p", { class: "hint", role: "status" }, "Loading…"));
       return;
     }
     selection.renew(pictures);
@@ -180,7 +180,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     const where = `${several(pictures.length, "picture")} in ${several(seen.size, "camera")}`;
     const says = [timed.length ? `${where}, ${timeSpan(timed[0].time, timed.at(-1).time)} UTC.` : `${where}.`];
     if (!timed.length) says.push("No times are known, so there is no timeline.");
-    else if (untimed) says.push(`${several(untimed, "picture")} without a time: in the list only.`);
+    else if (untimed) says.push(`${several(untimed, "picture")} without a time: only in the list.`);
     const open = (key) => actions.open(key, true);
     fill(
       place,
