@@ -128,7 +128,8 @@ def process(folder: Path, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
         "from ccafl.service.limits import ServiceSettings; from ccafl.service.server import serve; "
         f"serve(Gallery.open(Path({str(folder)!r})), FakeEncoder(), ServiceSettings(**{settings!r}))"
     )
-    here = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    paths = filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH")))
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=here) as service:
         try:
             address = re.search(r"http://\S+", service.stderr.readline()).group()

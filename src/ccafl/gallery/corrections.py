@@ -51,7 +51,7 @@ def merge(gallery: Gallery, keys: Sequence[str]) -> str:
     """
     tracklets = _tracklets(gallery, keys)
     if len(tracklets) < 2:
-        raise InputError("the pictures have one camera and label, so they are one person already; add one with another")
+        raise InputError("a merge needs pictures of at least two labels; add a picture of another")
     identities = gallery.ledger.identities()
     members = _connected(tracklets, _neighbours(linked(gallery, MUST_LINK), identities))
     previous = {identities[tracklet] for tracklet in members if tracklet in identities}
