@@ -196,7 +196,7 @@ def test_pictures_are_found_with_what_the_data_say(people, tmp_path):
 def test_where_no_pictures_are_is_one_line(tmp_path, people):
     with pytest.raises(InputError, match=r"no such file or folder.*or give the camera of all pictures with --camera"):
         listed(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="has no pictures"):
         listed(tmp_path / "nowhere", camera="yard")
     draw(0).save(tmp_path / "loose.png")
     with pytest.raises(InputError, match=r"loose.png: is not in <camera>/<label>/.*--camera"):
