@@ -203,7 +203,7 @@ def test_an_uploaded_picture_is_looked_for_and_results_are_paged(tab, pictures):
     tab.go_back()
     expect(tab.get_by_role("status").filter(has_text="Pictures 25 to 48")).to_be_visible()
     assert found(tab) == second
-    tab.get_by_label("A page").select_option("100")
+    tab.get_by_label("Per page").select_option("100")
     expect(tab.get_by_role("status").filter(has_text="Pictures 1 to 60")).to_be_visible()
 
 
