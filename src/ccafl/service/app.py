@@ -18,8 +18,6 @@ from ccafl.service.limits import GuardMiddleware, ServiceSettings, busy
 from ccafl.service.metrics import Metrics
 from ccafl.service.routes import api_routes, page_routes, problems, state_routes
 
-__all__ = ["ServiceSettings", "create_app"]
-
 
 def create_app(
     gallery: Gallery,
