@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from ccafl.search.adding import thumbnail
-from ccafl.search.encoder import PictureEncoder, open_encoder
-from ccafl.search.gallery import Gallery
-from ccafl.search.records import Encoded, Entry
-from ccafl.search.service import ServiceSettings, serve
+from ccafl.encoders.encoder import Encoded, PictureEncoder, open_encoder
+from ccafl.gallery.adding import thumbnail
+from ccafl.gallery.entries import Entry
+from ccafl.gallery.gallery import Gallery
+from ccafl.service.limits import ServiceSettings
+from ccafl.service.server import serve
 
 DIM = 512  # of clip-synth's features
 IDENTITY = 16  # pictures

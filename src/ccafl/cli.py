@@ -1,10 +1,12 @@
-"""The ``ccafl`` command. Each subcommand hands its arguments to `ccafl.pipeline` or `ccafl.search.commands` and
-shows what comes back; heavy libraries are imported only inside, so that help answers at once.
+"""The ``ccafl`` command. Each subcommand passes its arguments to `ccafl.pipeline`, `ccafl.gallery.commands` or
+`ccafl.service.commands` and shows the result; heavy libraries are imported only inside, so that help answers at once.
 """
 
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,7 @@ import typer
 from ccafl import __version__
 from ccafl.data.source import KINDS
 from ccafl.errors import InputError
+from ccafl.gallery.filters import FILTERS, Filters, ValueKind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,14 +24,14 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check, draw and split data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-gallery_app = typer.Typer(help="Keep a gallery of pictures to be searched.", no_args_is_help=True)
+gallery_app = typer.Typer(help="Keep a gallery of pictures to search.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 
 STOPPED = 130  # exit code after Ctrl-C
 
 
 class Fusion(StrEnum):
-    """How several pictures are one search."""
+    """How several pictures are combined in one search."""
 
     mean = "mean"
     max = "max"
@@ -48,11 +51,9 @@ Kind = Annotated[
 ]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out, listing them once.")]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
-Model = Annotated[
-    Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it is not where it was.")
-]
+Model = Annotated[Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it has moved.")]
 MilvusToken = Annotated[
-    str | None, typer.Option("--token", envvar="MILVUS_TOKEN", help="Of a Milvus server that asks for one.")
+    str | None, typer.Option("--token", envvar="MILVUS_TOKEN", help="For a Milvus server that requires one.")
 ]
 
 
@@ -70,6 +71,37 @@ def _options(
     ] = False,
 ) -> None:
     """Person re-identification from labels made camera by camera."""
+
+
+def _with_filters(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each search filter in place of its parameter ``filters``."""
+    options = [
+        inspect.Parameter(
+            filter_.parameter,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[list[str] | None, typer.Option(help=f"{filter_.description}; may be repeated.")]
+            if filter_.kind is ValueKind.NAMES
+            else Annotated[str | None, typer.Option(help=f"{filter_.description}, such as 2026-05-01T14:03.")],
+        )
+        for filter_ in FILTERS.values()
+    ]
+
+    @wraps(command)
+    def with_options(**values: Any) -> None:
+        from ccafl.gallery.commands import parse_time
+
+        given = {option.name: values.pop(option.name) for option in options}
+        for filter_ in FILTERS.values():
+            if filter_.kind is ValueKind.TIME and given[filter_.parameter] is not None:
+                given[filter_.parameter] = parse_time(given[filter_.parameter], f"--{filter_.parameter}")
+        command(**values, filters=Filters.of(given))
+
+    signature = inspect.signature(command)
+    parameters = [new for old in signature.parameters.values() for new in (options if old.name == "filters" else [old])]
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
 
 
 @app.command()
@@ -207,20 +239,19 @@ def report(
 
 
 @app.command()
+@_with_filters
 def search(
+    *,
     db: Db,
     images: Annotated[
         list[Path] | None, typer.Argument(help="Pictures of the same person.", show_default=False)
     ] = None,
-    text: Annotated[str | None, typer.Option(help="A description, in place of pictures.", show_default=False)] = None,
+    text: Annotated[str | None, typer.Option(help="A description, instead of pictures.", show_default=False)] = None,
     model: Model = None,
     box: Annotated[
-        list[str] | None, typer.Option(help="x,y,width,height of the person in a picture; once a picture, or never.")
+        list[str] | None, typer.Option(help="x,y,width,height of the person in a picture; once per picture, or never.")
     ] = None,
-    camera: Annotated[list[str] | None, typer.Option(help="Only this camera; as often as needed.")] = None,
-    exclude_camera: Annotated[list[str] | None, typer.Option(help="Not this camera; as often as needed.")] = None,
-    since: Annotated[str | None, typer.Option(help="Taken then or later, such as 2026-05-01T14:03.")] = None,
-    until: Annotated[str | None, typer.Option(help="Taken before then.")] = None,
+    filters: Filters,
     fusion: Annotated[
         Fusion, typer.Option(help="Several pictures: by their mean, or by the nearest of them.")
     ] = Fusion.mean,
@@ -236,15 +267,9 @@ def search(
 ) -> None:
     """Find a person in a gallery, by pictures or by a description."""
     from ccafl import terminal
-    from ccafl.search import commands
-    from ccafl.search.records import Filters
+    from ccafl.gallery import commands
+    from ccafl.gallery.render import render_found
 
-    filters = Filters(
-        tuple(camera or ()),
-        tuple(exclude_camera or ()),
-        commands.parse_time(since, "--since") if since else None,
-        commands.parse_time(until, "--until") if until else None,
-    )
     found = commands.find(
         images or [],
         db,
@@ -259,7 +284,7 @@ def search(
         table=table,
         token=token,
     )
-    terminal.show_found(found)
+    terminal.show(render_found(found))
     for written in filter(None, (sheet, table)):
         terminal.say(f"written to {written}")
 
@@ -269,23 +294,21 @@ def serve(
     db: Db,
     model: Annotated[
         Path | None,
-        typer.Option(
-            "--model", "--onnx", help="The gallery's model, a run or an ONNX file, if it is not where it was."
-        ),
+        typer.Option("--model", "--onnx", help="The gallery's model, a run or an ONNX file, if it has moved."),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; any but this machine's own needs a token.")
+        str, typer.Option(help="Address to listen on; one that other machines can reach needs a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
     token: Annotated[
-        str | None, typer.Option(envvar="CCAFL_TOKEN", help="Asked of every client.", show_default=False)
+        str | None, typer.Option(envvar="CCAFL_TOKEN", help="Required of every client.", show_default=False)
     ] = None,
     milvus_token: Annotated[
-        str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus server that asks for one.")
+        str | None, typer.Option(envvar="MILVUS_TOKEN", help="For a Milvus server that requires one.")
     ] = None,
 ) -> None:
     """Serve a gallery: a page to search it in the browser, and an HTTP API."""
-    from ccafl.search import commands
+    from ccafl.service import commands
 
     commands.serve(db, model=model, host=host, port=port, token=token, milvus_token=milvus_token)
 
@@ -314,19 +337,19 @@ def add(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run, or an exported ONNX file.", show_default=False)],
     paths: Annotated[list[Path], typer.Argument(help="Pictures, folders, manifests or data sets.", show_default=False)],
     db: Db,
-    camera: Annotated[str | None, typer.Option(help="The camera of them all; the data say it if not given.")] = None,
+    camera: Annotated[str | None, typer.Option(help="The camera of all pictures; by default as the data say.")] = None,
     source: Kind = None,
     association: Annotated[
-        Path | None, typer.Option(help="Table camera,label,identity; a new gallery takes the run's own without it.")
+        Path | None, typer.Option(help="Table of camera,label,identity; by default a new gallery takes the run's own.")
     ] = None,
     skip_unreadable: Skip = False,
     uri: Annotated[
-        str | None, typer.Option(help="Milvus server for a new gallery's vectors; its folder holds them without it.")
+        str | None, typer.Option(help="Milvus server for a new gallery's vectors; by default they are in its folder.")
     ] = None,
     token: MilvusToken = None,
 ) -> None:
-    """Add pictures; those that are there already are passed over, so that the same command goes on after a stop."""
-    from ccafl.search import commands
+    """Add pictures, skipping those already there; the same command resumes after an interruption."""
+    from ccafl.gallery import commands
 
     results = commands.add(
         run,
@@ -346,25 +369,25 @@ def add(
 def join(
     db: Db,
     association: Annotated[
-        Path | None, typer.Option(help="Table camera,label,identity; the gallery's own pictures decide without it.")
+        Path | None, typer.Option(help="Table of camera,label,identity; by default the gallery's own pictures decide.")
     ] = None,
     token: MilvusToken = None,
 ) -> None:
-    """Join the cameras' labels anew; corrections made by people are kept."""
-    from ccafl.search import commands
+    """Join the cameras' labels anew, keeping people's corrections."""
+    from ccafl.gallery import commands
 
     _show_results(commands.rejoin(db, association=association, token=token), db)
 
 
 @gallery_app.command()
 def remove(
-    paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(help="Picture files or folders.", show_default=False)],
     db: Db,
     token: MilvusToken = None,
 ) -> None:
-    """Erase the pictures that came from there."""
+    """Erase pictures by the file or folder they came from."""
     from ccafl import terminal
-    from ccafl.search import commands
+    from ccafl.gallery import commands
 
     terminal.say(f"{commands.remove(paths, db, token=token)} pictures erased from {db}")
 
@@ -372,27 +395,28 @@ def remove(
 @gallery_app.command()
 def forget(
     db: Db,
-    person: Annotated[str | None, typer.Argument(help="An associated identity.", show_default=False)] = None,
+    person: Annotated[str | None, typer.Argument(help="A joined identity.", show_default=False)] = None,
     camera: Annotated[str | None, typer.Option(help="All pictures of this camera.")] = None,
-    before: Annotated[str | None, typer.Option(help="All pictures taken before then, such as 2026-05-01.")] = None,
+    before: Annotated[str | None, typer.Option(help="All pictures taken before this time, such as 2026-05-01.")] = None,
     token: MilvusToken = None,
 ) -> None:
-    """Erase a person, a camera or what is older than a date: vectors, what is known of them, thumbnails."""
+    """Erase a person, a camera, or everything older than a date: vectors, metadata and thumbnails."""
     from ccafl import terminal
-    from ccafl.search import commands
+    from ccafl.gallery import commands
 
-    moment = commands.parse_time(before, "--before") if before else None
-    count = commands.forget(db, person=person, camera=camera, before=moment, token=token)
+    time = commands.parse_time(before, "--before") if before else None
+    count = commands.forget(db, person=person, camera=camera, before=time, token=token)
     terminal.say(f"{count} pictures erased from {db}")
 
 
 @gallery_app.command()
 def info(db: Db, token: MilvusToken = None) -> None:
-    """Tell what a gallery holds."""
+    """Show what a gallery holds."""
     from ccafl import terminal
-    from ccafl.search import commands
+    from ccafl.gallery import commands
+    from ccafl.gallery.render import render_info
 
-    terminal.show_gallery(commands.info(db, token=token))
+    terminal.show(render_info(commands.info(db, token=token)))
 
 
 @gallery_app.command("export")
@@ -403,7 +427,7 @@ def export_gallery(
 ) -> None:
     """Write all pictures with their features to a Parquet table."""
     from ccafl import terminal
-    from ccafl.search import commands
+    from ccafl.gallery import commands
 
     terminal.say(f"{commands.export(db, out, token=token)} pictures in {out}")
 
@@ -414,9 +438,9 @@ def corrections(
     db: Db,
     token: MilvusToken = None,
 ) -> None:
-    """Write the corrected joins, which training reads back: ccafl train ... --set data.links=OUT."""
+    """Write the corrected joins for training: ccafl train ... --set data.links=OUT."""
     from ccafl import terminal
-    from ccafl.search import commands
+    from ccafl.gallery import commands
 
     terminal.say(f"{commands.write_corrections(db, out, token=token)} corrections in {out}")
 

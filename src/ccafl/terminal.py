@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -15,12 +13,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
-from rich.text import Text
-
-if TYPE_CHECKING:
-    from ccafl.search.gallery import GalleryInfo
-    from ccafl.search.records import Found
 
 console = Console(stderr=True)
 output = Console()
@@ -75,33 +67,3 @@ def remark(text: str) -> None:
 def show(renderable: RenderableType) -> None:
     """Anything that Rich renders, on stdout."""
     output.print(renderable)
-
-
-def show_found(found: "Found") -> None:
-    """A table of what a search found."""
-    table = Table("rank", "score", "identity", "camera", "time", "source")
-    for rank, hit in enumerate(found.hits, start=1):
-        entry = hit.entry
-        words = (f"{hit.score:.4f}", entry.identity, entry.camera, _time(entry.time), entry.source)
-        table.add_row(str(rank), *(Text(word, overflow="fold") for word in words))
-    show(table if found.hits else "nothing found")
-
-
-def show_gallery(info: "GalleryInfo") -> None:
-    """A table of what a gallery holds."""
-    table = Table(show_header=False)
-    rows = {
-        "pictures": str(info.pictures),
-        **{f"camera {name or '(unknown)'}": str(count) for name, count in info.cameras.items()},
-        "identities": str(info.identities),
-        "taken": f"{_time(info.first)} to {_time(info.last)}" if info.first else "unknown",
-        "model": f"{info.model_name} ({info.fingerprint[:12]}), {info.model_place}",
-        "vectors": str(info.where),
-    }
-    for name, value in rows.items():
-        table.add_row(Text(name), Text(value, overflow="fold"))
-    show(table)
-
-
-def _time(time: datetime | None) -> str:
-    return "" if time is None else time.strftime("%Y-%m-%d %H:%M:%S")

@@ -16,12 +16,12 @@ from PIL import Image
 
 import ccafl
 from ccafl.data.transforms import normalise
+from ccafl.encoders.export_metadata import ExportMetadata, read_export_metadata
 from ccafl.errors import InputError
 from ccafl.export import export_run, graph
 from ccafl.export import write as writing
 from ccafl.export.card import Written, model_card
 from ccafl.export.graph import EncoderGraph
-from ccafl.export.label import Label, read_label
 from ccafl.model.clip import load_clip
 from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
@@ -105,9 +105,9 @@ def test_the_files_say_what_they_are_and_nothing_of_the_machine(trained, exporte
     assert [(o.name, o.shape) for o in session.get_outputs()] == [("features", ["batch", 512])]
     extra = {"ccafl.json": ""}
     torch.export.load(exported["program"]["path"], extra_files=extra)
-    expected = Label(exported["fingerprint"], "run", SIZE, ccafl.load(trained).camera_names)
+    expected = ExportMetadata(exported["fingerprint"], "run", SIZE, ccafl.load(trained).camera_names)
     for properties in (session.get_modelmeta().custom_metadata_map, json.loads(extra["ccafl.json"])):
-        assert read_label(properties, trained) == expected
+        assert read_export_metadata(properties, trained) == expected
     source = str(Path(ccafl.__file__).parent).encode()
     for name in ("model.onnx", "model.pt2", "model_card.md"):
         content = (trained / "export" / name).read_bytes()
@@ -152,7 +152,7 @@ def test_a_file_that_is_right_waits_for_the_others(run, monkeypatch):
 
 def probed(run: Path):
     embedder = ccafl.load(run)
-    return embedder.encoder.cpu(), Label("", "", SIZE, embedder.camera_names)
+    return embedder.encoder.cpu(), ExportMetadata("", "", SIZE, embedder.camera_names)
 
 
 def test_what_cannot_be_exported_is_refused(run, monkeypatch, tmp_path):
@@ -197,8 +197,8 @@ def test_the_card_tells_what_where_how_well_and_what_not(trained, exported, card
 
 def described(run: Path) -> str:
     embedder = ccafl.load(run)
-    label = Label("f" * 64, "a `odd`\nname", SIZE, embedder.camera_names)
-    return model_card(run, embedder, label, {"onnx": Written("model.onnx", 3.4, 0.99999, 1.0)})
+    metadata = ExportMetadata("f" * 64, "a `odd`\nname", SIZE, embedder.camera_names)
+    return model_card(run, embedder, metadata, {"onnx": Written("model.onnx", 3.4, 0.99999, 1.0)})
 
 
 def test_the_card_of_an_unfinished_run_says_so(run):

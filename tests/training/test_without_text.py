@@ -10,12 +10,12 @@ from PIL import Image
 
 import ccafl
 from ccafl.config import validated
+from ccafl.encoders.onnx_encoder import OnnxEncoder
+from ccafl.encoders.torch_encoder import TorchEncoder
 from ccafl.errors import InputError
 from ccafl.export import export_run
 from ccafl.pipeline import evaluate_run, train_run
 from ccafl.report.activation import activation_maps, has_map
-from ccafl.search.onnx_encoder import OnnxEncoder
-from ccafl.search.torch_encoder import TorchEncoder
 from ccafl.training import run as run_module
 from ccafl.training.checkpoint import load_checkpoint
 

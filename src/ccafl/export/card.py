@@ -10,8 +10,8 @@ import torch
 import ccafl
 from ccafl.config import Config
 from ccafl.data.transforms import MEAN, STD
+from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata
 from ccafl.evaluation.embedder import Embedder
-from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, Label
 from ccafl.run_folder import RunFolder
 
 RESPONSIBLE_USE = """\
@@ -49,13 +49,13 @@ class Written:
     seconds: float
 
 
-def model_card(run: Path, embedder: Embedder, label: Label, written: Mapping[str, Written]) -> str:
+def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written: Mapping[str, Written]) -> str:
     """Markdown, of the run's settings and of its results where it has any.
 
     Args:
         run: its folder.
         embedder: the run, opened.
-        label: as the files hold it.
+        metadata: stored in the files.
         written: the files by kind, ``onnx`` or ``program``.
 
     Raises:
@@ -63,12 +63,12 @@ def model_card(run: Path, embedder: Embedder, label: Label, written: Mapping[str
     """
     config, results = embedder.config, RunFolder(run).read_results()
     sections = {
-        f"Model card: {_inline(label.name)}": _what(config, label, embedder),
+        f"Model card: {_inline(metadata.name)}": _what(config, metadata, embedder),
         "Files": _files(written),
-        "In and out": _in_and_out(embedder, label),
-        "Training data": _data(config, label, results),
+        "In and out": _in_and_out(embedder, metadata),
+        "Training data": _data(config, metadata, results),
         "Results": _figures(results),
-        "Limits": _limits(config, label),
+        "Limits": _limits(config, metadata),
         "Responsible use": RESPONSIBLE_USE,
         "How it was made": _making(config, written),
     }
@@ -78,7 +78,7 @@ def model_card(run: Path, embedder: Embedder, label: Label, written: Mapping[str
     )
 
 
-def _what(config: Config, label: Label, embedder: Embedder) -> str:
+def _what(config: Config, metadata: ExportMetadata, embedder: Embedder) -> str:
     model = config.model
     started = "random weights" if model.weights is None else f"the weights {_inline(Path(model.weights).name)}"
     return (
@@ -87,7 +87,7 @@ def _what(config: Config, label: Label, embedder: Embedder) -> str:
         "[ccafl](https://arxiv.org/abs/2409.19563) from labels that were given camera by camera.\n\n"
         f"- network: image tower {model.architecture}, begun with {started}\n"
         f"- trained as: {config.mode}\n"
-        f"- fingerprint: `{label.fingerprint}`"
+        f"- fingerprint: `{metadata.fingerprint}`"
     )
 
 
@@ -108,8 +108,8 @@ def _files(written: Mapping[str, Written]) -> str:
     )
 
 
-def _in_and_out(embedder: Embedder, label: Label) -> str:
-    (height, width), model = label.image_size, embedder.config.model
+def _in_and_out(embedder: Embedder, metadata: ExportMetadata) -> str:
+    (height, width), model = metadata.image_size, embedder.config.model
     lines = [
         f"In: `{IMAGES}`, uint8, (B, 3, {height}, {width}), any B from 1: the whole person, upright as EXIF says, RGB, "
         f"resized to {width} x {height} (width x height) by antialiased bicubic interpolation, without keeping the "
@@ -117,7 +117,7 @@ def _in_and_out(embedder: Embedder, label: Label) -> str:
         f"(mean {_row(MEAN)}, standard deviation {_row(STD)}, of 255)."
     ]
     if model.camera_norm:
-        numbers = ", ".join(f"{number} = {_inline(name)}" for number, name in enumerate(label.camera_names))
+        numbers = ", ".join(f"{number} = {_inline(name)}" for number, name in enumerate(metadata.camera_names))
         lines.append(
             f"In: `{CAMERAS}`, int64, (B,): the number of each image's camera, -1 for any other camera: {numbers}."
         )
@@ -133,9 +133,9 @@ def _in_and_out(embedder: Embedder, label: Label) -> str:
     return "\n\n".join(lines)
 
 
-def _data(config: Config, label: Label, results: Mapping[str, Any] | None) -> str:
-    names = ", ".join(_inline(name) for name in label.camera_names)
-    cameras = f"Cameras ({len(label.camera_names)}): {names}."
+def _data(config: Config, metadata: ExportMetadata, results: Mapping[str, Any] | None) -> str:
+    names = ", ".join(_inline(name) for name in metadata.camera_names)
+    cameras = f"Cameras ({len(metadata.camera_names)}): {names}."
     if results is None:
         return f"The run has no results yet, which would name its data. {cameras}"
     kind, _, name = str(results.get("dataset", "")).partition(":")
@@ -162,8 +162,8 @@ def _figures(results: Mapping[str, Any] | None) -> str:
     return "\n".join([head, "", "| measure | value |", "|---|---|", *rows])
 
 
-def _limits(config: Config, label: Label) -> str:
-    height, width = label.image_size
+def _limits(config: Config, metadata: ExportMetadata) -> str:
+    height, width = metadata.image_size
     lines = [
         "It tells clothing and build, not faces: the same person in other clothes is another person to it, and two "
         "people dressed alike may be one.",

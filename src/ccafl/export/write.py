@@ -17,11 +17,11 @@ from torch.export import Dim, ExportedProgram
 
 from ccafl.data.records import UNKNOWN_CAMERA
 from ccafl.data.transforms import normalise
+from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
 from ccafl.export.card import Written, model_card
 from ccafl.export.graph import EncoderGraph
-from ccafl.export.label import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, Label
 from ccafl.files import written_whole
 from ccafl.model.image_encoder import ImageEncoder
 
@@ -33,7 +33,7 @@ Probe = tuple[Tensor, Tensor, list[Tensor]]
 """Images (b, 3, H, W) uint8, their cameras (b,), and the encoder's features of them, each (b, numbers)."""
 Model = Callable[[Tensor, Tensor], Sequence[Tensor]]
 """What a file computes from images and cameras."""
-Write = Callable[[ExportedProgram, EncoderGraph, Label, Path], Model]
+Write = Callable[[ExportedProgram, EncoderGraph, ExportMetadata, Path], Model]
 """Writes a file of one kind and opens it again."""
 
 
@@ -48,9 +48,9 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
     if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _LARGEST:
         raise InputError(f"{run}: an ONNX file holds less than 2 GiB, the encoder is larger; export a program instead")
     settings = embedder.config.model
-    label = Label(embedder.fingerprint(), run.resolve().name, settings.image_size, embedder.camera_names)
+    metadata = ExportMetadata(embedder.fingerprint(), run.resolve().name, settings.image_size, embedder.camera_names)
     graph = EncoderGraph(encoder, image_text=embedder.describes)
-    traced, probes = _traced(graph, label), list(_probes(encoder, label, image_text=graph.gives_image_text))
+    traced, probes = _traced(graph, metadata), list(_probes(encoder, metadata, image_text=graph.gives_image_text))
     chosen: dict[str, tuple[str, Write]] = {}
     if onnx:
         chosen["onnx"] = ("model.onnx", _write_onnx)
@@ -61,7 +61,7 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
         for kind, (file, write) in chosen.items():
             began = time.monotonic()
             temporary = files.enter_context(written_whole(out / file))
-            cosine = _least_cosine(write(traced, graph, label, temporary), probes)
+            cosine = _least_cosine(write(traced, graph, metadata, temporary), probes)
             if not cosine >= LEAST_COSINE:  # not a number, too
                 raise InputError(
                     f"{out / file}: not written, its features are not the encoder's (cosine {cosine:.6f}, at least "
@@ -70,14 +70,15 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
             mib = temporary.stat().st_size / 2**20
             written[kind] = Written(str(out / file), mib, cosine, time.monotonic() - began)
         card = out / "model_card.md"
-        files.enter_context(written_whole(card)).write_text(model_card(run, embedder, label, written), "utf-8")
+        files.enter_context(written_whole(card)).write_text(model_card(run, embedder, metadata, written), "utf-8")
     results = {kind: asdict(file) for kind, file in written.items()}
-    return {"fingerprint": label.fingerprint, "card": str(card)} | results
+    return {"fingerprint": metadata.fingerprint, "card": str(card)} | results
 
 
-def _traced(graph: EncoderGraph, label: Label) -> ExportedProgram:
+def _traced(graph: EncoderGraph, metadata: ExportMetadata) -> ExportedProgram:
     """The graph for any number of images, without the paths of this machine's source files."""
-    images = torch.zeros(2, 3, *label.image_size, dtype=torch.uint8)  # of two: one image would be taken for always one
+    # Two images: with one, the graph would always expect one.
+    images = torch.zeros(2, 3, *metadata.image_size, dtype=torch.uint8)
     cameras = (torch.zeros(2, dtype=torch.int64),) if graph.takes_cameras else ()
     batch = Dim("batch")
     shapes = {IMAGES: {0: batch}} | ({CAMERAS: {0: batch}} if graph.takes_cameras else {})
@@ -90,7 +91,7 @@ def _traced(graph: EncoderGraph, label: Label) -> ExportedProgram:
     return traced
 
 
-def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, label: Label, path: Path) -> Model:
+def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, metadata: ExportMetadata, path: Path) -> Model:
     import onnxruntime
 
     inputs = [IMAGES, CAMERAS] if graph.takes_cameras else [IMAGES]
@@ -107,7 +108,7 @@ def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, label: Label, path
             verbose=False,
         )
     assert exported is not None
-    exported.model.metadata_props.update(label.properties())
+    exported.model.metadata_props.update(metadata.properties())
     exported.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
@@ -118,8 +119,8 @@ def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, label: Label, path
     return model
 
 
-def _write_program(traced: ExportedProgram, graph: EncoderGraph, label: Label, path: Path) -> Model:
-    torch.export.save(traced, path, extra_files={"ccafl.json": json.dumps(label.properties())})
+def _write_program(traced: ExportedProgram, graph: EncoderGraph, metadata: ExportMetadata, path: Path) -> Model:
+    torch.export.save(traced, path, extra_files={"ccafl.json": json.dumps(metadata.properties())})
     loaded = torch.export.load(path).module()
 
     def model(images: Tensor, cameras: Tensor) -> tuple[Tensor, ...]:
@@ -141,9 +142,9 @@ def _least_cosine(model: Model, probes: Sequence[Probe]) -> float:
 
 
 @torch.no_grad()
-def _probes(encoder: ImageEncoder, label: Label, *, image_text: bool) -> Iterator[Probe]:
+def _probes(encoder: ImageEncoder, metadata: ExportMetadata, *, image_text: bool) -> Iterator[Probe]:
     """Extreme and random images, in batches of several sizes; all cameras, and one that is unknown."""
-    height, width = label.image_size
+    height, width = metadata.image_size
     generator = torch.Generator().manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     patterns = [torch.zeros(height, width), torch.ones(height, width), (rows + columns) % 2, rows / height]
@@ -151,9 +152,9 @@ def _probes(encoder: ImageEncoder, label: Label, *, image_text: bool) -> Iterato
     noise = torch.rand(8, 3, height, width, generator=generator) * 255
     blotches = F.interpolate(torch.rand(8, 3, 6, 3, generator=generator) * 255, (height, width))
     images = torch.cat([extremes, noise, blotches]).to(torch.uint8)
-    count = max(len(images), len(label.camera_names) + 1)
+    count = max(len(images), len(metadata.camera_names) + 1)
     images = images[torch.randperm(len(images), generator=generator)[torch.arange(count) % len(images)]]
-    cameras = torch.arange(count) % (len(label.camera_names) + 1) + UNKNOWN_CAMERA
+    cameras = torch.arange(count) % (len(metadata.camera_names) + 1) + UNKNOWN_CAMERA
     numbers = torch.arange(count)
     for batch in (*numbers[:8].split([1, 2, 5]), *numbers[8:].split(16)):
         features = encoder(normalise(images[batch]), image_text=image_text, cameras=cameras[batch])

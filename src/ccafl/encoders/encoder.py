@@ -1,0 +1,78 @@
+"""What every encoder does, and how one is opened: a run with torch, or its ONNX export without."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ccafl.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Features of n pictures.
+
+    Attributes:
+        features: (n, D) float32, L2-normalised: to compare with those of other pictures.
+        image_text: (n, E) float32, L2-normalised: to compare with those of sentences; None without a text tower.
+    """
+
+    features: NDArray[np.float32]
+    image_text: NDArray[np.float32] | None
+
+
+class PictureEncoder(Protocol):
+    """An image encoder with its preprocessing; not thread-safe.
+
+    Attributes:
+        fingerprint: of the weights and of every setting that affects features: the same for a run and its export.
+        name: the run's, for display.
+        place: absolute path of the run's folder or the exported file, from which it can be opened again.
+        runtime: what computes, for display: "torch, cpu".
+        dim: D, the length of a feature.
+        text_dim: E, the length of a feature to compare with sentences; None without a trained text tower.
+        describes: whether `encode_text` works.
+        camera_names: the cameras seen in training.
+    """
+
+    fingerprint: str
+    name: str
+    place: Path
+    runtime: str
+    dim: int
+    text_dim: int | None
+    describes: bool
+    camera_names: tuple[str, ...]
+
+    def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
+        """Features of pictures; ``cameras`` are their cameras' names, which may be unknown to the model."""
+
+    def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Features of sentences, L2-normalised: (n, E).
+
+        Raises:
+            InputError: the model has no text tower, or its weights are not available.
+        """
+
+
+def open_encoder(place: Path) -> PictureEncoder:
+    """Open a run's folder, or an exported ONNX file, which does not need torch.
+
+    Raises:
+        InputError: it is neither, or the packages to open it are not installed.
+    """
+    if place.is_file():
+        from ccafl.encoders.onnx_encoder import OnnxEncoder
+
+        return OnnxEncoder(place)
+    try:
+        from ccafl.encoders.torch_encoder import TorchEncoder
+    except ImportError as error:
+        raise InputError(
+            f"{place}: a run needs torch ({error}); give the model.onnx of ccafl export, or pip install ccafl"
+        ) from error
+    return TorchEncoder(place)

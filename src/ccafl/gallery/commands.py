@@ -1,0 +1,365 @@
+"""What ``ccafl gallery ...`` and ``ccafl search`` do, from paths to files; `ccafl.cli` only calls these."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ccafl.data import records
+from ccafl.data.images import load_image
+from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
+from ccafl.encoders.encoder import PictureEncoder, open_encoder
+from ccafl.errors import InputError
+from ccafl.files import write_text, written_whole
+from ccafl.gallery.adding import add_pictures, listed
+from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
+from ccafl.gallery.entries import Entry, Found
+from ccafl.gallery.filters import Filters
+from ccafl.gallery.gallery import Gallery, GalleryInfo
+from ccafl.gallery.ledger import Tracklet
+from ccafl.gallery.query import Fusion, group_by_identity, search
+from ccafl.run_folder import RunFolder, read_association
+from ccafl.terminal import bar, note
+
+Results = dict[str, Any]
+
+
+def add(
+    model: Path,
+    paths: Sequence[Path],
+    db: Path,
+    *,
+    camera: str | None = None,
+    kind: str | None = None,
+    association: Path | None = None,
+    skip_unreadable: bool = False,
+    uri: str | None = None,
+    token: str | None = None,
+) -> Results:
+    """Add pictures to the gallery ``db``, created if missing; those already there are skipped.
+
+    Identities are those of ``association``. Without it, a gallery that has none yet takes the run's own.
+
+    Args:
+        model: a run's folder, or an exported ONNX file.
+        paths: pictures, folders, manifests or data sets.
+        db: the gallery's folder.
+        camera: that took all of them; by default as the data say.
+        kind: of data source; recognised by default.
+        association: table of camera,label,identity.
+        skip_unreadable: leave out pictures that cannot be read, listing them.
+        uri: of a Milvus server that holds the vectors of a new gallery.
+        token: for a Milvus server that requires one.
+
+    Returns:
+        numbers of pictures: added, known, duplicates, skipped, and in the gallery.
+
+    Raises:
+        InputError: the model, the pictures, the table or the gallery cannot be used; pictures already added stay.
+    """
+    own = RunFolder(model).association
+    identities = _joined(association) if association else _joined(own) if own.is_file() else {}
+    pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind)]
+    encoder = open_encoder(model)
+    with _open_or_create(db, encoder, uri, token) as gallery:
+        with bar("adding pictures", len(pictures)) as progress:
+            done = add_pictures(gallery, encoder, pictures, skip_unreadable=skip_unreadable, advance=progress.advance)
+        if done.skipped:
+            lines = (f"  {why}" for why in done.skipped.values())
+            note("\n".join((f"skipped {len(done.skipped)} unreadable pictures:", *lines)))
+        if association or (identities and not gallery.ledger.identities()):
+            join(gallery, identities)
+        counts = {"added": done.added, "known": done.known, "duplicates": done.duplicates}
+        return counts | {"skipped": len(done.skipped), "in the gallery": len(gallery)}
+
+
+def rejoin(db: Path, *, association: Path | None = None, token: str | None = None) -> Results:
+    """Join the labels of all cameras anew, keeping people's corrections.
+
+    Without a table, the gallery's own labelled pictures are associated across cameras, with the settings of the run
+    that made the features, or the defaults if the run is gone.
+
+    Raises:
+        InputError: no such gallery, no such table, or torch, which association needs, is missing.
+    """
+    with Gallery.open(db, token=token) as gallery:
+        join(gallery, _joined(association) if association else _associated(gallery))
+        identities = gallery.ledger.identities()
+        return {
+            "joined labels": len(identities),
+            "identities": len(set(identities.values())),
+            "corrections applied": len(corrections(gallery)),
+        }
+
+
+def remove(paths: Sequence[Path], db: Path, *, token: str | None = None) -> int:
+    """Erase the pictures that came from these files or folders; returns how many.
+
+    Raises:
+        InputError: no such gallery, or it has no picture from one of them; then nothing is erased.
+    """
+    with Gallery.open(db, token=token) as gallery:
+        found: dict[str, None] = {}
+        for path in paths:
+            keys = gallery.keys_where(under=path)
+            if not keys:
+                raise InputError(f"{path}: {db} has no picture from there; ccafl search shows where pictures came from")
+            found |= dict.fromkeys(keys)
+        return gallery.erase(list(found))
+
+
+def forget(
+    db: Path,
+    *,
+    person: str | None = None,
+    camera: str | None = None,
+    before: datetime | None = None,
+    token: str | None = None,
+) -> int:
+    """Erase all pictures of an identity, of a camera, or taken before a time; returns how many.
+
+    Raises:
+        InputError: not exactly one of the three, no such gallery, or no such identity or camera.
+    """
+    if sum(asked is not None for asked in (person, camera, before)) != 1:
+        raise InputError("nothing to forget; give one of: a person's identity, --camera, --before")
+    with Gallery.open(db, token=token) as gallery:
+        if person is not None:
+            return gallery.forget(person)
+        count = gallery.erase(gallery.keys_where(camera=camera, before=before))
+        if camera is not None and not count:
+            raise InputError(f"{db}: has no pictures of camera {camera}; ccafl gallery info lists the cameras")
+        return count
+
+
+def info(db: Path, *, token: str | None = None) -> GalleryInfo:
+    """What a gallery holds."""
+    with Gallery.open(db, token=token) as gallery:
+        return gallery.info()
+
+
+def export(db: Path, out: Path, *, token: str | None = None) -> int:
+    """Write all pictures to a Parquet table: key, camera, time, source, label, identity, features; returns how many.
+
+    With a trained text tower there is also ``image_text``: the features to compare with sentences.
+
+    Raises:
+        InputError: no such gallery, or the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with Gallery.open(db, token=token) as gallery:
+        texts = [(name, pa.string()) for name in ("source", "label", "identity")]
+        columns = [("key", pa.string()), ("camera", pa.string()), ("time", pa.timestamp("ms", "UTC")), *texts]
+        columns.append(("features", pa.list_(pa.float32(), gallery.dim)))
+        if gallery.text_dim is not None:
+            columns.append(("image_text", pa.list_(pa.float32(), gallery.text_dim)))
+        schema = pa.schema(columns)
+        with (
+            written_whole(out) as temporary,
+            pq.ParquetWriter(temporary, schema) as writer,
+            bar("writing", len(gallery)) as progress,
+        ):
+            count = 0
+            for entries, encoded in gallery.all():
+                known = [pa.array([getattr(e, name) for e in entries], kind) for name, kind in columns[:6]]
+                vectors = [encoded.features] + ([] if encoded.image_text is None else [encoded.image_text])
+                lists = [pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), part.shape[1]) for part in vectors]
+                writer.write_batch(pa.record_batch([*known, *lists], schema=schema))
+                count += len(entries)
+                progress.advance(len(entries))
+        return count
+
+
+def write_corrections(db: Path, out: Path, *, token: str | None = None) -> int:
+    """Write the corrections for training with ``--set data.links=OUT``; returns how many.
+
+    Raises:
+        InputError: no such gallery, or the file cannot be written.
+    """
+    with Gallery.open(db, token=token) as gallery:
+        write_text(out, corrections_csv(gallery))
+        return len(corrections(gallery))
+
+
+def find(
+    images: Sequence[Path],
+    db: Path,
+    *,
+    model: Path | None = None,
+    text: str | None = None,
+    boxes: Sequence[str] = (),
+    filters: Filters | None = None,
+    fusion: Fusion = "mean",
+    rerank: bool = False,
+    limit: int = 24,
+    sheet: Path | None = None,
+    table: Path | None = None,
+    token: str | None = None,
+) -> Found:
+    """Search a gallery by pictures of a person, or by a description.
+
+    Args:
+        images: pictures, all of the same person; none with ``text``.
+        db: the gallery's folder.
+        model: where the gallery's model is, if it has moved.
+        text: a description.
+        boxes: x,y,width,height of the person in each picture, in pixels of the upright picture; none for no boxes.
+        filters: which pictures the search looks at.
+        fusion: how several pictures are combined; see `Query`.
+        rerank: order the nearest by k-reciprocal re-ranking.
+        limit: how many to find.
+        sheet: JPEG or PNG file for a contact sheet.
+        table: JSON file for the hits.
+        token: for a Milvus server that requires one.
+
+    Raises:
+        InputError: neither or both of pictures and text, unreadable pictures, boxes outside them, another model, or
+            what `search` refuses.
+    """
+    if bool(images) == bool(text):
+        raise InputError("nothing to search for; give pictures of a person, or a description with --text")
+    if boxes and len(boxes) != len(images):
+        raise InputError(f"--box: {len(boxes)} for {len(images)} pictures; give one box per picture, in the same order")
+    if sheet is not None and sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise InputError(f"{sheet}: a contact sheet must be a .jpg or .png; change the name")
+    queries = [load_image(image) for image in images]
+    if boxes:
+        queries = [_cropped(query, box) for query, box in zip(queries, boxes, strict=True)]
+    with Gallery.open(db, token=token) as gallery:
+        encoder = model_of(gallery, model)
+        if text and not encoder.describes:
+            raise InputError(f"{encoder.place}: has no trained text tower for descriptions; search by picture")
+        features = encoder.encode_text([text]) if text else encoder.encode(queries).features
+        found = search(
+            gallery, features, by_text=bool(text), fusion=fusion, filters=filters, rerank=rerank, limit=limit
+        )
+        if sheet is not None:
+            _write_sheet(sheet, queries, found, gallery)
+    if table is not None:
+        write_text(table, json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+    return found
+
+
+def model_of(gallery: Gallery, place: Path | None = None) -> PictureEncoder:
+    """The gallery's model, from ``place`` or where it was when the gallery was created.
+
+    Raises:
+        InputError: it is not there, or is another model.
+    """
+    if place is None and not gallery.model_place.exists():
+        raise InputError(f"{gallery.model_place}: the gallery's model is no longer there; say where it is with --model")
+    encoder = open_encoder(place or gallery.model_place)
+    gallery.check_model(encoder)
+    return encoder
+
+
+def parse_time(text: str, option: str) -> datetime:
+    """The time given by an option; UTC without an offset.
+
+    Raises:
+        InputError: it is not a time.
+    """
+    try:
+        return records.parse_time(text)
+    except ValueError as error:
+        raise InputError(f"{option} {text}: is not a time; write it like 2026-05-01 or 2026-05-01T14:03:00Z") from error
+
+
+def _open_or_create(db: Path, encoder: PictureEncoder, uri: str | None, token: str | None) -> Gallery:
+    if not (db / "gallery.sqlite").is_file():
+        return Gallery.create(db, encoder, uri=uri, token=token)
+    gallery = Gallery.open(db, token=token)
+    try:
+        gallery.check_model(encoder)
+        if uri is not None and uri != str(gallery.where):
+            raise InputError(f"{db}: has its vectors in {gallery.where}; leave out --uri, or create another gallery")
+    except InputError:
+        gallery.close()
+        raise
+    return gallery
+
+
+def _joined(table: Path) -> dict[Tracklet, str]:
+    """The identities of a table, without the labels that were joined to no other."""
+    return {label: identity for label, identity in read_association(table).items() if identity is not None}
+
+
+def _associated(gallery: Gallery) -> dict[Tracklet, str]:
+    """Identities by associating the gallery's own labelled pictures."""
+    try:
+        import torch
+
+        from ccafl.data.identity_links import numbered
+        from ccafl.training.association import associate_identities
+    except ImportError as error:
+        raise InputError("association needs torch; install it, or give --association") from error
+    from ccafl.config import Association
+
+    run = RunFolder(gallery.model_place)
+    settings = run.read_config().stage2.association if run.begun else Association()
+    of_pictures: list[Tracklet] = []
+    parts = []
+    with bar("reading features", len(gallery)) as progress:
+        for entries, encoded in gallery.all():
+            labelled = [number for number, entry in enumerate(entries) if entry.label]
+            of_pictures += [(entries[number].camera, entries[number].label) for number in labelled]
+            parts.append(encoded.features[labelled])
+            progress.advance(len(entries))
+    tracklets = sorted(set(of_pictures))
+    if not tracklets:
+        raise InputError("the gallery has no labelled pictures, so nothing can be joined; add pictures with labels")
+    place = {tracklet: number for number, tracklet in enumerate(tracklets)}
+    names = {camera: number for number, camera in enumerate(sorted({camera for camera, _ in tracklets}))}
+    cameras = torch.tensor([names[camera] for camera, _ in tracklets])
+    features, identities = torch.from_numpy(np.concatenate(parts)), torch.tensor([place[t] for t in of_pictures])
+    links = numbered(
+        [Link(kind, *pair, place="") for kind in (MUST_LINK, CANNOT_LINK) for pair in linked(gallery, kind)], tracklets
+    )
+    found = associate_identities(features, identities, cameras, settings, links)
+    return {t: str(identity) for t, identity in zip(tracklets, found.tolist(), strict=True) if identity >= 0}
+
+
+def _cropped(picture: Image.Image, box: str) -> Image.Image:
+    try:
+        x, y, width, height = (int(number) for number in box.split(","))
+    except ValueError as error:
+        raise InputError(f"--box {box}: is not x,y,width,height in pixels; write it like 10,20,60,120") from error
+    if min(x, y) < 0 or min(width, height) < 1 or x + width > picture.width or y + height > picture.height:
+        raise InputError(
+            f"--box {box}: is not within the picture of {picture.width}x{picture.height} pixels; change it"
+        )
+    return picture.crop((x, y, x + width, y + height))
+
+
+def _write_sheet(path: Path, queries: Sequence[Image.Image], found: Found, gallery: Gallery) -> None:
+    from ccafl.gallery.sheet import contact_sheet
+
+    thumbnails = [gallery.thumbnail(hit.entry.key) for hit in found.hits]
+    with written_whole(path) as temporary:
+        contact_sheet(queries, found.hits, thumbnails).save(temporary, quality=90)
+
+
+def _as_json(found: Found) -> Results:
+    hits = [_entry(hit.entry) | {"score": hit.score} for hit in found.hits]
+    groups = [
+        {"identity": group.identity, "score": group.score, "keys": [hit.entry.key for hit in group.hits]}
+        for group in group_by_identity(found.hits)
+    ]
+    return {"hits": hits, "identities": groups, "more": found.more}
+
+
+def _entry(entry: Entry) -> Results:
+    return {
+        "key": entry.key,
+        "camera": entry.camera,
+        "time": entry.time.isoformat() if entry.time else None,
+        "source": entry.source,
+        "label": entry.label,
+        "identity": entry.identity,
+    }

@@ -1,0 +1,1 @@
+"""The HTTP service of a gallery, and the page that uses it."""

@@ -1,0 +1,90 @@
+"""The service as an ASGI application: routes, page, limits and errors put together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from ccafl.encoders.encoder import PictureEncoder
+from ccafl.gallery.gallery import Gallery
+from ccafl.service.batching import BusyError, SearchBatcher
+from ccafl.service.limits import GuardMiddleware, ServiceSettings, busy
+from ccafl.service.metrics import Metrics
+from ccafl.service.routes import api_routes, page_routes, problems, state_routes
+
+
+def create_app(
+    gallery: Gallery,
+    encoder: PictureEncoder,
+    settings: ServiceSettings,
+    *,
+    failed: Callable[[Exception], None] = lambda error: None,
+) -> FastAPI:
+    """The service as an ASGI application; the caller closes the gallery.
+
+    Args:
+        gallery: open; only the application may use it while it runs.
+        encoder: of the gallery's model.
+        settings: where the service listens and what it accepts.
+        failed: called with what keeps the gallery or the model from loading.
+
+    Raises:
+        InputError: the encoder is not of the gallery's model.
+    """
+    gallery.check_model(encoder)
+    metrics = Metrics()
+    batcher = SearchBatcher(gallery, encoder, capacity=settings.queue, metrics=metrics)
+
+    async def start() -> None:
+        try:
+            await batcher.start()
+        except Exception as error:
+            failed(error)
+            raise
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        starting = asyncio.create_task(start())
+        try:
+            yield
+        finally:
+            await asyncio.wait([starting])
+            await run_in_threadpool(batcher.close)
+
+    app = FastAPI(
+        title="ccafl",
+        version=version("ccafl"),
+        summary="Search a gallery for people",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=problems(421, 429),
+    )
+    app.add_middleware(GuardMiddleware, settings=settings, metrics=metrics)
+    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(BusyError, _busy)
+    app.include_router(page_routes())
+    app.include_router(state_routes(batcher, metrics, settings))
+    app.include_router(api_routes(gallery, encoder, settings, batcher))
+    return app
+
+
+async def _unprocessable(_: Request, error: Exception) -> Response:
+    """422, with the first invalid value in one line."""
+    first = cast(RequestValidationError, error).errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    line = " ".join(f"{where}: {first['msg']}".encode("utf-8", "backslashreplace").decode().split())
+    return JSONResponse({"detail": line[:300]}, 422)
+
+
+async def _busy(_: Request, error: Exception) -> Response:
+    """503, with the time to wait."""
+    refusal = busy(cast(BusyError, error).detail, cast(BusyError, error).seconds)
+    return JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)

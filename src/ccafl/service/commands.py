@@ -1,0 +1,35 @@
+"""What ``ccafl serve`` does; `ccafl.cli` only calls it."""
+
+from pathlib import Path
+
+from ccafl.gallery.commands import model_of
+from ccafl.gallery.gallery import Gallery
+from ccafl.service.limits import ServiceSettings
+from ccafl.service.server import serve as run_server
+
+
+def serve(
+    db: Path,
+    *,
+    model: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    milvus_token: str | None = None,
+) -> None:
+    """Serve a gallery over HTTP until stopped.
+
+    Args:
+        db: the gallery's folder.
+        model: where the gallery's model is, if it has moved.
+        host: name or address to listen on.
+        port: to listen on.
+        token: required of every client.
+        milvus_token: for a Milvus server that requires one.
+
+    Raises:
+        InputError: no such gallery, its model cannot be used, or what `ccafl.service.server.serve` refuses.
+    """
+    settings = ServiceSettings(host=host, port=port, token=token)
+    with Gallery.open(db, token=milvus_token) as gallery:
+        run_server(gallery, model_of(gallery, model), settings)

@@ -1,0 +1,79 @@
+// The page's state in its address: after #, so that a description of somebody is not sent or logged as part of a URL.
+// Pictures chosen on this computer are not in it; the history entry names them while the page is open.
+
+import { noFilters, readFilters, writeFilters } from "./filters.js";
+
+/**
+ * The values of the filters (filters.js), and
+ *
+ * @typedef {Object} State
+ * @property {"picture"|"words"} by
+ * @property {{id: string, box: number[]|null, camera: string}[]} uploads pictures of this computer
+ * @property {string[]} keys pictures of the gallery
+ * @property {string} text
+ * @property {"mean"|"max"} fusion
+ * @property {boolean} rerank
+ * @property {"ranked"|"cameras"|"persons"} view
+ * @property {number} limit
+ * @property {number} offset
+ * @property {string} open the picture in the dialog
+ */
+
+export const LIMITS = [24, 48, 100];
+
+/** @returns {State} */
+export function blank() {
+  return {
+    by: "picture",
+    uploads: [],
+    keys: [],
+    text: "",
+    ...noFilters(),
+    fusion: "mean",
+    rerank: false,
+    view: "ranked",
+    limit: LIMITS[0],
+    offset: 0,
+    open: "",
+  };
+}
+
+/** The state as a fragment, without what is unset. */
+export function toFragment(state) {
+  const words = new URLSearchParams();
+  if (state.by === "words") words.set("by", "words");
+  for (const key of state.keys) words.append("key", key);
+  if (state.text) words.set("text", state.text);
+  writeFilters(words, state);
+  if (state.fusion !== "mean") words.set("fusion", state.fusion);
+  if (state.rerank) words.set("rerank", "1");
+  if (state.view !== "ranked") words.set("view", state.view);
+  if (state.limit !== LIMITS[0]) words.set("limit", String(state.limit));
+  if (state.offset) words.set("offset", String(state.offset));
+  if (state.open) words.set("open", state.open);
+  return words.size ? `#${words}` : "#";
+}
+
+/**
+ * The state of an address; invalid parts are ignored.
+ *
+ * @param {string} fragment
+ * @param {{id: string}[]} uploads of the history entry
+ * @returns {State}
+ */
+export function fromFragment(fragment, uploads) {
+  const words = new URLSearchParams(fragment.replace(/^#/, ""));
+  const state = { ...blank(), ...readFilters(words) };
+  const one = (name, allowed) => (allowed.includes(words.get(name)) ? words.get(name) : allowed[0]);
+  state.by = one("by", ["picture", "words"]);
+  state.uploads = uploads;
+  state.keys = [...new Set(words.getAll("key"))];
+  state.text = words.get("text") ?? "";
+  state.fusion = one("fusion", ["mean", "max"]);
+  state.rerank = words.get("rerank") === "1";
+  state.view = one("view", ["ranked", "cameras", "persons"]);
+  state.limit = Number(one("limit", LIMITS.map(String)));
+  state.offset = Math.max(0, Math.trunc(Number(words.get("offset")) || 0));
+  state.open = words.get("open") ?? "";
+  return state;
+}

@@ -1,0 +1,403 @@
+// The page: its state, its searches, and how results are shown.
+
+import * as api from "./api.js";
+import { blank, fromFragment, toFragment } from "./address.js";
+import { showCorrections } from "./corrections.js";
+import { byId, fill, h } from "./dom.js";
+import { kept } from "./files.js";
+import { activeFilters, noFilters, sendFilters } from "./filters.js";
+import { cameraName, count, several, timeSpan } from "./format.js";
+import { queryPanel } from "./query.js";
+import { arrowKeys, showResults } from "./results.js";
+import { selectionBar } from "./selection.js";
+import { viewer } from "./viewer.js";
+
+const RERANKED = 200; // pictures that a search with re-ranking orders
+const NARROW = matchMedia("(max-width: 899px)");
+
+let gallery = null;
+let state = fromFragment(location.hash, history.state?.uploads ?? []);
+let answer = null; // of the search shown
+let searched = ""; // what the search was, see `asked`
+let running = null;
+let drawn = ""; // the view in which the answer is shown
+let panel, selection, dialog;
+
+api.whenTokenIsNeeded(askForToken);
+start();
+
+async function start() {
+  byId("status").textContent = "Opening the gallery…";
+  try {
+    gallery = await api.gallery();
+  } catch (refusal) {
+    byId("status").textContent = "";
+    say(refusal.message, start);
+    return;
+  }
+  fill(byId("problem"));
+  selection = selectionBar(byId("bar"), corrected);
+  panel = queryPanel(gallery, change, () => change({ ...blank(), view: state.view, limit: state.limit }));
+  const names = gallery.cameras.map((camera) => camera.name);
+  dialog = viewer(byId("viewer"), names, selection, byId("bar-home"), {
+    open,
+    close: closePicture,
+    like: (key) => find({ by: "picture", uploads: [], keys: [key] }),
+    add: (key) => find({ by: "picture", keys: [...new Set([...state.keys, key])] }),
+  });
+  const { pictures, identities, cameras, model } = gallery;
+  byId("holds").textContent = `${several(pictures, "picture")}, ${several(cameras.length, "camera")}`;
+  byId("figures").textContent =
+    `${several(pictures, "picture")}, ${several(identities, "person")} joined or labelled, ` +
+    `${several(cameras.length, "camera")}. Model ${model.name} (${model.fingerprint.slice(0, 12)}), ${model.runtime}.`;
+  byId("filters").open = !NARROW.matches;
+  listen();
+  apply();
+}
+
+function listen() {
+  addEventListener("popstate", () => {
+    for (const id of ["boxer", "corrections"]) byId(id).close();
+    state = fromFragment(location.hash, history.state?.uploads ?? []);
+    apply();
+  });
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the fragment is the page's state
+    goToResults();
+  });
+  byId("show-corrections").addEventListener("click", () => showCorrections(byId("corrections")));
+  for (const radio of document.querySelectorAll("[name=view]"))
+    radio.addEventListener("change", () => navigate({ view: radio.value }));
+  byId("limit").addEventListener("change", () => navigate({ limit: Number(byId("limit").value), offset: 0 }));
+  byId("previous-page").addEventListener("click", () => turn(-1));
+  byId("next-page").addEventListener("click", () => turn(1));
+  arrowKeys(byId("found"));
+  addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length || covered()) return;
+    event.preventDefault();
+    panel.add(files);
+  });
+  dropping();
+}
+
+const covered = () => document.querySelector("dialog[open]") !== null;
+
+function dropping() {
+  let inside = 0;
+  const carries = (event) => event.dataTransfer?.types.includes("Files");
+  const cover = (on) => (byId("drop-here").hidden = !on);
+  addEventListener("dragenter", (event) => carries(event) && cover(++inside > 0));
+  addEventListener("dragleave", (event) => carries(event) && cover(--inside > 0));
+  addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    inside = 0;
+    cover(false);
+    if (!carries(event)) return;
+    event.preventDefault();
+    if (!covered()) panel.add([...event.dataTransfer.files]);
+  });
+}
+
+// --- Going from state to state ---------------------------------------------------------------------------------------
+
+function navigate(patch, { replace = false } = {}) {
+  const before = state;
+  state = { ...state, ...patch };
+  const opened = state.open !== "" && (replace ? history.state?.opened : before.open === "");
+  const entry = { uploads: state.uploads, opened: Boolean(opened) };
+  history[replace ? "replaceState" : "pushState"](entry, "", toFragment(state));
+  apply();
+}
+
+/** Apply a change of the panel; `again` searches even if nothing changed. */
+function change(patch, { again = false } = {}) {
+  const next = { ...state, ...patch, offset: 0 };
+  const before = running;
+  if (toFragment(next) !== toFragment(state) || next.uploads !== state.uploads) navigate({ ...patch, offset: 0 });
+  if (!again) return;
+  if (running === before) run();
+  if (NARROW.matches && !noQuery()) goToResults();
+}
+
+/** Search from a picture, and go to the results. */
+function find(patch) {
+  dialog.hide();
+  navigate({ ...patch, offset: 0, open: "" });
+  goToResults();
+}
+
+function turn(pages) {
+  navigate({ offset: Math.max(0, state.offset + pages * state.limit) });
+  goToResults();
+}
+
+function goToResults() {
+  byId("results-heading").focus({ preventScroll: true });
+  byId("results").scrollIntoView();
+}
+
+function open(key, replace = false) {
+  navigate({ open: key }, { replace });
+}
+
+function closePicture() {
+  if (history.state?.opened) history.back();
+  else navigate({ open: "" }, { replace: true });
+}
+
+function apply() {
+  panel.show(state);
+  document.querySelector(`[name=view][value=${state.view}]`).checked = true;
+  byId("limit").value = String(state.limit);
+  if (asked() !== searched) run();
+  else if (answer && drawn !== state.view) showAnswer();
+  showPicture();
+}
+
+function showPicture() {
+  const before = dialog.isOpen();
+  if (state.open) dialog.show(state.open, answer);
+  else if (before) {
+    const key = byId("viewer").dataset.key;
+    dialog.hide();
+    [...document.querySelectorAll("[data-open]")].find((tile) => tile.dataset.open === key)?.focus();
+  }
+  if (state.open) byId("viewer").dataset.key = state.open;
+}
+
+// --- Searching -------------------------------------------------------------------------------------------------------
+
+const inWords = () => state.by === "words" && gallery.text;
+const noQuery = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length);
+
+/** Everything that decides a search's answer. */
+function asked() {
+  const { view, open: opened, ...rest } = state;
+  return noQuery() ? "no query" : JSON.stringify(rest);
+}
+
+async function form() {
+  const fields = new FormData();
+  if (inWords()) fields.set("text", state.text);
+  else {
+    const boxed = state.uploads.some((upload) => upload.box);
+    for (const { id, box } of state.uploads) {
+      const { file } = kept(id);
+      fields.append("picture", file, file.name);
+      if (boxed) fields.append("box", box ? box.join(",") : "");
+    }
+    for (const key of state.keys) fields.append("key", key);
+    if (state.uploads.length + state.keys.length > 1) fields.set("fusion", state.fusion);
+    if (state.rerank && gallery.rerank) fields.set("rerank", "true");
+  }
+  await sendFilters(fields, state, inWords());
+  fields.set("limit", String(state.limit));
+  fields.set("offset", String(state.offset));
+  return fields;
+}
+
+/** Search by the state; `quietly` keeps the old results until the answer arrives. */
+async function run({ quietly = false } = {}) {
+  running?.abort();
+  searched = asked();
+  fill(byId("problem"));
+  if (noQuery()) return showStart();
+  for (const { name, problem } of activeFilters(state, inWords())) {
+    const why = problem?.(state[name]);
+    if (why) return say(why);
+  }
+  const control = (running = new AbortController());
+  busy(true, quietly);
+  try {
+    const found = await api.search(await form(), control.signal);
+    if (control.signal.aborted) return;
+    answer = found;
+    api.remember(found.hits);
+    selection.renew(found.hits);
+    showAnswer();
+    if (state.open) dialog.show(state.open, answer);
+  } catch (refusal) {
+    if (control.signal.aborted) return;
+    say(refusal.message, () => run());
+  } finally {
+    if (!control.signal.aborted) busy(false);
+  }
+}
+
+/** Identities have changed: ask again for what is shown. */
+async function corrected() {
+  api.forget();
+  await run({ quietly: true });
+  if (state.open && noQuery()) dialog.show(state.open, answer);
+}
+
+function busy(on, quietly = false) {
+  byId("results").setAttribute("aria-busy", String(on));
+  byId("progress").hidden = !on;
+  if (!on || quietly) return;
+  byId("results-heading").textContent = "Results";
+  byId("status").textContent = "Searching…";
+  if (!answer)
+    fill(
+      byId("found"),
+      h(
+        "ol",
+        { class: "tiles", "aria-hidden": "true" },
+        Array.from({ length: 12 }, () => h("li", { class: "tile waiting" }, h("span", { class: "frame" }))),
+      ),
+    );
+}
+
+/** Show a problem instead of results; the query stays as it is. */
+function say(message, again) {
+  running?.abort();
+  answer = null;
+  byId("results-heading").textContent = "Results";
+  byId("status").textContent = "";
+  byId("progress").hidden = byId("results-tools").hidden = byId("pages").hidden = true;
+  byId("results").setAttribute("aria-busy", "false");
+  fill(byId("found"));
+  fill(
+    byId("problem"),
+    h(
+      "div",
+      { class: "notice" },
+      h("p", {}, message),
+      again && h("button", { type: "button", on: { click: again } }, "Try again"),
+    ),
+  );
+}
+
+function showAnswer() {
+  const { hits, more, offset } = answer;
+  drawn = state.view;
+  const last = offset + hits.length;
+  const deeper = more && !(state.rerank && !inWords() && offset + 2 * state.limit > RERANKED);
+  fill(byId("problem"));
+  byId("results-heading").textContent = "Results";
+  byId("results-tools").hidden = !hits.length;
+  byId("pages").hidden = !deeper && !offset;
+  byId("previous-page").disabled = !offset;
+  byId("next-page").disabled = !deeper;
+  byId("page-says").textContent = hits.length ? `${count(offset + 1)} to ${count(last)}` : "";
+  if (!hits.length) return showNothing(offset);
+  const measure = inWords()
+    ? "similarity to the description"
+    : state.rerank
+      ? "1 minus the re-ranked distance"
+      : "cosine, at most 1";
+  byId("status").textContent = `Pictures ${count(offset + 1)} to ${count(last)}, best first. Score: ${measure}.`;
+  showResults(
+    byId("found"),
+    answer,
+    state.view,
+    gallery.cameras.map((camera) => camera.name),
+    selection,
+    open,
+  );
+}
+
+function showNothing(offset) {
+  byId("status").textContent = offset ? "There are no more pictures." : "No picture fits.";
+  const filtered = activeFilters(state, inWords()).length > 0;
+  const says = offset
+    ? "This is beyond the last page."
+    : filtered
+      ? "No picture passes the filters."
+      : "The gallery is empty.";
+  const remedy = offset
+    ? ["First page", { offset: 0 }]
+    : filtered
+      ? ["Clear the filters", { ...noFilters(), offset: 0 }]
+      : null;
+  fill(
+    byId("found"),
+    h(
+      "div",
+      { class: "notice calm" },
+      h("p", {}, says),
+      remedy && h("button", { type: "button", on: { click: () => navigate(remedy[1]) } }, remedy[0]),
+    ),
+  );
+}
+
+function showStart() {
+  answer = null;
+  busy(false);
+  byId("results-heading").textContent = "Who are you looking for?";
+  byId("status").textContent = "";
+  byId("results-tools").hidden = byId("pages").hidden = true;
+  const when = gallery.first ? `, ${timeSpan(gallery.first, gallery.last)} UTC` : "";
+  const most = Math.max(1, ...gallery.cameras.map((camera) => camera.pictures));
+  const rows = gallery.cameras.map(({ name, pictures }) => {
+    const bar = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
+    bar.firstChild.style.width = `${(100 * pictures) / most}%`;
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, cameraName(name)),
+      h("td", { class: "number" }, count(pictures)),
+      h("td", {}, bar),
+    );
+  });
+  const ways = ["Choose, drop or paste a picture of the person; in a whole scene, draw a box around them."];
+  if (gallery.text) ways.push("Or describe the person in words.");
+  ways.push(
+    "Open a result to see the person across cameras, and to search from there.",
+    "Where pictures are wrongly joined, select them and correct it.",
+  );
+  fill(
+    byId("found"),
+    h(
+      "div",
+      { class: "start" },
+      h(
+        "ul",
+        { class: "ways" },
+        ways.map((way) => h("li", {}, way)),
+      ),
+      gallery.pictures > 0
+        ? h(
+            "table",
+            {},
+            h("caption", {}, `The gallery: ${several(gallery.pictures, "picture")}${when}`),
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                h("th", { scope: "col" }, "Camera"),
+                h("th", { scope: "col", class: "number" }, "Pictures"),
+                h("td"),
+              ),
+            ),
+            h("tbody", {}, rows),
+          )
+        : h(
+            "p",
+            { class: "notice calm" },
+            "The gallery holds no pictures yet: ",
+            h("code", {}, "ccafl gallery add"),
+            " adds some.",
+          ),
+    ),
+  );
+}
+
+// --- The token -------------------------------------------------------------------------------------------------------
+
+function askForToken(wrong) {
+  const door = byId("door");
+  byId("door-says").textContent = wrong ? "The service does not accept this token." : "";
+  byId("token").value = "";
+  door.returnValue = "";
+  door.showModal();
+  byId("token").focus();
+  return new Promise((resolve) => {
+    door.addEventListener("close", () => resolve(door.returnValue === "open" ? byId("token").value.trim() : null), {
+      once: true,
+    });
+  });
+}

@@ -1,0 +1,60 @@
+// How values are written for people. Times are in UTC throughout, as in the gallery.
+
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
+const shortDay = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZone: "UTC",
+});
+const number = new Intl.NumberFormat("en-GB");
+
+export const count = (value) => number.format(value);
+export const several = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+export const score = (value) => value.toFixed(3);
+export const cameraName = (camera) => camera || "no camera";
+export const personName = (identity) => (/^\d+$/.test(identity) ? `Person ${identity}` : identity);
+export const labelName = (picture) => `${cameraName(picture.camera)} ${picture.label}`;
+
+export const dateOf = (time) => day.format(time);
+export const shortDateOf = (time) => shortDay.format(time);
+export const clockOf = (time) => clock.format(time);
+
+/** "4 May 2026, 15:48:02" or "time unknown". */
+export function longTime(iso) {
+  return iso ? `${day.format(new Date(iso))}, ${clock.format(new Date(iso))}` : "time unknown";
+}
+
+/** "4 May 15:48:02", for small places. */
+export function shortTime(iso) {
+  return iso ? `${shortDay.format(new Date(iso))} ${clock.format(new Date(iso))}` : "time unknown";
+}
+
+/** "a, b and c". */
+export function listed(words) {
+  return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+}
+
+/** "2 h 57 min" of milliseconds: the two largest units. */
+export function duration(milliseconds) {
+  const seconds = Math.round(milliseconds / 1000);
+  const units = [
+    ["d", 86400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+  ];
+  const first = units.findIndex(([, length]) => seconds >= length);
+  if (first < 0) return "0 s";
+  const [[name, length], next] = [units[first], units[first + 1]];
+  const rest = next ? Math.floor((seconds % length) / next[1]) : 0;
+  return `${Math.floor(seconds / length)} ${name}${rest ? ` ${rest} ${next[0]}` : ""}`;
+}
+
+/** "4 May 2026, 08:01:02 to 17:40:10". */
+export function timeSpan(first, last) {
+  if (first === last) return longTime(first);
+  const sameDay = dateOf(new Date(first)) === dateOf(new Date(last));
+  return `${longTime(first)} to ${sameDay ? clockOf(new Date(last)) : longTime(last)}`;
+}

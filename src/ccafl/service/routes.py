@@ -1,0 +1,292 @@
+"""The service's routes: searches and corrections of one gallery, its state, and the files of the page."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine
+from importlib.resources import files
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, HTTPException, Request, Response, Security
+from fastapi.security import HTTPBearer
+
+from ccafl.encoders.encoder import PictureEncoder
+from ccafl.errors import InputError
+from ccafl.gallery.corrections import corrections, corrections_csv, merge, split
+from ccafl.gallery.gallery import Gallery
+from ccafl.gallery.query import group_by_identity
+from ccafl.service.batching import Answer, SearchBatcher
+from ccafl.service.forms import conflict, form_schema, picture_readers, question, received_form
+from ccafl.service.limits import ServiceSettings
+from ccafl.service.metrics import Metrics
+from ccafl.service.schemas import (
+    CameraPictures,
+    Corrected,
+    CorrectionMade,
+    FoundIdentity,
+    FoundPicture,
+    GalleryFacts,
+    Identity,
+    KeyInPath,
+    Keys,
+    Limits,
+    Model,
+    Name,
+    Picture,
+    Problem,
+    SearchAnswer,
+    Status,
+)
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_REASONS = {
+    400: "The body cannot be parsed",
+    401: "The token is missing or wrong",
+    403: "The request comes from another site's page",
+    404: "Not found",
+    408: "The body did not arrive in time",
+    409: "The correction is not possible; the detail says why",
+    413: "Too large",
+    415: "Not a picture that can be read",
+    421: "The service does not have this name",
+    422: "An invalid value",
+    429: "Too many requests",
+    503: "Not ready, or too busy",
+}
+_LATER = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
+
+T = TypeVar("T")
+_Responses = dict[int | str, dict[str, Any]]
+
+
+def page_routes() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    folder = files("ccafl.service") / "page"
+
+    def file(name: str, request: Request) -> Response:
+        found = next((f for f in folder.iterdir() if f.name == name), None) if folder.is_dir() else None
+        if found is None or (kind := _TYPES.get(name[name.rfind(".") :])) is None:
+            raise HTTPException(404, f"the page has no file {name!r}")
+        content = found.read_bytes()
+        return _tagged(request, content, kind, hashlib.sha256(content).hexdigest(), "no-cache")
+
+    @router.get("/")
+    def index(request: Request) -> Response:
+        return file("index.html", request)
+
+    @router.get("/page/{name}")
+    def page(name: str, request: Request) -> Response:
+        return file(name, request)
+
+    return router
+
+
+def state_routes(batcher: SearchBatcher, metrics: Metrics, settings: ServiceSettings) -> APIRouter:
+    router = APIRouter(tags=["state"])
+
+    @router.get("/health")
+    async def health() -> Status:
+        """Whether the service runs."""
+        return Status(status="alive")
+
+    @router.get("/ready", responses=problems(503))
+    async def ready() -> Status:
+        """Whether the model and the gallery are loaded."""
+        batcher.check_ready()
+        return Status(status="ready")
+
+    plain: _Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+    @router.get(
+        "/metrics",
+        dependencies=_token(settings),
+        response_class=Response,
+        responses={**plain, **(problems(401) if settings.token else {})},
+    )
+    async def prometheus() -> Response:
+        """Metrics for Prometheus."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+def api_routes(
+    gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings, batcher: SearchBatcher
+) -> APIRouter:
+    router = APIRouter(
+        prefix="/api", dependencies=_token(settings), responses=problems(503, *([401] if settings.token else []))
+    )
+    rerank_possible = find_spec("torch") is not None
+
+    @router.get("/gallery", tags=["gallery"])
+    async def gallery_facts() -> GalleryFacts:
+        """What the gallery holds, and how it can be searched."""
+        info = batcher.info
+        return GalleryFacts(
+            pictures=info.pictures,
+            identities=info.identities,
+            cameras=[CameraPictures(name=name, pictures=count) for name, count in info.cameras.items()],
+            first=info.first,
+            last=info.last,
+            model=Model(name=info.model_name, fingerprint=info.fingerprint, runtime=encoder.runtime),
+            text=encoder.describes,
+            rerank=rerank_possible,
+            limits=Limits(upload_mb=settings.upload_mb, pixels=settings.pixels, pictures=settings.pictures),
+        )
+
+    @router.post(
+        "/search",
+        tags=["search"],
+        responses=problems(400, 403, 404, 408, 413, 415, 422),
+        openapi_extra={"requestBody": {"content": {"multipart/form-data": {"schema": form_schema(settings)}}}},
+    )
+    async def search(request: Request, response: Response) -> SearchAnswer:
+        """Search for a person."""
+        async with received_form(request) as form:
+            if reason := conflict(form, batcher.info.cameras, settings, encoder.describes, rerank_possible):
+                raise HTTPException(422, reason)
+            searching = batcher.search(question(form), picture_readers(form, settings))
+            try:
+                answer = await _until_disconnected(request, searching)
+            except KeyError as error:
+                if error.args[0] not in form.key:
+                    raise
+                raise HTTPException(404, f"{error.args[0]}: no such picture in the gallery") from error
+            except InputError as error:
+                raise HTTPException(422, str(error)) from error
+        response.headers["Server-Timing"] = ", ".join(f"{k};dur={1000 * s:.2f}" for k, s in answer.seconds.items())
+        return _search_answer(answer, form.offset)
+
+    @router.get("/pictures/{key}", tags=["gallery"], responses=problems(404, 422))
+    async def picture(key: KeyInPath) -> Picture:
+        """A picture of the gallery."""
+        found = await batcher.run(gallery.get, [key])
+        if not found:
+            raise HTTPException(404, "no such picture in the gallery")
+        return Picture.of(found[0])
+
+    jpeg: _Responses = {
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "Not modified"},
+    }
+
+    @router.get(
+        "/pictures/{key}/thumbnail",
+        tags=["gallery"],
+        response_class=Response,
+        responses={**jpeg, **problems(404, 422)},
+    )
+    def thumbnail(key: KeyInPath, request: Request) -> Response:
+        """The picture's thumbnail."""
+        batcher.check_ready()
+        found = gallery.thumbnail(key)
+        if found is None:
+            raise HTTPException(404, "no such picture in the gallery")
+        return _tagged(request, found, "image/jpeg", key, "private, max-age=600")
+
+    @router.get("/identities/{identity:path}", tags=["gallery"], responses=problems(404, 422))
+    async def identity(identity: Name) -> Identity:
+        """A person's pictures, sorted by time."""
+        pictures = await batcher.run(gallery.of_identity, identity)
+        if not pictures:
+            raise HTTPException(404, "no such identity in the gallery")
+        return Identity(identity=identity, pictures=[Picture.of(entry) for entry in pictures])
+
+    async def corrected(correct: Callable[[Gallery, list[str]], str], keys: Keys) -> Corrected:
+        try:
+            identity = await batcher.run(correct, gallery, keys.keys)
+        except InputError as error:
+            raise HTTPException(409, str(error)) from error
+        await batcher.refresh()
+        return Corrected(identity=identity)
+
+    @router.post("/corrections/merge", tags=["corrections"], responses=problems(400, 403, 408, 409, 413, 422))
+    async def merge_pictures(keys: Keys) -> Corrected:
+        """Record that these pictures show one person."""
+        return await corrected(merge, keys)
+
+    @router.post("/corrections/split", tags=["corrections"], responses=problems(400, 403, 408, 409, 413, 422))
+    async def split_pictures(keys: Keys) -> Corrected:
+        """Record that these pictures do not show the person they are joined with."""
+        return await corrected(split, keys)
+
+    @router.get("/corrections", tags=["corrections"])
+    async def all_corrections() -> list[CorrectionMade]:
+        """All corrections."""
+        made = await batcher.run(corrections, gallery)
+        return [CorrectionMade.model_validate(correction, from_attributes=True) for correction in made]
+
+    table: _Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+    @router.get("/corrections.csv", tags=["corrections"], response_class=Response, responses=table)
+    async def corrections_table() -> Response:
+        """All corrections as a table, which training reads as data.links."""
+        headers = {"Content-Disposition": 'attachment; filename="corrections.csv"'}
+        return Response(await batcher.run(corrections_csv, gallery), media_type="text/csv", headers=headers)
+
+    return router
+
+
+def _token(settings: ServiceSettings) -> list[Any]:
+    """Declares in OpenAPI that the token is required; `GuardMiddleware` checks it."""
+    return [] if settings.token is None else [Security(HTTPBearer(auto_error=False))]
+
+
+def problems(*codes: int) -> _Responses:
+    """The error responses with these status codes, for OpenAPI."""
+    return {
+        code: {"model": Problem, "description": _REASONS[code]} | ({"headers": _LATER} if code in (429, 503) else {})
+        for code in codes
+    }
+
+
+def _tagged(request: Request, content: bytes, kind: str, tag: str, keep: str) -> Response:
+    """The content, or 304 if the client has it already."""
+    headers = {"ETag": f'"{tag}"', "Cache-Control": keep}
+    if any(
+        known.strip().removeprefix("W/") in (f'"{tag}"', "*")
+        for known in request.headers.get("if-none-match", "").split(",")
+    ):
+        return Response(None, 304, headers)
+    return Response(content, media_type=kind, headers=headers)
+
+
+async def _until_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of the work, which is cancelled if the client disconnects.
+
+    Raises:
+        HTTPException: 503, the client has disconnected.
+    """
+    task = asyncio.ensure_future(work)
+    disconnected = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait([task, disconnected], return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise HTTPException(503, "the client has disconnected")
+        return task.result()
+    finally:
+        task.cancel()
+        disconnected.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _search_answer(answer: Answer, offset: int) -> SearchAnswer:
+    found = answer.found
+    return SearchAnswer(
+        hits=[FoundPicture.at(hit.entry, hit.score) for hit in found.hits],
+        identities=[
+            FoundIdentity(identity=group.identity, score=group.score, keys=[hit.entry.key for hit in group.hits])
+            for group in group_by_identity(found.hits)
+        ],
+        more=found.more,
+        offset=offset,
+    )

@@ -1,0 +1,249 @@
+"""The bodies of the service's requests and answers."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Path
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic.json_schema import SkipJsonSchema
+from starlette.datastructures import FormData, UploadFile
+
+from ccafl.data.records import parse_time
+from ccafl.errors import InputError
+from ccafl.gallery.entries import Entry
+from ccafl.gallery.filters import FILTERS, Filter, Filters, ValueKind
+from ccafl.gallery.query import Fusion
+from ccafl.gallery.values import LONGEST_NAME, check_name
+
+NAME = r"^[^\x00-\x1f\x7f]*$"
+SENTENCE = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
+BOX = r"^(\d{1,6}(\.\d{1,6})?(,\d{1,6}(\.\d{1,6})?){3})?$"
+KEY = r"^[0-9a-f]{64}$"
+
+
+def _storable(name: str) -> str:
+    try:
+        return check_name(name)
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+def _parsed_time(value: Any) -> Any:
+    return parse_time(value) if isinstance(value, str) else value
+
+
+def _uploaded(value: Any) -> UploadFile:
+    if not isinstance(value, UploadFile):
+        raise ValueError("should be a file")
+    return value
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
+Name = Annotated[str, StringConstraints(max_length=LONGEST_NAME, pattern=NAME), AfterValidator(_storable)]
+Sentence = Annotated[str, StringConstraints(max_length=1_000, pattern=SENTENCE)]
+Box = Annotated[str, StringConstraints(pattern=BOX)]
+Key = Annotated[str, StringConstraints(pattern=KEY)]
+Time = Annotated[datetime, BeforeValidator(_parsed_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+OptionalTime = Time | SkipJsonSchema[None]
+KeyInPath = Annotated[Key, Path(description="SHA-256 of the picture's file, hexadecimal")]
+Upload = Annotated[
+    UploadFile,
+    PlainValidator(_uploaded),
+    WithJsonSchema({"type": "string", "contentMediaType": "application/octet-stream"}),
+]
+
+
+class Problem(BaseModel):
+    """Why the request failed: one line."""
+
+    detail: str
+
+
+class Status(BaseModel):
+    """Whether the service runs."""
+
+    status: str
+
+
+class Picture(BaseModel):
+    """A picture in the gallery."""
+
+    key: Key
+    camera: str
+    time: datetime | None = Field(description="When it was taken, UTC")
+    source: str = Field(description="The file it came from")
+    label: str = Field(description="The person's label within the camera")
+    identity: str = Field(description="The person across cameras; empty if unknown")
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Picture":
+        """From an entry."""
+        return cls(**_properties(entry))
+
+
+class FoundPicture(Picture):
+    """A picture found."""
+
+    score: float = Field(description="Cosine, or 1 minus the distance after re-ranking")
+
+    @classmethod
+    def at(cls, entry: Entry, score: float) -> "FoundPicture":
+        """From an entry and its score."""
+        return cls(**_properties(entry), score=score)
+
+
+class FoundIdentity(BaseModel):
+    """A person found, with the pictures among these hits."""
+
+    identity: str = Field(description="Empty for a picture without an identity")
+    score: float
+    keys: list[Key]
+
+
+class SearchFields(BaseModel):
+    """Whom to search for, and how: the fields of `SearchForm` without the filters."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    picture: list[Upload] = Field([], description="Pictures of the person")
+    box: list[Box] = Field(
+        [],
+        description="x,y,width,height in pixels of the upright picture, empty for all of it; one per picture, or none",
+    )
+    key: list[Key] = Field([], description="Pictures in the gallery that show the person")
+    text: Sentence | SkipJsonSchema[None] = Field(
+        None,
+        description="The person described, instead of pictures and keys",
+        json_schema_extra=_without_default,
+    )
+    fusion: Fusion = Field("mean", description="Several pictures: by their mean, or by the nearest of them")
+    rerank: bool = Field(False, description="Order the nearest by k-reciprocal re-ranking")
+    limit: int = Field(24, ge=1, le=200)
+    offset: int = Field(0, ge=0, le=10_000)
+
+    @classmethod
+    def of(cls, form: FormData) -> "SearchFields":
+        """From the form's fields; empty ones that take one value are left out.
+
+        Raises:
+            ValidationError: an invalid field.
+        """
+        several = {name for name, field in cls.model_fields.items() if field.default == []}
+        values = {name: form.getlist(name) if name in several else form[name] for name in form}
+        return cls.model_validate({name: value for name, value in values.items() if value != ""})
+
+    def filters(self) -> Filters:
+        """The filters that the form sets."""
+        return Filters.of(dict(self))
+
+
+def _filter_field(filter_: Filter) -> tuple[Any, Any]:
+    if filter_.kind is ValueKind.NAMES:
+        return list[Name], Field([], description=f"{filter_.description}; may be repeated", max_length=1_000)
+    described = f"{filter_.description}; ISO 8601, UTC without an offset"
+    return OptionalTime, Field(None, description=described, json_schema_extra=_without_default)
+
+
+_filter_fields: Any = {filter_.parameter: _filter_field(filter_) for filter_ in FILTERS.values()}
+SearchForm = create_model("SearchForm", __base__=SearchFields, __doc__="Whom to search for, and how.", **_filter_fields)
+
+
+class SearchAnswer(BaseModel):
+    """Pictures found, best first."""
+
+    hits: list[FoundPicture]
+    identities: list[FoundIdentity]
+    more: bool
+    offset: int
+
+
+class Identity(BaseModel):
+    """A person's pictures, sorted by time."""
+
+    identity: str
+    pictures: list[Picture]
+
+
+class Keys(BaseModel):
+    """Pictures to correct."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[Key] = Field(min_length=1, max_length=1_000)
+
+
+class Corrected(BaseModel):
+    """The pictures' new identity."""
+
+    identity: str
+
+
+class CorrectionMade(BaseModel):
+    """Two cameras' labels that somebody says show, or do not show, the same person."""
+
+    kind: str
+    camera_a: str
+    label_a: str
+    camera_b: str
+    label_b: str
+
+
+class CameraPictures(BaseModel):
+    """A camera of the gallery."""
+
+    name: str
+    pictures: int
+
+
+class Model(BaseModel):
+    """The gallery's model."""
+
+    name: str
+    fingerprint: str
+    runtime: str
+
+
+class Limits(BaseModel):
+    """Limits of an upload."""
+
+    upload_mb: int = Field(description="Megabytes of all pictures together")
+    pixels: int = Field(description="Of one picture")
+    pictures: int = Field(description="In one search")
+
+
+class GalleryFacts(BaseModel):
+    """What the gallery holds, and how it can be searched."""
+
+    pictures: int
+    identities: int
+    cameras: list[CameraPictures]
+    first: datetime | None
+    last: datetime | None
+    model: Model
+    text: bool = Field(description="Whether it can be searched by description")
+    rerank: bool = Field(description="Whether results can be re-ranked")
+    limits: Limits
+
+
+def _properties(entry: Entry) -> dict[str, Any]:
+    return {
+        "key": entry.key,
+        "camera": entry.camera,
+        "time": entry.time,
+        "source": entry.source,
+        "label": entry.label,
+        "identity": entry.identity,
+    }

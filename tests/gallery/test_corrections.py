@@ -1,0 +1,213 @@
+"""Corrections of joins: what a merge and a split do, that they never contradict each other, and the table of them."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ccafl.data.links import CANNOT_LINK, MUST_LINK, read_links
+from ccafl.encoders.encoder import Encoded
+from ccafl.errors import InputError
+from ccafl.gallery import Entry, Gallery, merge, split
+from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
+from colour_people import CAMERAS, JOINED, FakeEncoder, key_of
+
+TRACKLETS = [(f"c{camera}", f"p{label}") for camera in range(3) for label in range(4)]
+KEYS = {tracklet: [f"{number:063x}{picture}" for picture in "ab"] for number, tracklet in enumerate(TRACKLETS)}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A gallery of two pictures a tracklet; every example begins with what it joins itself."""
+    with Gallery.create(tmp_path_factory.mktemp("labelled") / "gallery.db", FakeEncoder(describes=False)) as gallery:
+        entries = [Entry(key, t[0], None, "/x", t[1], "") for t, keys in KEYS.items() for key in keys]
+        gallery.put(entries, Encoded(np.ones((len(entries), gallery.dim), np.float32), None), {})
+        yield gallery
+
+
+def keys_of(tracklets) -> list[str]:
+    """A picture of each."""
+    return [KEYS[tracklet][number % 2] for number, tracklet in enumerate(tracklets)]
+
+
+def members(gallery: Gallery) -> dict[str, set]:
+    found = defaultdict(set)
+    for tracklet, identity in gallery.ledger.identities().items():
+        found[identity].add(tracklet)
+    return found
+
+
+def connected(start, pairs) -> set:
+    found, fresh = set(), {start}
+    while fresh:
+        found |= fresh
+        fresh = {b for pair in pairs for a, b in (pair, pair[::-1]) if a in fresh} - found
+    return found
+
+
+def assert_sound(gallery: Gallery) -> None:
+    """Corrections do not contradict each other, and identities are as they say."""
+    must, cannot, identities = linked(gallery, MUST_LINK), linked(gallery, CANNOT_LINK), gallery.ledger.identities()
+    assert not set(must) & set(cannot)
+    assert all(one < other for one, other in (*must, *cannot))
+    for one, other in cannot:
+        assert other not in connected(one, must)
+        assert one not in identities or identities[one] != identities.get(other)
+    for one, other in must:
+        assert identities[one] == identities[other]
+
+
+tracklets = st.sampled_from(TRACKLETS)
+joins = st.dictionaries(tracklets, st.sampled_from("0123"))
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["merge", "split", "join"]), st.lists(tracklets, min_size=1, max_size=3, unique=True), joins
+    ),
+    max_size=12,
+)
+
+
+@given(joins, steps)
+def test_corrections_hold_whatever_came_before(labelled, joined, corrected):
+    labelled.ledger.erase((), TRACKLETS)
+    labelled.join(joined)
+    for step, some, table in corrected:
+        before, kept = members(labelled), labelled.ledger.identities()
+        try:
+            if step == "merge":
+                identity = merge(labelled, keys_of(some))
+                now = members(labelled)[identity]
+                assert set(some) <= now
+                for tracklet in some:
+                    assert before[kept[tracklet]] <= now if tracklet in kept else True
+                assert identity in before or not any(tracklet in kept for tracklet in some)
+            elif step == "split":
+                identity = split(labelled, keys_of(some))
+                assert identity not in before
+                assert members(labelled)[identity] == set(some)
+                assert members(labelled)[kept[some[0]]] == before[kept[some[0]]] - set(some)
+                assert {(min(a, b), max(a, b)) for a in some for b in before[kept[some[0]]] - set(some)} <= set(
+                    linked(labelled, CANNOT_LINK)
+                )
+            else:
+                join(labelled, table)
+                assert set(table) <= set(labelled.ledger.identities())
+        except InputError:
+            assert members(labelled) == before, "what is refused changes nothing"
+        assert_sound(labelled)
+
+
+@given(joins, steps, joins)
+def test_a_table_is_taken_as_it_is_where_nobody_corrected_it(labelled, joined, corrected, table):
+    labelled.ledger.erase((), TRACKLETS)
+    join(labelled, joined)
+    assert labelled.ledger.identities() == joined
+    for step, some, _ in corrected:
+        try:
+            {"merge": merge, "split": split}.get(step, lambda *_: None)(labelled, keys_of(some))
+        except InputError:
+            continue
+    touched = {t for pair in linked(labelled, MUST_LINK) + linked(labelled, CANNOT_LINK) for t in pair}
+    concerned = {table[tracklet] for tracklet in touched if tracklet in table}
+    join(labelled, table)
+    now = labelled.ledger.identities()
+    assert {t: i for t, i in table.items() if i not in concerned}.items() <= now.items()
+    join(labelled, now)
+    assert labelled.ledger.identities() == now
+
+
+def test_who_was_split_off_stays_so_and_the_rest_stays_together(labelled):
+    labelled.ledger.erase((), TRACKLETS)
+    table = dict.fromkeys([("c0", "p0"), ("c1", "p0"), ("c2", "p0"), ("c2", "p1")], "4")
+    join(labelled, table)
+    split(labelled, keys_of([("c1", "p0")]))
+    merge(labelled, keys_of([("c0", "p1"), ("c1", "p1")]))
+    join(labelled, table | {("c0", "p2"): "4"})
+    identities = labelled.ledger.identities()
+    together = {t for t, identity in identities.items() if identity == "4"}
+    assert together == {("c0", "p0"), ("c2", "p0"), ("c2", "p1"), ("c0", "p2")}
+    assert identities["c1", "p0"] not in ("4", identities["c0", "p1"])
+    assert identities["c0", "p1"] == identities["c1", "p1"]
+
+
+@given(joins, steps)
+def test_training_reads_the_table_back(labelled, tmp_path_factory, joined, corrected):
+    labelled.ledger.erase((), TRACKLETS)
+    labelled.join(joined)
+    for step, some, _ in corrected:
+        try:
+            {"merge": merge, "split": split}.get(step, lambda *_: None)(labelled, keys_of(some))
+        except InputError:
+            continue
+    table = tmp_path_factory.mktemp("links") / "links.csv"
+    table.write_text(corrections_csv(labelled), "utf-8")
+    links = read_links(table)  # which refuses contradictions
+    assert [(link.kind, *link.one, *link.other) for link in links] == [
+        (c.kind, c.camera_a, c.label_a, c.camera_b, c.label_b) for c in corrections(labelled)
+    ]
+
+
+def test_a_merge_joins_all_of_both(gallery, people):
+    one, other = (next(p for p in people if p.label == label) for label in ("e0", "y1"))
+    identity = merge(gallery, [key_of(one.path), key_of(other.path)])
+    assert identity == "0"
+    assert set(gallery.ledger.tracklets_of("0")) == {t for t, i in JOINED.items() if i in "01"}
+    assert gallery.ledger.tracklets_of("1") == []
+    assert {e.identity for e in gallery.of_identity("0")} == {"0"}
+    assert linked(gallery, MUST_LINK) == [(("entrance", "e0"), ("yard", "y1"))]
+    stranger = [key_of(p.path) for p in people if p.label[1:] == "3"]
+    assert merge(gallery, stranger) == "3", "a new number"
+    assert set(gallery.ledger.tracklets_of("3")) == {(camera, f"{camera[0]}3") for camera in CAMERAS}
+
+
+def test_what_cannot_be_corrected_is_refused(gallery, people):
+    key = {p.label: key_of(p.path) for p in people}
+    with pytest.raises(InputError, match="no such picture in the gallery"):
+        merge(gallery, [key["e0"], "0" * 64])
+    with pytest.raises(InputError, match="needs pictures of at least two labels"):
+        merge(gallery, [key_of(p.path) for p in people if p.label == "e0"])
+    with pytest.raises(InputError, match="needs pictures of at least two labels"):
+        merge(gallery, [])
+    for several in ([key["e0"], key["e1"]], [key["e3"]], [key["e0"], key["e3"]], []):
+        with pytest.raises(InputError, match="are not of one identity"):
+            split(gallery, several)
+    with pytest.raises(InputError, match="all pictures of their identity"):
+        split(gallery, [key["e0"], key["c0"], key["y0"]])
+    (entry,) = gallery.get([key["e0"]])
+    gallery.put(
+        [Entry("1" * 64, "yard", None, "/none", "", "")],
+        Encoded(gallery.vectors([entry.key]), gallery.vectors([entry.key], text=True)),
+        {},
+    )
+    for correct in (merge, split):
+        with pytest.raises(InputError, match="/none: has no label"):
+            correct(gallery, [key["e0"], "1" * 64])
+    assert gallery.ledger.identities() == JOINED
+    assert corrections(gallery) == []
+
+
+def test_names_in_the_table_are_only_names(tmp_path):
+    odd = [('a,"b', "1"), ("c\\", "é 2")]
+    with Gallery.create(tmp_path / "gallery.db", FakeEncoder(describes=False)) as gallery:
+        entries = [Entry(f"{n:064x}", camera, None, "/x", label, "") for n, (camera, label) in enumerate(odd)]
+        gallery.put(entries, Encoded(np.ones((2, gallery.dim), np.float32), None), {})
+        merge(gallery, [e.key for e in entries])
+        (tmp_path / "links.csv").write_text(corrections_csv(gallery), "utf-8")
+    (link,) = read_links(tmp_path / "links.csv")
+    assert (link.kind, link.one, link.other) == (MUST_LINK, *odd)
+
+
+def test_a_split_takes_back_links_to_whom_a_table_put_elsewhere(labelled):
+    labelled.ledger.erase((), TRACKLETS)
+    one, other, third = TRACKLETS[:3]
+    merge(labelled, keys_of([one, other]))
+    labelled.join({one: "5", third: "5", other: "6"})  # as it is, whatever was corrected
+    split(labelled, keys_of([one]))
+    assert linked(labelled, MUST_LINK) == []
+    assert linked(labelled, CANNOT_LINK) == [(min(one, third), max(one, third))]
+    merge(labelled, keys_of([other, third]))
+    merge(labelled, keys_of([one, other]))
+    assert linked(labelled, CANNOT_LINK) == []
+    assert_sound(labelled)
