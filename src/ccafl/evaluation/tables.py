@@ -23,7 +23,7 @@ def results_table(results: Mapping[str, Any]) -> Table:
 
 
 def comparison_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Runs side by side, one column per run: what joining the cameras is worth."""
+    """Runs side by side, one column per run, to show what joining the cameras is worth."""
     table = Table("", *runs)
     for name in ("mAP", "rank1"):
         table.add_row(name, *(_figure(name, results[name]) for results in runs.values()))
@@ -36,6 +36,6 @@ def comparison_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _figure(name: str, value: Any) -> str:
-    """A share as a percentage, anything else as it is."""
+    """A share as a percentage, anything else unchanged."""
     share = name in _SHARES or name.startswith(_SHARE_PREFIXES)
     return f"{100 * value:.1f} %" if share and isinstance(value, float) else str(value)
