@@ -143,7 +143,7 @@ def test_lines_of_unknown_labels_are_reported_once(run, world, true_links, tmp_p
     associate_run(run[0], world, tmp_path / "joined.csv", links=table)
     assert (
         capsys.readouterr().err.count(
-            "more.csv: lines left out, naming labels that the training images do not have: 1\n"
+            "more.csv: lines left out because the training images do not have their labels: 1\n"
         )
         == 1
     )
