@@ -32,7 +32,7 @@ def encoder_optimizer(encoder: ImageEncoder, settings: Stage2) -> torch.optim.Ad
 
 
 def classifier_optimizer(classifier: GlobalIDClassifier, settings: Stage2) -> torch.optim.Adam:
-    """Adam of its own, without a schedule."""
+    """The classifier's own Adam, without a schedule."""
     return torch.optim.Adam(
         classifier.parameters(),
         settings.classifier_learning_rate,

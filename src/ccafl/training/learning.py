@@ -27,7 +27,7 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class EpochStart:
-    """What is computed anew at the start of every epoch.
+    """What is computed again at the start of every epoch.
 
     Attributes:
         features: (n, D) re-ID features of all training images, L2-normalised.

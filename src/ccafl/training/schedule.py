@@ -42,7 +42,7 @@ class Phase:
         association: ``alone``: every identity counts as a separate person, and an association is only measured;
             ``made`` from the features at the start of the epoch; ``kept`` from the epoch before; ``given``: the true
             persons.
-        new_classifier: whether the global ID classifier and its optimiser start anew.
+        new_classifier: whether the global ID classifier and its optimiser are reset.
     """
 
     learning: Literal["intra", "inter", "global"]
