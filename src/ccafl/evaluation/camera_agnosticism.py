@@ -75,7 +75,7 @@ def own_camera_neighbours(
 ) -> tuple[float, float]:
     """Share of a query's nearest strangers that were seen by its own camera.
 
-    A stranger is a gallery image of another person: a share above chance shows that features reveal the camera.
+    A stranger is a gallery image of another person. A share above chance shows that features reveal the camera.
 
     Args:
         query_features, gallery_features: (Q, D) and (G, D), L2-normalised.

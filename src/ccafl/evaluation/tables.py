@@ -11,7 +11,7 @@ _SHARE_PREFIXES = ("rank", "camera_", "own_camera", "same_person")
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """A command's results, one row per figure; those of a nested mapping follow its name."""
+    """A command's results, one row per figure; figures of a nested mapping are shown after its name."""
     table = Table(show_header=False)
     for name, value in results.items():
         if isinstance(value, Mapping):
