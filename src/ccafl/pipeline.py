@@ -1,4 +1,4 @@
-"""The work of each command, from paths to files, which joins the rooms. `ccafl.cli` only calls these functions."""
+"""The work of each command, from paths to files. It joins the rooms; `ccafl.cli` only calls these functions."""
 
 import json
 import os
@@ -277,7 +277,7 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def _links(table: str | Path, images: LabelledImages, *, shown: bool) -> IdentityLinks:
-    """The corrections in a table; a note on the terminal counts those of labels that the images do not have."""
+    """The corrections in a table; those of labels that the images do not have are counted on the terminal."""
     links = links_between(Path(table), images)
     if links.left_out and shown:
         note(f"{table}: lines left out because the training images do not have their labels: {links.left_out}")
