@@ -1,7 +1,7 @@
 """A small world for the tests of gallery and service: people of plain colours, and an encoder of colours.
 
-`FakeEncoder` sees colours, so that a picture's nearest are those of the same clothes, and sentences name them.
-`draw` draws a person; `filled` makes a gallery, in which `JOINED` says who is known across cameras. `running` serves an
+`FakeEncoder` sees colours, so that a picture's nearest are those with the same clothes, and sentences name colours.
+`draw` draws a person; `filled` makes a gallery, in which `JOINED` says whose labels are joined. `running` serves an
 application, `process` a gallery in a process of its own. The fixtures below are shared by both rooms' conftest.py.
 """
 
@@ -39,17 +39,17 @@ COLOURS = {
 }
 PERSONS = (("red", "blue"), ("green", "black"), ("yellow", "red"), ("white", "green"))  # above and below the belt
 CAMERAS = ("entrance", "corridor", "yard")
-SHOTS = 2  # a person and camera
+SHOTS = 2  # per person and camera
 FIRST = datetime(2026, 5, 4, 12, tzinfo=UTC)
-JOINED = {  # the last person is known to nobody
+JOINED = {  # the last person's labels are not joined
     (camera, f"{camera[0]}{person}"): str(person) for camera in CAMERAS for person in range(len(PERSONS) - 1)
 }
 
 
 class FakeEncoder:
-    """Colours by where they are, how green the first pixel is, and which named colours there are; without a model.
+    """Sees where colours are, how green the first pixel is, and which named colours occur; uses no model.
 
-    ``fingerprint`` and ``describes`` can be set, to be another model or one without a text tower.
+    Set ``fingerprint`` for another model, ``describes`` for one without a text tower.
     """
 
     def __init__(self, *, fingerprint: str = "f" * 64, describes: bool = True) -> None:
@@ -80,7 +80,7 @@ def _unit(rows) -> np.ndarray:
 
 
 def draw(person: int, shade: int = 0, size: tuple[int, int] = (32, 64)) -> Image.Image:
-    """A person before a grey wall; ``shade`` (0, 1, ...) makes another picture of the same colours."""
+    """A person in front of a grey wall; ``shade`` (0, 1, ...) makes another picture of the same colours."""
     image = Image.new("RGB", size, (120, 120 + shade, 120))
     pen = ImageDraw.Draw(image)
     width, height = size
@@ -90,7 +90,7 @@ def draw(person: int, shade: int = 0, size: tuple[int, int] = (32, 64)) -> Image
 
 
 def filled(folder: Path, encoder: FakeEncoder, people: Sequence[Picture]) -> Gallery:
-    """An open gallery of ``people``, joined as `JOINED`."""
+    """An open gallery of ``people``, joined by `JOINED`."""
     gallery = Gallery.create(folder, encoder)
     add_pictures(gallery, encoder, people)
     gallery.join(JOINED)
@@ -104,7 +104,7 @@ def key_of(path: Path) -> str:
 
 @contextmanager
 def running(app) -> Iterator[str]:
-    """The address at which the application is served meanwhile, over a real connection, and ready."""
+    """Serve the application over a real connection; gives its address once it is ready."""
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, server_header=False))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -121,7 +121,7 @@ def running(app) -> Iterator[str]:
 
 @contextmanager
 def process(folder: Path, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A service of the gallery in a process of its own, and its address; it is killed in the end if it still runs."""
+    """Serve the gallery in a process of its own; gives the process and its address, and kills it at the end."""
     settings = {"port": 0} | settings
     code = (
         "from pathlib import Path; from colour_people import FakeEncoder; from ccafl.gallery.gallery import Gallery; "
@@ -141,12 +141,12 @@ def process(folder: Path, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 def memory(service: subprocess.Popen) -> int:
-    """The most bytes that the process has held."""
+    """The process's peak memory in bytes."""
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.pid}/status").read_text()).group(1))
 
 
 def png(image: Image.Image) -> bytes:
-    """The picture's file."""
+    """The picture as a PNG file."""
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
@@ -154,7 +154,7 @@ def png(image: Image.Image) -> bytes:
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory) -> list[Picture]:
-    """Files with what is known of them: a minute apart, camera by camera."""
+    """Picture files with camera, label and time: a minute apart, camera by camera."""
     folder = tmp_path_factory.mktemp("people")
     pictures = []
     for number, camera in enumerate(CAMERAS):
@@ -175,6 +175,6 @@ def encoder() -> FakeEncoder:
 
 @pytest.fixture
 def gallery(tmp_path, people, encoder):
-    """An open gallery of all people, joined as `JOINED`."""
+    """An open gallery of all people, joined by `JOINED`."""
     with filled(tmp_path / "gallery.db", encoder, people) as made:
         yield made

@@ -1,4 +1,4 @@
-"""Settings of all tests, what several of them share, and a summary of those that were skipped."""
+"""Settings for all tests, fixtures that several of them share, and a summary of the skipped ones."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from small_runs import SIZE, SMALL, as_options, run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# The same examples at every run, and no clock: a test fails when something broke, not when the machine is busy.
+# The same examples in every run, and no deadline: a test fails when something breaks, not when the machine is busy.
 settings.register_profile("ccafl", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("ccafl")
 
@@ -50,7 +50,7 @@ def milvus_server() -> str:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic world of 12 persons, for training and testing; tests leave it as it is."""
+    """A synthetic world of 12 persons, for training and testing; tests do not change it."""
     from ccafl.synthetic.write import synthesize
 
     out = tmp_path_factory.mktemp("data") / "world"
@@ -59,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run trained on the world, in which some labels are joined; tests leave it as it is."""
+    """A run trained on the world, in which some labels are joined; tests do not change it."""
     out = tmp_path_factory.mktemp("small") / "run"
     run("train", "market-split", "--data", world, "--out", out, *as_options((*SMALL, "stage2.association.rate=1.0")))
     return out

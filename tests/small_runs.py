@@ -13,7 +13,7 @@ SMALL = (
     "stage2.identities=4",
     "stage2.intra_camera.epochs=1",
 )
-"""Settings of a run of two epochs, of an intra-camera and an inter-camera phase."""
+"""Settings of a run with two epochs, one intra-camera and one inter-camera."""
 
 
 def as_options(settings: tuple[str, ...]) -> list[str]:
@@ -22,14 +22,14 @@ def as_options(settings: tuple[str, ...]) -> list[str]:
 
 
 def run(*arguments: object) -> None:
-    """A command that succeeds."""
+    """Run a command and check that it succeeds."""
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     assert ended.value.code == 0
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What a command says as it refuses: the one line on stderr, without ``error: ``."""
+    """Run a command that must fail; returns its one line on stderr, without ``error: ``."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])

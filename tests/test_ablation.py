@@ -32,7 +32,7 @@ def small():
 
 
 def learned(config) -> dict[str, list[str]]:
-    """What every epoch learns by."""
+    """The name of every epoch's phase."""
     return [phase_of(config, epoch).name for epoch in range(config.stage2.epochs)]
 
 
@@ -55,7 +55,7 @@ def test_each_row_is_what_its_name_says(small):
     assert rows["ccafl_paper"].stage2.association.rate == 1.7
 
 
-def test_all_rows_take_as_many_steps(small):
+def test_all_rows_train_on_equally_many_images(small):
     steps = {
         row.stage2.epochs * row.stage2.steps_per_epoch * row.stage2.identities * row.stage2.images
         for row in rows_of(small).values()
@@ -116,7 +116,7 @@ def test_the_ladder_names_text_where_ccafl_has_text(small):
 
 def test_no_two_rows_are_the_same(small):
     rows = rows_of(small)
-    assert "without_text" not in rows  # it has no text
+    assert "without_text" not in rows  # ``small`` has no text
     settings = [row.model_dump_json() for row in rows.values()]
     assert len(set(settings)) == len(settings)
     with_text = rows_of(load_config("market-split", [*SETTINGS, "stage2.intra_camera.text=true"]))
@@ -151,7 +151,7 @@ def test_rows_begin_alike_until_their_settings_differ(small):
     assert plan["ccafl_plus"] == (None, 0)
 
 
-def test_a_row_that_goes_on_from_another_ends_as_one_trained_alone(world, small, tmp_path, capsys):
+def test_a_row_continued_from_another_ends_like_one_trained_alone(world, small, tmp_path, capsys):
     together = ablate(small, world, tmp_path / "both", seeds=[0], command="", only=["icdl", "associated", "ccafl"])
     trained = train_run(small, world, tmp_path / "alone")
     for name in ("mAP", "association", "same_person_mass_before", "same_person_mass", "camera_probe"):
@@ -164,15 +164,15 @@ def test_a_row_that_goes_on_from_another_ends_as_one_trained_alone(world, small,
     for key, tensor in checkpoints[0]["encoder"].items():
         assert torch.equal(tensor, checkpoints[1]["encoder"][key]), key
     assert checkpoints[0]["config"] == checkpoints[1]["config"]
-    told = [
+    events = [
         [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
         for run in (tmp_path / "both" / "seed-0" / "ccafl", tmp_path / "alone")
     ]
-    assert [event | {"seconds": 0} for event in told[0]] == [event | {"seconds": 0} for event in told[1]]
+    assert [event | {"seconds": 0} for event in events[0]] == [event | {"seconds": 0} for event in events[1]]
     assert together["rows"]["ccafl"]["mAP"] == [trained["mAP"]]
 
 
-def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypatch):
+def test_finished_rows_are_not_trained_again(world, small, tmp_path, monkeypatch):
     out = tmp_path / "out"
     ablate(small, world, out, seeds=[0], command="", only=["icdl"])
     trained = []
@@ -191,7 +191,7 @@ def test_what_is_finished_is_not_trained_again(world, small, tmp_path, monkeypat
     assert "ccafl ablate market-split" in page
 
 
-def test_a_beginning_that_was_interrupted_is_made_anew(world, small, tmp_path, monkeypatch):
+def test_an_interrupted_fork_is_repeated(world, small, tmp_path, monkeypatch):
     out = tmp_path / "out"
     ablate(small, world, out, seeds=[0], command="", only=["icdl", "associated"])
     expected = json.loads((out / "seed-0" / "associated" / "results.json").read_text())
@@ -204,7 +204,7 @@ def test_a_beginning_that_was_interrupted_is_made_anew(world, small, tmp_path, m
     assert table["rows"]["associated"]["mAP"] == [expected["mAP"]]
 
 
-def test_the_demo_trains_what_its_runs_share_once(small, tmp_path, monkeypatch):
+def test_the_demo_trains_shared_epochs_once(small, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "DEMO_PERSONS", 12)
     monkeypatch.setattr(pipeline, "load_config", lambda name: small if name == "demo" else load_config(name))
     runs = pipeline.demo(tmp_path / "demo")
@@ -213,12 +213,12 @@ def test_the_demo_trains_what_its_runs_share_once(small, tmp_path, monkeypatch):
         [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
         for run in (tmp_path / "demo" / "intra", tmp_path / "demo")
     )
-    told_alike = [one == other for one, other in zip(intra, ccafl, strict=True)]  # to the seconds they took
-    assert told_alike == [True] * 3 + [False] * 3  # stage 1's epoch and two of stage 2
+    equal = [one == other for one, other in zip(intra, ccafl, strict=True)]  # even in the seconds they took
+    assert equal == [True] * 3 + [False] * 3  # stage 1's epoch and two of stage 2
     assert pipeline.demo(tmp_path / "demo") == runs
 
 
-def test_the_table_says_means_spreads_and_paired_differences():
+def test_the_table_shows_means_spreads_and_paired_differences():
     def row(maps, f1):
         figures = {figure: [] for figure in ablation.FIGURES}
         return figures | {"mAP": maps, "rank1": maps, "association_f1": f1, "seconds": [10.0, 20.0]}
@@ -248,7 +248,7 @@ def test_the_table_says_means_spreads_and_paired_differences():
 
 
 @pytest.mark.parametrize("text", ["", "a", "0,,1", "0,0", "-1", "1.5"])
-def test_seeds_that_are_none(text):
+def test_bad_seeds_are_refused(text):
     with pytest.raises(InputError, match="--seeds"):
         parse_seeds(text)
 
@@ -256,14 +256,14 @@ def test_seeds_that_are_none(text):
 def test_bad_rows_and_modes_end_with_one_line(world, tmp_path, capsys):
     for arguments, said in (
         (["--rows", "icdl,nonsense"], "nonsense: no such row"),
-        (["--set", "mode=intra"], "an ablation takes CCAFL apart"),
+        (["--set", "mode=intra"], "an ablation removes parts of CCAFL"),
     ):
         ablation_of = ("ablate", "market-split", "--data", world, "--out", tmp_path / "out")
         assert said in refusal(capsys, *ablation_of, *arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_of_other_settings_are_not_counted(world, small, tmp_path):
+def test_runs_with_other_settings_are_refused(world, small, tmp_path):
     ablate(small, world, tmp_path / "out", seeds=[0], command="", only=["icdl"])
     other = small.model_copy(update={"stage1": small.stage1.model_copy(update={"epochs": 0})})
     with pytest.raises(InputError, match="trained with other settings"):

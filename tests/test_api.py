@@ -21,11 +21,11 @@ from small_runs import SMALL, as_options, refusal, run
 
 @pytest.fixture(scope="module")
 def trained(small_run, tmp_path_factory):
-    """A copy of the run to write in."""
+    """A copy of the run that tests may write to."""
     return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("runs") / "run"))
 
 
-def test_a_run_folder_holds_what_was_promised(trained):
+def test_a_run_folder_holds_the_documented_files(trained):
     results = json.loads((trained / "results.json").read_text())
     assert {"mAP", "rank1", "rank5", "rank10", "dataset", "seed", "seconds", "epochs"} <= results.keys()
     assert 0 < results["mAP"] <= results["rank10"] <= 1
@@ -42,7 +42,7 @@ def test_associate_names_every_label_once(trained, world, tmp_path):
     rows = list(csv.DictReader((tmp_path / "association.csv").open()))
     labels = {(record.camera, record.label) for record in read_source(world).train}
     assert [(row["camera"], row["label"]) for row in rows] == sorted(labels)
-    assert rows == list(csv.DictReader((trained / "association.csv").open()))  # the run's own, made the same way
+    assert rows == list(csv.DictReader((trained / "association.csv").open()))  # the run's own was made the same way
 
 
 def test_evaluate_repeats_the_run_and_reranks(trained, world):
@@ -68,7 +68,7 @@ def test_extract_and_embed_agree(trained, world, tmp_path):
     assert features.dtype == torch.float32
     torch.testing.assert_close(features.norm(dim=1), torch.ones(5))
     extracted = torch.tensor(table["feature"][:5])
-    assert ((features * extracted).sum(1) > 0.999).all()  # as fast as the processor can: bfloat16 where it has that
+    assert ((features * extracted).sum(1) > 0.999).all()  # extract uses bfloat16 if the processor is faster at it
     torch.testing.assert_close(ccafl.load(trained, fast=True).embed(images[:5]), extracted, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(model.embed([Image.open(images[0])]), features[:1], rtol=1e-4, atol=1e-5)
     assert model.embed([]).shape == (0, model.dim)
@@ -109,7 +109,7 @@ def test_supervised_and_intra_are_the_same_trainer(world, tmp_path):
     assert associated == {"-1"}
 
 
-def test_split_trains_and_check_speaks(world, tmp_path, capsys):
+def test_split_separates_persons_and_check_reports(world, tmp_path, capsys):
     run("data", "split", world, tmp_path / "split", "--seed", 1)
     source = read_source(tmp_path / "split")
     assert {record.person for record in source.train}.isdisjoint(record.person for record in source.query)

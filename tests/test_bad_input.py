@@ -35,7 +35,7 @@ SMALL = [
     *("--set", "stage2.images=2"),
 ]
 HEADER = "image,camera,label,split,person"
-FILE_LIMIT = 1_000_000  # bytes; a checkpoint of the small run has 14 million
+FILE_LIMIT = 1_000_000  # bytes; a checkpoint of the small run takes 14 million
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
-    """A run trained on the world; tests leave it as it is."""
+    """A run trained on the world; tests do not change it."""
     run = tmp_path_factory.mktemp("trained") / "run"
     succeed("train", "market-split", "--data", world, "--out", run, *SMALL)
     return run
@@ -67,7 +67,7 @@ def spoilt(tmp_path: Path, world: Path) -> Path:
 
 
 def assert_says(message: str, *parts: object) -> None:
-    """The message has these parts, in this order."""
+    """Check that the message contains these parts in this order."""
     rest = message
     for part in map(str, parts):
         assert part in rest, f"{part!r} is missing, or not in its place, in: {message}"
@@ -159,7 +159,7 @@ def no_camera_in_a_name(root: Path) -> tuple[object, ...]:
     return stray, "no camera in its name", "0002_c1s1_000451_03.jpg", "rename or remove it"
 
 
-def two_images_of_one_name(root: Path) -> tuple[object, ...]:
+def two_images_with_one_name(root: Path) -> tuple[object, ...]:
     first = picture(root / "a" / "0002_c1s1_000451_03.jpg")
     second = picture(root / "b" / "0002_c1s1_000451_03.jpg")
     return second, "has the same name as", first, "remove one of them"
@@ -191,12 +191,12 @@ def manifest_with_an_unknown_split(root: Path) -> tuple[object, ...]:
     return f"{path}, line 2", "unknown split 'test'", "use train, query, gallery"
 
 
-def manifest_with_two_persons_of_a_label(root: Path) -> tuple[object, ...]:
+def manifest_with_two_persons_for_a_label(root: Path) -> tuple[object, ...]:
     path = table(root, HEADER, "a.jpg,c1,1,train,anna", "b.jpg,c1,1,train,ben")
     return f"{path}, line 3", "label 1 of camera c1 is person ben here and anna before", "give a label one person"
 
 
-def parquet_that_is_none(root: Path) -> tuple[object, ...]:
+def manifest_that_is_not_parquet(root: Path) -> tuple[object, ...]:
     root.mkdir()
     path = root / "manifest.parquet"
     path.write_text("image,camera,label\n")
@@ -210,14 +210,14 @@ LAYOUTS: list[Callable[[Path], tuple[object, ...]]] = [
     image_directly_in_the_folder,
     image_in_a_camera_without_label,
     no_camera_in_a_name,
-    two_images_of_one_name,
+    two_images_with_one_name,
     manifest_with_an_image_twice,
     manifest_without_a_column,
     manifest_with_an_empty_label,
     manifest_with_a_short_line,
     manifest_with_an_unknown_split,
-    manifest_with_two_persons_of_a_label,
-    parquet_that_is_none,
+    manifest_with_two_persons_for_a_label,
+    manifest_that_is_not_parquet,
 ]
 
 
@@ -483,7 +483,7 @@ def test_bad_settings_in_a_file_are_refused(
     assert not out.exists()
 
 
-def test_configuration_that_is_no_text_is_refused(
+def test_configuration_that_is_not_text_is_refused(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, out = tmp_path / "mine.yaml", tmp_path / "out"
@@ -534,12 +534,12 @@ def wrong_shapes(path: Path) -> tuple[str, ...]:
     return "not weights of tiny", "in the file", "name the architecture that the file belongs to"
 
 
-def no_weights(path: Path) -> tuple[str, ...]:
+def not_weights(path: Path) -> tuple[str, ...]:
     path.write_text("weights")
     return "unreadable, damaged or not weights", "give"
 
 
-@pytest.mark.parametrize("write", [wrong_shapes, no_weights], ids=lambda write: write.__name__)
+@pytest.mark.parametrize("write", [wrong_shapes, not_weights], ids=lambda write: write.__name__)
 def test_weights_that_do_not_fit_are_refused(
     write: Callable[[Path], tuple[str, ...]], world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -570,7 +570,7 @@ def test_training_leaves_a_run_that_exists(world: Path, trained: Path, capsys: p
     assert files_in(trained) == before
 
 
-def test_training_leaves_a_file_in_the_place_of_its_folder(
+def test_training_leaves_a_file_with_the_name_of_its_folder(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -626,7 +626,7 @@ def test_checkpoint_of_another_network_is_refused(
     assert not out.exists()
 
 
-def test_folder_that_is_no_run_is_refused(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_is_not_a_run_is_refused(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for folder in (world, tmp_path / "missing"):
         for command in using(folder, world, tmp_path / "out"):
             assert_says(refusal(capsys, *command), folder, "is not a run", "give a folder made by ccafl train")
@@ -656,7 +656,7 @@ def emptied(content: bytes) -> bytes:
     return b""
 
 
-def words(content: bytes) -> bytes:
+def other_text(content: bytes) -> bytes:
     return b"not a checkpoint\n"
 
 
@@ -674,7 +674,7 @@ def zip_with_a_bad_pickle(content: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    [cut_short, emptied, words, zeros, broken_pickle, zip_with_a_bad_pickle],
+    [cut_short, emptied, other_text, zeros, broken_pickle, zip_with_a_bad_pickle],
     ids=lambda damage: damage.__name__,
 )
 def test_damaged_checkpoint_is_refused(
@@ -738,11 +738,11 @@ def test_extraction_into_a_folder_is_refused(
     assert files_in(tmp_path) == {"features.parquet": None}
 
 
-def test_extraction_leaves_what_is_no_plain_file(
+def test_extraction_leaves_what_is_not_a_regular_file(
     trained: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe = tmp_path / "pipe"
-    subprocess.run(["mkfifo", pipe], check=True)  # as /dev/null is, where only root may try
+    subprocess.run(["mkfifo", pipe], check=True)  # like /dev/null, which only root could replace
     assert_says(refusal(capsys, "extract", trained, "--images", world, "--out", pipe), pipe, "cannot be written", ";")
     assert pipe.is_fifo()
 
@@ -766,14 +766,14 @@ def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return run
 
 
-def test_full_disk_keeps_the_checkpoint_before_and_the_run_can_go_on(stopped: Path, world: Path) -> None:
+def test_full_disk_keeps_the_previous_checkpoint_and_the_run_can_resume(stopped: Path, world: Path) -> None:
     last = stopped / "checkpoints" / "last.pt"
     before = last.read_bytes()
     command = ("train", "market-split", "--data", world, "--out", stopped, "--resume", *SMALL)
     code, errors = in_a_process(*command, limit=FILE_LIMIT)
     assert code == 2
     assert_says(one_line(errors), stopped / "checkpoints", "cannot be written", "free space")
-    assert "enforce" not in errors, "PyTorch's own words are no help"
+    assert "enforce" not in errors, "PyTorch's own message is no help"
     assert [path.name for path in last.parent.iterdir()] == ["last.pt"]
     assert last.read_bytes() == before
     assert load_checkpoint(last)["stage"] == 1
@@ -784,7 +784,7 @@ def test_full_disk_keeps_the_checkpoint_before_and_the_run_can_go_on(stopped: Pa
     assert [json.loads(line)["stage"] for line in (stopped / "events.jsonl").read_text().splitlines()] == [1, 2]
 
 
-def test_full_disk_at_the_first_checkpoint_leaves_a_run_to_go_on_with(
+def test_full_disk_at_the_first_checkpoint_leaves_a_run_that_can_resume(
     world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -797,8 +797,8 @@ def test_full_disk_at_the_first_checkpoint_leaves_a_run_to_go_on_with(
     assert (out / "results.json").is_file()
 
 
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")  # no traceback of a thread
-def test_full_disk_at_the_events_is_refused_by_name(
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")  # no thread may print a traceback
+def test_full_disk_at_the_events_is_reported_with_their_path(
     stopped: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     events, last = stopped / "events.jsonl", stopped / "checkpoints" / "last.pt"
@@ -827,7 +827,7 @@ def test_full_disk_leaves_no_half_written_output(
     assert files_in(tmp_path) == {}
 
 
-def test_full_disk_keeps_the_output_before(
+def test_full_disk_keeps_the_previous_output(
     trained: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"

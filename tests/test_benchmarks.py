@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: a verdict needs equal results first, and growth is fitted rightly."""
+"""The benchmarks' own arithmetic: a verdict requires equal results, and growth is fitted correctly."""
 
 import operator
 from dataclasses import replace
@@ -23,7 +23,7 @@ def theirs() -> str:
     return "the same"
 
 
-def test_a_faster_way_meets_its_bar_only_with_equal_results(monkeypatch):
+def test_faster_code_meets_its_bar_only_with_equal_results(monkeypatch):
     seconds = {ours: 1.0, theirs: 3.0}
     monkeypatch.setattr(measure, "timed", lambda work: (seconds[work], None))
     comparison = Comparison("work", "other", ours, theirs, operator.eq, bar=2.5, rounds=3)
@@ -47,30 +47,30 @@ def big_enough(found: torch.Tensor) -> bool:
     return len(found) == 256 << 18
 
 
-def test_the_memory_of_a_work_is_its_own():
+def test_memory_is_measured_for_one_work_alone():
     assert 0.24 < in_own_process(peak_of, partial(allocating, 256)) < 0.35
 
 
-def test_a_limit_is_met_by_time_and_by_memory_and_only_by_what_is_right():
+def test_a_limit_needs_a_correct_result_within_time_and_memory():
     limit = Limit("work", partial(allocating, 256), big_enough, seconds=600, gib=64)
     assert [(row.unit, row.met) for row in limited(limit)] == [("s", True), ("GiB", True)]
     assert [row.met for row in limited(replace(limit, gib=0.1))] == [True, False]
     assert [row.met for row in limited(replace(limit, prepare=partial(allocating, 128)))] == [False, False]
 
 
-def test_growth_is_foretold_by_its_slope():
+def test_growth_is_extrapolated_by_its_slope():
     growth = Growth("work", [1000, 2000], [1.0, 4.0], slope=2.0)
     assert growth.at(4000) == pytest.approx(16.0)
 
 
-def test_a_partition_is_the_same_whatever_its_numbers():
+def test_partitions_are_compared_regardless_of_numbering():
     ours = torch.tensor([0, 0, 1, -1])
     assert _same_partition(ours, torch.tensor([5, 5, 2, -1]))
     for theirs in ([0, 1, 1, -1], [0, 0, 0, -1], [0, 0, 1, 2]):
         assert not _same_partition(ours, torch.tensor(theirs))
 
 
-def test_opponents_that_are_not_there_are_passed_over(tmp_path):
+def test_missing_opponents_are_skipped(tmp_path):
     for opponents in (Opponents(None), Opponents(tmp_path)):
         assert not opponents.has("CLIP-ICS")
         assert opponents.ranking() == {}

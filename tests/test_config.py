@@ -70,7 +70,7 @@ def test_phases_of_the_paper():
     assert phase_of(config, 50) == phase_of(config, 10)
 
 
-def test_phases_of_the_references():
+def test_phases_of_the_other_modes():
     intra, supervised = (load_config("market1501", [f"mode={mode}"]) for mode in ("intra", "supervised"))
     assert {phase_of(intra, epoch).learning for epoch in range(80)} == {"intra"}
     assert {phase_of(supervised, epoch).learning for epoch in range(80)} == {"inter"}
@@ -93,13 +93,13 @@ def test_phases_of_the_references():
         ("precise_ics", "accumulated", "associated"),
     ],
 )
-def test_what_is_drawn(mode, draw, drawn):
+def test_the_identities_drawn_in_each_mode(mode, draw, drawn):
     config = load_config("market1501", [f"mode={mode}", f"stage2.draw={draw}"])
     assert {phase_of(config, epoch).draw for epoch in range(5, 80)} == {drawn}
 
 
 def test_learning_rates_of_stage_1_are_the_authors():
-    """Theirs are those of steps 1 to 60: four of the warm-up, 1e-5 + 6.8e-5 t, and the cosine from t = 5."""
+    """Their rates are those of steps 1 to 60: four of warm-up, 1e-5 + 6.8e-5 t, then the cosine from t = 5."""
     stage1 = Config().stage1
     rates = [stage1_learning_rate(stage1, epoch) for epoch in range(60)]
     assert rates[:4] == pytest.approx([7.8e-5, 1.46e-4, 2.14e-4, 2.82e-4])

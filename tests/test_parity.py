@@ -1,4 +1,4 @@
-"""Our functions give back the outputs of the authors' functions (tests/parity/, from the released code)."""
+"""Our functions reproduce the outputs of the authors' functions (tests/parity/, from the released code)."""
 
 from pathlib import Path
 

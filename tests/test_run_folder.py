@@ -26,7 +26,7 @@ def run(tmp_path, config):
     return folder
 
 
-def test_only_what_has_settings_is_a_run(run, config, tmp_path):
+def test_only_a_folder_with_settings_is_a_run(run, config, tmp_path):
     assert run.begun
     assert run.read_config() == config
     other = RunFolder(tmp_path / "other")
@@ -39,8 +39,8 @@ def test_a_run_is_resumed_with_its_own_settings_only(run, config):
     run.check_usable(config, resume=True)
     stage2 = config.stage2.model_copy(update={"epochs": config.stage2.epochs + 1})
     changed = config.model_copy(update={"seed": 7, "stage2": stage2})
-    told = f"seed: {config.seed}, now 7; stage2.epochs: {config.stage2.epochs}, now {stage2.epochs}"
-    with pytest.raises(InputError, match=rf"config.yaml: has other settings \({told}\)"):
+    differences = f"seed: {config.seed}, now 7; stage2.epochs: {config.stage2.epochs}, now {stage2.epochs}"
+    with pytest.raises(InputError, match=rf"config.yaml: has other settings \({differences}\)"):
         run.check_usable(changed, resume=True)
     with pytest.raises(InputError, match="exists already"):
         run.check_usable(config, resume=False)
@@ -65,7 +65,7 @@ def test_the_demo_trains_beside_the_world_it_drew(tmp_path, config):
         folder.check_usable(config, resume=False)
 
 
-def test_data_are_read_back_where_the_run_says_them(run, tmp_path, monkeypatch):
+def test_data_are_read_back_if_the_run_recorded_them(run, tmp_path, monkeypatch):
     assert run.read_data() is None
     monkeypatch.chdir(tmp_path)
     run.write_data(tmp_path.relative_to(tmp_path) / "images", "folder")
@@ -75,7 +75,7 @@ def test_data_are_read_back_where_the_run_says_them(run, tmp_path, monkeypatch):
         assert run.read_data() is None, content
 
 
-def test_results_are_read_back_or_said_to_be_damaged(run):
+def test_results_are_read_back_or_reported_as_damaged(run):
     assert run.read_results() is None
     run.write_results({"mAP": 0.5, "association": {"f1": None}})
     assert run.read_results() == json.loads(run.results.read_text()) == {"mAP": 0.5, "association": {"f1": None}}
@@ -99,7 +99,7 @@ def test_an_association_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"camera,label\nc1,1\n", b'camera,label,identity\nc1,"1,0', b"\xff\xfe", None], ids=str
 )
-def test_what_is_no_association_is_refused(tmp_path, content):
+def test_a_table_that_is_not_an_association_is_refused(tmp_path, content):
     table = tmp_path / "association.csv"
     if content is not None:
         table.write_bytes(content)
@@ -107,7 +107,7 @@ def test_what_is_no_association_is_refused(tmp_path, content):
         read_association(table)
 
 
-def test_a_table_as_a_spreadsheet_saves_it_is_read(tmp_path):
+def test_a_table_saved_by_a_spreadsheet_is_read(tmp_path):
     table = tmp_path / "association.csv"
     table.write_text("identity,camera,label,note\nanna,c1,1,seen\n", encoding="utf-8-sig")
     assert read_association(table) == {("c1", "1"): "anna"}

@@ -1,4 +1,4 @@
-"""No test is skipped in silence: a run ends with how many, why, and how to have them run."""
+"""No test is skipped silently: a run ends with how many were, why, and how to have them run."""
 
 import os
 import re
@@ -21,8 +21,8 @@ def test_nothing(): ...
 """
 
 
-def ended(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
-    """Exit code and output of pytest on `TESTS` where no program can be found."""
+def run_pytest(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
+    """Exit code and output of pytest on `TESTS`, with no program to be found."""
     for name in ("conftest.py", "small_runs.py"):
         shutil.copy(Path(__file__).with_name(name), folder)
     (folder / "test_some.py").write_text(TESTS)
@@ -35,22 +35,22 @@ def ended(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["one process", "several"])
-def test_skipped_tests_are_counted_by_reason_with_how_to_get_them(tmp_path, options):
-    code, shown = ended(tmp_path, *options)
+def test_skipped_tests_are_counted_by_reason_with_how_to_run_them(tmp_path, options):
+    code, shown = run_pytest(tmp_path, *options)
     assert code == 0
     summary = shown[shown.index("skipped tests: 4") :]
     assert re.search(r"^ +3  no browser was found: .*apt-get install .*chromium", summary, re.MULTILINE)
     assert re.search(r"^ +1  no Milvus server was named: .*CCAFL_TEST_MILVUS_URI", summary, re.MULTILINE)
 
 
-def test_a_browser_that_is_required_is_not_skipped(tmp_path):
-    code, shown = ended(tmp_path, CCAFL_REQUIRE_BROWSER="1")
+def test_a_required_browser_is_never_skipped(tmp_path):
+    code, shown = run_pytest(tmp_path, CCAFL_REQUIRE_BROWSER="1")
     assert code == 1
     assert "1 passed, 1 skipped, 3 errors" in shown
     assert "no browser was found" in shown
 
 
-def test_nothing_is_said_where_nothing_is_skipped(tmp_path):
-    code, shown = ended(tmp_path, "-k", "nothing")
+def test_nothing_is_reported_if_nothing_is_skipped(tmp_path):
+    code, shown = run_pytest(tmp_path, "-k", "nothing")
     assert code == 0
     assert "skipped" not in shown

@@ -12,10 +12,10 @@ __version__ = "0.1.0"
 def load(run: str | Path, *, fast: bool = False) -> "Embedder":
     """Open a trained run: ``ccafl.load("runs/demo").embed(images)``.
 
-    ``fast`` is for searching rather than comparing with figures: bfloat16 where that is faster on the device.
+    ``fast`` computes in bfloat16 where the device is faster at it; meant for search, not for reproducing figures.
 
     Raises:
-        ccafl.errors.InputError: the folder is not a run that has trained.
+        ccafl.errors.InputError: the folder is not a trained run.
     """
     from ccafl.evaluation.embedder import load_run
 

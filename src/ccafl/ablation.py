@@ -44,39 +44,39 @@ _NO_TEXT = {"intra_camera": {"text": False}, "inter_camera": {"text_from": None}
 def rows_of(config: Config) -> dict[str, Config]:
     """The rows of the table: settings by name, those of ``config`` except where the row's name says otherwise.
 
-    A row that would train exactly as another does is left out.
+    A row that would train exactly like another one is left out.
 
-    - supervised: the true persons in place of the association, without ICAL
+    - supervised: the true persons instead of the association, without ICAL
     - supervised_ical: the same with ``config``'s ICAL, the upper bound with everything that CCAFL has
     - intra_l1: intra-camera learning with L_intra1 alone
     - icdl: all of intra-camera discriminative learning (L_intra2 as well), the lower bound
     - associated: inter-camera learning as well, with the association and the prototype memory
-    - text: the text losses as well; the paper's where ``config`` has none
+    - text: the text losses as well; the paper's if ``config`` has none
     - ccafl: ``config`` itself, which adds ICAL
     - without_icdl, without_text: CCAFL with L_intra1 alone, and without text losses
     - ccafl_paper: the recipe that ``config.paper`` names, with ``config``'s network, batch, learning rate and steps
     - precise_ics: the peer method
     - ccafl_plus: ``config`` with what goes beyond the paper
-    - supervised_plus: the true persons in place of the association, otherwise as ccafl_plus
+    - supervised_plus: the true persons instead of the association, otherwise as ccafl_plus
 
     Raises:
         InputError: the mode is not ``ccafl``, or there is no configuration ``config.paper``.
     """
     if config.mode != "ccafl":
-        raise InputError(f"mode is {config.mode}: an ablation takes CCAFL apart; set mode=ccafl")
-    silent, supervised, plus = _stage2(config, **_NO_TEXT), _mode(config, "supervised"), load_plus(config)
+        raise InputError(f"mode is {config.mode}: an ablation removes parts of CCAFL; set mode=ccafl")
+    textless, supervised, plus = _stage2(config, **_NO_TEXT), _mode(config, "supervised"), load_plus(config)
     rows = {
         "supervised": _without_ical(supervised),
         "supervised_ical": supervised,
-        "intra_l1": _mode(_stage2(silent, **_FIRST_LOSS_ONLY), "intra"),
-        "icdl": _mode(silent, "intra"),
-        "associated": _without_ical(silent),
+        "intra_l1": _mode(_stage2(textless, **_FIRST_LOSS_ONLY), "intra"),
+        "icdl": _mode(textless, "intra"),
+        "associated": _without_ical(textless),
         **({"text": _without_ical(_with_text(config))} if has_text_tower(config.model) else {}),
         "ccafl": config,
         "without_icdl": _stage2(config, **_FIRST_LOSS_ONLY),
-        "without_text": silent,
+        "without_text": textless,
         **({} if config.paper is None else {"ccafl_paper": _as_in_the_paper(config, config.paper)}),
-        "precise_ics": _mode(_stage2(silent, **_FIRST_LOSS_ONLY), "precise_ics"),
+        "precise_ics": _mode(_stage2(textless, **_FIRST_LOSS_ONLY), "precise_ics"),
         "ccafl_plus": plus,
         "supervised_plus": _mode(plus, "supervised"),
     }
@@ -88,7 +88,7 @@ def rows_of(config: Config) -> dict[str, Config]:
 
 
 def ladder_of(config: Config) -> list[str]:
-    """The rows of which each adds one part to the one before it; ``text`` is one where ``config`` has text losses."""
+    """The rows in which each adds one part to the row before it; ``text`` is one if ``config`` has text losses."""
     text = ["text"] if _has_text(config) else []
     return ["intra_l1", "icdl", "associated", *text, "ccafl", "ccafl_plus"]
 
@@ -115,7 +115,7 @@ def _has_text(config: Config) -> bool:
 
 
 def _with_text(config: Config) -> Config:
-    """``config`` with its text losses, or where it has none with both from the beginning."""
+    """``config`` with its text losses or, if it has none, with both from the beginning."""
     if _has_text(config):
         return config
     return _stage2(config, intra_camera={"text": True}, inter_camera={"text_from": config.stage2.intra_camera.epochs})
@@ -124,7 +124,7 @@ def _with_text(config: Config) -> Config:
 def _as_in_the_paper(config: Config, recipe: str) -> Config:
     """``config`` with a recipe's draw, association, losses and, as shares of the epochs, its phases and milestones.
 
-    Without its text losses where the text tower is random: they would teach noise.
+    Its text losses are left out if the text tower is random: they would teach noise.
     """
     paper, epochs = load_config(recipe).stage2, config.stage2.epochs
 
@@ -232,7 +232,7 @@ def _chosen(rows: dict[str, Config], only: Sequence[str] | None) -> dict[str, Co
 
 
 def _finished(run: Path, row: Config) -> Results | None:
-    """The results of a finished run of these settings."""
+    """The results of a finished run with these settings; None if it has not finished."""
     folder = RunFolder(run)
     results: Results | None = folder.read_results()
     if results is not None and folder.read_config() != row.model_copy(update={"model": resolved(row.model)}):
@@ -249,7 +249,7 @@ def _table(record: Results, results: Mapping[str, Sequence[Results]]) -> Results
 
 
 def _values(runs: Sequence[Results], figure: str) -> list[float]:
-    """One per seed; empty where a run does not have the figure."""
+    """One per seed; empty if a run does not have the figure."""
     found = [_value(run, figure) for run in runs]
     values = [value for value in found if value is not None]
     return values if len(values) == len(found) else []
@@ -331,12 +331,12 @@ def _difference(before: Mapping[str, list[float]], after: Mapping[str, list[floa
 
 
 def commit() -> str:
-    """The commit of the running code, with "+" if it was changed since; the version where there is no repository."""
+    """The commit of the running code, with "+" if it was changed since; the version if there is no repository."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        asked = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return asked.stdout.strip()
+        finished = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        return finished.stdout.strip()
 
     try:
         return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here)) else "")

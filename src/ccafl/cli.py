@@ -1,5 +1,5 @@
 """The ``ccafl`` command. Each subcommand passes its arguments to `ccafl.pipeline`, `ccafl.gallery.commands` or
-`ccafl.service.commands` and shows the result; heavy libraries are imported only inside, so that help answers at once.
+`ccafl.service.commands` and shows the result. Heavy libraries are imported inside them, so that help appears at once.
 """
 
 import inspect
@@ -47,9 +47,9 @@ Data = Annotated[
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; recognised if not given."),
+    typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; detected if not given."),
 ]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out, listing them once.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, listing them once.")]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
 Model = Annotated[Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it has moved.")]
 MilvusToken = Annotated[
@@ -57,8 +57,8 @@ MilvusToken = Annotated[
 ]
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"ccafl {__version__}")
         raise typer.Exit
 
@@ -106,7 +106,7 @@ def _with_filters(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.command()
 def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo")) -> None:
-    """Draw a synthetic world, train on it with and without joining the cameras, compare."""
+    """Draw a synthetic world, train on it with and without joining the cameras, and compare."""
     from ccafl import pipeline, terminal
     from ccafl.evaluation.tables import comparison_table
 
@@ -119,9 +119,9 @@ def train(
     config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or a YAML file.", show_default=False)],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CONFIG if not given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; as often as needed.")
+        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; may be repeated.")
     ] = None,
     source: Kind = None,
     skip_unreadable: Skip = False,
@@ -142,8 +142,8 @@ def train(
 def evaluate(
     run: Run,
     data: Data,
-    rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking.")] = False,
-    checkpoint: Annotated[str, typer.Option(help="last, or best by mAP.")] = "last",
+    rerank: Annotated[bool, typer.Option("--rerank", help="Apply k-reciprocal re-ranking.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="last, or best (by mAP).")] = "last",
     source: Kind = None,
 ) -> None:
     """Rank query and gallery: mAP and CMC."""
@@ -157,16 +157,16 @@ def evaluate(
 def ablate(
     config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or a YAML file.", show_default=False)],
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of all its runs and the table.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for all runs and the table.", show_default=False)],
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0,1,2",
     rows: Annotated[str | None, typer.Option(help="Rows, such as icdl,ccafl; all if not given.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; as often as needed.")
+        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; may be repeated.")
     ] = None,
     source: Kind = None,
     skip_unreadable: Skip = False,
 ) -> None:
-    """Train CCAFL with and without each of its parts; go on where an earlier call stopped."""
+    """Train CCAFL with and without each of its parts; continue where an earlier call stopped."""
     import shlex
 
     from ccafl import ablation, terminal
@@ -192,7 +192,7 @@ def extract(
     images: Annotated[Path, typer.Option(help="A picture, or a folder of pictures.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet file with columns image and feature.", show_default=False)],
     camera: Annotated[
-        str | None, typer.Option(help="The camera of them all, which runs with model.camera_norm make use of.")
+        str | None, typer.Option(help="The camera of all pictures; used by runs with model.camera_norm.")
     ] = None,
     skip_unreadable: Skip = False,
 ) -> None:
@@ -210,10 +210,10 @@ def associate(
     out: Annotated[Path, typer.Option(help="CSV with columns camera, label and identity.", show_default=False)],
     source: Kind = None,
     links: Annotated[
-        Path | None, typer.Option(help="Table of corrected joins to heed, as ccafl gallery corrections writes it.")
+        Path | None, typer.Option(help="Table of corrected joins to respect, from ccafl gallery corrections.")
     ] = None,
 ) -> None:
-    """Join labels that were made camera by camera: which of them are one person."""
+    """Join labels made camera by camera: find which of them are one person."""
     from ccafl import pipeline
 
     _show_results(pipeline.associate_run(run, data, out, kind=source, links=links), out)
@@ -222,16 +222,14 @@ def associate(
 @app.command()
 def report(
     run: Run,
-    data: Annotated[
-        Path | None, typer.Option(help="The run's images, if they lie elsewhere now.", show_default=False)
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The run's images, if they have moved.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="The page; report.html in the run's folder if not given.")] = None,
     with_images: Annotated[
-        bool, typer.Option("--with-images", help="Show pictures of real persons, too; drawn ones always are.")
+        bool, typer.Option("--with-images", help="Show pictures of real persons, too; synthetic ones are always shown.")
     ] = False,
     source: Kind = None,
 ) -> None:
-    """Draw a run: losses, association, figure 5, embedding, rank lists, activation maps, as one offline page."""
+    """Show a run on one offline page: losses, association, figure 5, embedding, rank lists, activation maps."""
     from ccafl import terminal
     from ccafl.report.run_report import report_run
 
@@ -316,10 +314,8 @@ def serve(
 @app.command()
 def export(
     run: Run,
-    onnx: Annotated[
-        bool, typer.Option("--onnx", help="For ONNX Runtime; what is written if nothing is named.")
-    ] = False,
-    program: Annotated[bool, typer.Option("--program", help="For PyTorch (torch.export), without ccafl.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="For ONNX Runtime; the default.")] = False,
+    program: Annotated[bool, typer.Option("--program", help="For PyTorch (torch.export); needs no ccafl.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to; export in the run's folder if not given.")
     ] = None,
@@ -447,9 +443,10 @@ def corrections(
 
 @data_app.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="As --data of train.", show_default=False)], source: Kind = None
+    path: Annotated[Path, typer.Argument(help="Images, as for --data of train.", show_default=False)],
+    source: Kind = None,
 ) -> None:
-    """Say what is there, and what will be a problem."""
+    """Show what the data contain, and which problems to expect."""
     from ccafl import pipeline, terminal
     from ccafl.data.check import render
 
@@ -458,13 +455,13 @@ def check(
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Argument(help="Folder to make, or to go on with.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to create, or to continue in.", show_default=False)],
     persons: Annotated[int, typer.Option(help="Persons drawn.")] = 6000,
     cameras: Annotated[int, typer.Option(help="Cameras drawn.")] = 240,
-    views: Annotated[int, typer.Option(help="Pictures of a person, each of another camera.")] = 8,
-    epochs: Annotated[int, typer.Option(help="Times every picture is seen.")] = 24,
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 256,
-    seed: Annotated[int, typer.Option(help="Of the weights and the order.")] = 0,
+    views: Annotated[int, typer.Option(help="Pictures per person, each from another camera.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Number of times every picture is seen.")] = 24,
+    batch: Annotated[int, typer.Option(help="Pictures per step.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and the order.")] = 0,
     precision: Annotated[str, typer.Option(help="As runtime.precision: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
     """Pretrain clip-synth, the CLIP that comes with the package, on pictures and captions of a synthetic world."""
@@ -479,7 +476,7 @@ def pretrain(
 
 @data_app.command()
 def synthesize(
-    out: Annotated[Path, typer.Argument(help="Folder to make.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder to create.", show_default=False)],
     seed: Annotated[int, typer.Option(help="The same seed draws the same world.")] = 0,
     persons: Annotated[int, typer.Option(help="Persons, a third of them for testing.")] = 150,
     cameras: Annotated[int, typer.Option(help="Cameras.")] = 6,
@@ -494,9 +491,9 @@ def synthesize(
 
 @data_app.command()
 def split(
-    path: Annotated[Path, typer.Argument(help="As --data of train.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="Images, as for --data of train.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Manifest (.csv, .parquet), or a folder for one.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     source: Kind = None,
 ) -> None:
     """Split data without an official test set: two thirds of the persons train, the rest are query and gallery."""
@@ -524,7 +521,9 @@ def main(arguments: list[str] | None = None) -> Any:
         message = f"{error.filename or 'input/output'}: {error.strerror or error}; free space or check the path"
     except SystemExit as end:
         if end.code == STOPPED:
-            sys.stderr.write("stopped; what is finished is kept: train goes on with --resume, the others as they are\n")
+            sys.stderr.write(
+                "stopped; what is finished is kept: resume train with --resume, other commands by repeating them\n"
+            )
         raise
     sys.stderr.write("error: " + " ".join(message.split("\n")) + "\n")
     sys.exit(2)

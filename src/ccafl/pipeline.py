@@ -1,4 +1,4 @@
-"""The work of each command, from paths to files: the rooms joined in the data's order. `ccafl.cli` only calls these."""
+"""The work of each command, from paths to files. It joins the rooms; `ccafl.cli` only calls these functions."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def train_run(
 ) -> Results:
     """Train on the images of ``data`` into the run folder ``out``; returns what ``results.json`` holds.
 
-    ``keep`` names epochs of stage 2 at whose start the state is kept, for other runs to begin with.
+    ``keep`` names epochs of stage 2 at whose start the state is kept, for other runs to start from.
 
     Raises:
         InputError: the data, the settings or the folder cannot be used.
@@ -74,7 +74,7 @@ def train_run(
     links = _links(config.data.links, images, shown=shown) if config.data.links and not supervised else None
     test = rankable(source, data) if source.query and source.gallery else None
     folder.check_usable(config, resume=resume)
-    fabric.barrier()  # every process has looked before one writes
+    fabric.barrier()  # every process has checked the folder before one writes
     network = build_network(
         config.model, len(images.identity_cameras), len(images.camera_names), seed_for(config.seed, 0)
     )
@@ -139,7 +139,7 @@ def evaluate_run(
 def extract_run(run: Path, images: Path, out: Path, *, camera: str | None = None, skip_unreadable: bool = False) -> int:
     """Write the features of one picture, or of all pictures below a folder, to a Parquet file; returns their number.
 
-    ``camera`` names the camera of all of them, for an encoder that keeps statistics per camera.
+    ``camera`` names the camera of all pictures, for an encoder that keeps statistics per camera.
 
     Raises:
         InputError: nothing to read, an unreadable picture, an unknown camera, or the file cannot be written.
@@ -158,10 +158,10 @@ def extract_run(run: Path, images: Path, out: Path, *, camera: str | None = None
 def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None, links: Path | None = None) -> Results:
     """Join the labels of ``data``'s training images across cameras, written to ``out`` as camera,label,identity.
 
-    ``links`` is a table of corrections to heed; a table that the run was trained with is heeded only if given again.
+    ``links`` is a table of corrections to respect; the one that the run was trained with counts only if given again.
 
     Returns:
-        How many identities were joined into how many, and the quality where the true persons are known.
+        The numbers of labels, joined labels and identities, and the quality if the true persons are known.
 
     Raises:
         InputError: the run, the data or the table cannot be used.
@@ -181,7 +181,7 @@ def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None, 
 
 
 def check_data(path: Path, *, kind: str | None = None) -> Report:
-    """What the data hold, and what will go wrong with them."""
+    """What the data contain, and which problems to expect."""
     source = read_source(path, kind)
     with bar("reading images", len(source.records)) as progress:
         return check(source, progress.advance)
@@ -217,19 +217,19 @@ def synthesize_world(out: Path, *, seed: int, persons: int, cameras: int, images
 
 
 def begin_as(parent: Path, epoch: int, out: Path, config: Config) -> None:
-    """Begin the run ``out`` as ``parent`` was at the start of an epoch of stage 2 that it kept (`train_run`).
+    """Begin the run ``out`` with the state that ``parent`` kept at the start of an epoch of stage 2 (`train_run`).
 
-    Nothing happens where ``out`` has begun already or ``parent`` kept no such state: ``out`` then begins by itself.
+    Does nothing if ``out`` has begun already or ``parent`` kept no such state: ``out`` then trains from the start.
     """
     if not RunFolder(out).begun:
         fork(RunFolder(parent), epoch, RunFolder(out), _resolved(config))
 
 
 def demo(out: Path) -> dict[str, Results]:
-    """Draw a synthetic world, train ``intra`` and CCAFL on it with equal steps, compare.
+    """Draw a synthetic world, train ``intra`` and CCAFL on it with equal steps, and compare them.
 
-    ``out`` becomes the CCAFL run, with the world and the reference run in folders of it; both begin alike, which is
-    trained once. An unfinished demo is continued.
+    ``out`` becomes the CCAFL run, with the world and the ``intra`` run in its subfolders. The epochs that both runs
+    share are trained once. An unfinished demo is continued.
     """
     folder, config = RunFolder(out), load_config("demo")
     world = folder.world
@@ -246,7 +246,7 @@ def demo(out: Path) -> dict[str, Results]:
 
 
 def _resolved(config: Config) -> Config:
-    """The settings as a run's folder keeps them."""
+    """The settings as stored in a run's folder."""
     return config.model_copy(update={"model": resolved(config.model)})
 
 
@@ -261,7 +261,7 @@ def _check_trainable(config: Config, images: LabelledImages, truth: Tensor | Non
         raise InputError(f"{data}: mode supervised needs the true person of every image; give a manifest with them")
     if config.mode == "ccafl" and len(images.camera_names) < 2:
         raise InputError(
-            f"{data}: all training images are of one camera ({images.camera_names[0]}), nothing to join; "
+            f"{data}: all training images are from one camera ({images.camera_names[0]}), so there is nothing to join; "
             "add cameras or set mode=intra"
         )
     if len(images.identity_cameras) < 2:
@@ -277,10 +277,10 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def _links(table: str | Path, images: LabelledImages, *, shown: bool) -> IdentityLinks:
-    """The corrections of a table; those that are not of these images are noted on the terminal."""
+    """The corrections in a table; those of labels that the images do not have are counted on the terminal."""
     links = links_between(Path(table), images)
     if links.left_out and shown:
-        note(f"{table}: lines left out, naming labels that the training images do not have: {links.left_out}")
+        note(f"{table}: lines left out because the training images do not have their labels: {links.left_out}")
     return links
 
 
@@ -289,7 +289,7 @@ def _counts(links: IdentityLinks | None) -> Results:
 
 
 def _store(paths: Sequence[Path], config: Config, budget: CacheBudget, title: str, shown: bool) -> ImageStore:
-    """Images of ``paths``, decoded once where the budget allows; where they are kept is noted on the terminal."""
+    """Images of ``paths``, decoded once if the budget allows; the terminal shows where they are kept."""
     with bar(f"{title}: decoding", len(paths), shown=shown) as progress:
         store = ImageStore(paths, config.model.image_size, budget, progress.advance)
     if shown:
@@ -320,12 +320,11 @@ def _results(config: Config, source: Source, data: Path, images: LabelledImages,
         for name, value in trained.figures.items()
         if name.startswith("association_")
     }
-    told = trained.figures
     camera = ("camera_probe", "camera_chance", "own_camera_neighbours", "own_camera_chance")
     mass = ("same_person_mass_before", "same_person_mass")
     return (
         ranks
-        | {name: told[name] for name in (*camera, *mass) if name in told}
+        | {name: trained.figures[name] for name in (*camera, *mass) if name in trained.figures}
         | {
             "association": quality or None,
             "dataset": _dataset(source, data),

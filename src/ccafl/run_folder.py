@@ -1,6 +1,6 @@
 """A run's folder: what each file is called, who may write there, and the table of the association.
 
-Importable without torch, for what reads a run but not its network.
+Importable without torch, for code that reads a run but not its network.
 """
 
 import csv
@@ -32,7 +32,7 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The resolved settings. A run has begun when this file is there."""
+        """The resolved settings. A run has begun when this file exists."""
         return self.path / "config.yaml"
 
     @property
@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def tensorboard(self) -> Path:
-        """Folder of the same numbers for TensorBoard."""
+        """Folder with the same numbers for TensorBoard."""
         return self.path / "tensorboard"
 
     @property
@@ -57,7 +57,7 @@ class RunFolder:
 
     @property
     def results(self) -> Path:
-        """What the run ended with."""
+        """The run's results."""
         return self.path / "results.json"
 
     @property
@@ -91,7 +91,7 @@ class RunFolder:
         return self.checkpoint("before_adversarial")
 
     def at_epoch(self, epoch: int) -> Path:
-        """The checkpoint of the start of an epoch of stage 2, kept for other runs to begin with."""
+        """The checkpoint at the start of a stage-2 epoch, kept for other runs to start from."""
         return self.checkpoint(f"epoch-{epoch}")
 
     def checkpoint(self, name: str) -> Path:
@@ -104,11 +104,11 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a run lies here."""
+        """Whether a run has begun in this folder."""
         return self.config.is_file()
 
     def check_usable(self, config: Config, *, resume: bool) -> None:
-        """Training with ``config`` may begin here, or resume.
+        """Check that training with ``config`` may begin or resume here.
 
         Raises:
             InputError: something else is in the folder, or the run to resume has other settings.
@@ -135,11 +135,11 @@ class RunFolder:
         return load_config(str(self.config))
 
     def write_config(self, config: Config) -> None:
-        """From now on a run lies here."""
+        """Write the settings; from then on the folder is a run."""
         write_text(self.config, dump(config))
 
     def read_data(self) -> tuple[Path, str | None] | None:
-        """Path and kind of the run's data; None where the run does not say."""
+        """Path and kind of the run's data; None if they are not recorded."""
         written = read_object(self.data) or {}
         path, kind = written.get("path"), written.get("source")
         return (Path(path), kind if isinstance(kind, str) else None) if isinstance(path, str) else None
@@ -149,7 +149,7 @@ class RunFolder:
         write_text(self.data, json.dumps({"path": str(path.resolve()), "source": kind}) + "\n")
 
     def read_results(self) -> dict[str, Any] | None:
-        """What the run ended with; None before its end.
+        """The run's results; None before its end.
 
         Raises:
             InputError: the file is damaged.
@@ -162,7 +162,7 @@ class RunFolder:
         return results
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write what the run ended with."""
+        """Write the run's results."""
         write_text(self.results, json.dumps(results, indent=2) + "\n")
 
 
@@ -183,9 +183,9 @@ def write_association(path: Path, images: "LabelledImages", association: "Tensor
 
 
 def read_association(path: Path) -> dict[tuple[str, str], str | None]:
-    """The identity of every (camera, label) of a table as `write_association` writes it, in its order.
+    """The identity of every (camera, label) in a table written by `write_association`, in its order.
 
-    None is the identity of a label that was joined to no other.
+    A label that was joined to no other has the identity None.
 
     Raises:
         InputError: the table cannot be read or has other columns.
@@ -201,7 +201,7 @@ def read_association(path: Path) -> dict[tuple[str, str], str | None]:
 
 
 def flattened(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
-    """Nested values as one table, their keys joined by ``separator``."""
+    """Nested values as one flat mapping, with keys joined by ``separator``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

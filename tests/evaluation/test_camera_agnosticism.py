@@ -1,4 +1,4 @@
-"""How far features tell the camera."""
+"""How much features reveal the camera, and how well prompts describe images."""
 
 import math
 
@@ -18,17 +18,17 @@ def scene(seed: int = 0, images: int = 900, cameras: int = 3, persons: int = 60)
     )
 
 
-def test_the_probe_finds_a_camera_that_is_there():
+def test_the_probe_finds_a_camera_in_the_features():
     features, cameras, persons = scene()
     features[:, :3] += 20 * F.one_hot(cameras)
     assert camera_probe(features, cameras, persons) == 1
 
 
-def test_the_probe_is_at_chance_where_no_camera_is():
+def test_the_probe_is_at_chance_without_a_camera_in_the_features():
     assert abs(camera_probe(*scene()) - 1 / 3) < 0.08
 
 
-def test_the_probe_does_not_know_a_camera_by_its_people():
+def test_the_probe_does_not_recognise_a_camera_by_its_people():
     _, _, persons = scene()
     cameras = persons % 3
     own = torch.eye(60)[persons]
@@ -41,12 +41,12 @@ def test_every_camera_has_the_same_weight_in_the_probe():
     assert abs(camera_probe(features, cameras, persons) - 0.5) < 0.2
 
 
-def test_one_camera_cannot_be_told_from_others():
+def test_the_probe_is_nan_for_a_single_camera():
     features, cameras, persons = scene()
     assert math.isnan(camera_probe(features, torch.zeros_like(cameras), persons))
 
 
-def test_own_camera_neighbours_as_a_loop_counts_them():
+def test_own_camera_neighbours_equal_a_plain_loop():
     features, cameras, persons = scene(images=80, persons=9)
     features = F.normalize(features + 2 * F.one_hot(cameras, 12))
     query, gallery = slice(0, 20), slice(20, 80)
@@ -63,7 +63,7 @@ def test_own_camera_neighbours_as_a_loop_counts_them():
     assert near > chance
 
 
-def test_same_person_mass_as_a_loop_sums_it():
+def test_same_person_mass_equals_a_plain_loop():
     torch.manual_seed(0)
     cosines, identities = torch.rand(7, 10) * 2 - 1, torch.randint(10, (7,))
     persons = torch.tensor([0, 1, 2, 0, 1, 3, 0, 2, 4, 4])
@@ -75,7 +75,7 @@ def test_same_person_mass_as_a_loop_sums_it():
         torch.testing.assert_close(mass[row], probabilities[others].sum())
 
 
-def test_alignment_as_loops_compute_it():
+def test_alignment_equals_plain_loops():
     torch.manual_seed(0)
     identity_cameras = torch.tensor([0, 0, 0, 1, 1])
     identities = torch.randint(5, (40,))
@@ -95,7 +95,7 @@ def test_alignment_as_loops_compute_it():
     assert abs(found.rank_percentile - sum(percentiles) / 5) < 1e-6
 
 
-def test_prompts_that_are_their_images_rank_them_first():
+def test_prompts_equal_to_their_images_rank_them_first():
     identities = torch.arange(6).repeat(4)
     images = torch.eye(6)[identities] + 0.01 * torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
     found = text_image_alignment(torch.eye(6), images, identities, torch.tensor([0, 0, 0, 1, 1, 1]))

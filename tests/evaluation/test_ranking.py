@@ -54,7 +54,7 @@ def test_rank_equals_the_plain_protocol_in_any_blocks(seed, block):
 
 
 @given(seeds, st.integers(1, 30), st.integers(1, 3))
-def test_what_is_equally_far_keeps_the_gallerys_order(seed, levels, threads):
+def test_ties_keep_gallery_order(seed, levels, threads):
     random = torch.Generator().manual_seed(seed)
     distances = torch.randint(levels, (6, 40), generator=random).float()
     truth = random_truth(random)
@@ -100,7 +100,7 @@ def test_reranking_in_any_blocks(seed, block):
 
 
 @given(seeds, st.integers(1, 60))
-def test_reranking_by_features_is_that_of_their_distances(seed, block):
+def test_reranking_by_features_equals_that_by_their_distances(seed, block):
     random = torch.Generator().manual_seed(seed)
     features = F.normalize(torch.randn(30, 6, generator=random))
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")

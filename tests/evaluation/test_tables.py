@@ -1,4 +1,4 @@
-"""What the terminal shows of a run's figures."""
+"""A run's figures as the terminal shows them."""
 
 from io import StringIO
 
@@ -17,7 +17,7 @@ def shown(table) -> list[list[str]]:
     return [row for row in rows if len(row) > 1 and not set("".join(row)) <= set("━─┳╇┼┬┴├┤┡┩ ")]
 
 
-def test_shares_are_percentages_and_all_else_is_as_it_is():
+def test_shares_are_percentages_and_the_rest_is_unchanged():
     results = {"mAP": 0.125, "rank1": None, "seconds": 0.5, "seed": 1, "association": {"f1": 1.0, "pairs": 3}}
     assert shown(results_table(results)) == [
         ["mAP", "12.5 %"],
@@ -29,7 +29,7 @@ def test_shares_are_percentages_and_all_else_is_as_it_is():
     ]
 
 
-def test_names_with_brackets_are_no_markup():
+def test_brackets_in_names_are_not_markup():
     assert shown(results_table({"dataset": "folder:[bold]x"})) == [["dataset", "folder:[bold]x"]]
 
 

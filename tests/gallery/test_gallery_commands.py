@@ -401,7 +401,7 @@ def test_a_stop_by_the_user_says_how_to_go_on(trained, world, tmp_path, monkeypa
         with pytest.raises(SystemExit) as ended:
             main(command)
     assert ended.value.code == 130
-    said = "stopped; what is finished is kept: train goes on with --resume, the others as they are\n"
+    said = "stopped; what is finished is kept: resume train with --resume, other commands by repeating them\n"
     assert capsys.readouterr().err == said
     with Gallery.open(tmp_path / "g.db") as gallery:
         assert len(gallery) == 20

@@ -55,9 +55,9 @@ def test_equals_the_plain_greedy_pass(seed, rate, one_camera_once):
 
 
 def corrections(seed: int, count: int, musts: int, cannots: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Must-links and cannot-links by chance, also within a camera, that do not contradict each other."""
+    """Random must-links and cannot-links, also within a camera, that do not contradict each other."""
     random = torch.Generator().manual_seed(seed)
-    must, cannot = (torch.randint(count, (some, 2), generator=random) for some in (musts, cannots))
+    must, cannot = (torch.randint(count, (size, 2), generator=random) for size in (musts, cannots))
     must = must[must[:, 0] != must[:, 1]]
     component = list(range(count))
     for a, b in must.tolist():
@@ -86,7 +86,7 @@ def test_with_links_equals_the_plain_greedy_pass(seed, rate, one_camera_once, mu
 
 
 @given(*CORRECTED)
-def test_links_are_kept_whatever_their_order(seed, rate, one_camera_once, musts, cannots):
+def test_links_are_respected_in_any_order(seed, rate, one_camera_once, musts, cannots):
     centres, cameras = world(seed, count=200, cameras=5)
     must, cannot = corrections(seed, 200, musts, cannots)
     options = {"one_camera_once": one_camera_once}
@@ -102,7 +102,7 @@ def test_links_are_kept_whatever_their_order(seed, rate, one_camera_once, musts,
 
 
 @given(st.integers(0, 10**6), st.booleans())
-def test_no_links_are_as_if_there_were_none(seed, one_camera_once):
+def test_empty_links_change_nothing(seed, one_camera_once):
     centres, cameras = world(seed)
     none = torch.empty(0, 2, dtype=torch.int64)
     without = associate(centres, cameras, 1.7, one_camera_once=one_camera_once)
@@ -112,8 +112,8 @@ def test_no_links_are_as_if_there_were_none(seed, one_camera_once):
 
 
 @pytest.mark.parametrize("one_camera_once", [False, True])
-def test_a_cannot_link_holds_in_a_large_component_too(one_camera_once):
-    """Chains join most of them here; the links cut through the middle."""
+def test_cannot_links_hold_in_a_large_component_too(one_camera_once):
+    """Chains join most identities here; the cannot-links cut the largest component apart."""
     centres, cameras = world(7, count=400, cameras=8)
     largest = torch.tensor(max(partition(associate(centres, cameras, 3.0).tolist()), key=len))
     assert len(largest) > 200
@@ -149,7 +149,7 @@ def test_contradictory_links_are_refused(one_camera_once):
 
 
 @given(st.integers(0, 10**6))
-def test_no_component_holds_a_camera_twice_on_demand(seed):
+def test_with_one_camera_once_no_component_holds_a_camera_twice(seed):
     centres, cameras = world(seed)
     labels = associate(centres, cameras, 4.0, one_camera_once=True)
     cells = [(label, camera) for label, camera in zip(labels.tolist(), cameras.tolist(), strict=True) if label >= 0]
@@ -157,7 +157,7 @@ def test_no_component_holds_a_camera_twice_on_demand(seed):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 200), st.integers(1, 60), st.integers(0, 300))
-def test_blocks_give_what_the_whole_matrix_gives(seed, block, first_block, count):
+def test_blocks_give_the_result_of_the_whole_matrix(seed, block, first_block, count):
     centres, cameras = world(seed)
     whole = nearest_cross_camera_pairs(centres, cameras, count)
     with pytest.MonkeyPatch.context() as patch:
@@ -168,7 +168,7 @@ def test_blocks_give_what_the_whole_matrix_gives(seed, block, first_block, count
     assert (cameras[whole[:, 0]] != cameras[whole[:, 1]]).all()
 
 
-def test_labels_are_numbered_from_0_by_first_member_and_minus_1_is_alone():
+def test_labels_are_numbered_from_0_by_first_member_and_minus_1_means_alone():
     centres = F.normalize(torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0.01, 1], [1, 0.01]]))
     labels = associate(centres, torch.tensor([0, 0, 0, 1, 1]), rate=0.5)
     assert labels.tolist() == [0, 1, -1, 1, 0]
@@ -186,7 +186,7 @@ def test_identity_centres_are_normalised_means():
     assert not centres[2].any()
 
 
-def test_centring_takes_away_what_a_camera_adds():
+def test_centring_removes_what_a_camera_adds():
     random = torch.Generator().manual_seed(0)
     persons = F.normalize(torch.randn(30, 8, generator=random))
     cameras = torch.arange(3).repeat_interleave(30)

@@ -25,7 +25,7 @@ def random_labels(seed: int, count: int, top: int) -> torch.Tensor:
     return torch.randint(top, (count,), generator=torch.Generator().manual_seed(seed + 1))
 
 
-def gradient_is_right(function, *inputs: torch.Tensor) -> bool:
+def gradient_is_correct(function, *inputs: torch.Tensor) -> bool:
     return torch.autograd.gradcheck(function, [value.clone().requires_grad_() for value in inputs])
 
 
@@ -138,7 +138,7 @@ def test_hybrid_memorys_gradient_is_that_of_all_pairs(identities):
     torch.testing.assert_close(ours, plain)
 
 
-def test_hybrid_memory_takes_the_first_of_more_samples_than_slots():
+def test_hybrid_memory_keeps_the_first_of_more_samples_than_slots():
     memory = HybridMemory(F.normalize(random(0, 2, 4)), F.normalize(random(1, 3, 2, 4), dim=2))
     untouched = memory.instances[:, 0].clone()
     features = random(2, 5, 4)
@@ -147,7 +147,7 @@ def test_hybrid_memory_takes_the_first_of_more_samples_than_slots():
     torch.testing.assert_close(memory.instances[:, 0], untouched)
 
 
-def test_memories_do_not_move_what_they_were_given():
+def test_memories_leave_their_inputs_unchanged():
     centres, instances = F.normalize(random(0, 2, 4)), F.normalize(random(1, 3, 2, 4), dim=2)
     before = centres.clone(), instances.clone()
     HybridMemory(centres, instances).update(random(2, 2, 4), torch.tensor([0, 1]))
@@ -207,7 +207,7 @@ def test_adversarial_loss(seed, margin):
     assert ours.item() == pytest.approx(plain, rel=1e-6)
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_gradients_match_finite_differences():
     features, labels = random(3, 5, 4), torch.tensor([0, 1, 1, 2, 0])
     memory = HybridMemory(F.normalize(random(4, 3, 4)), F.normalize(random(5, 2, 3, 4), dim=2), temperature=0.3)
     prototypes = PrototypeMemory(F.normalize(random(6, 3, 4)), temperature=0.3)
@@ -216,22 +216,22 @@ def test_gradients_are_those_of_finite_differences():
     association, identity_cameras = torch.tensor([0, 1, 0, 1, -1, 0]), torch.tensor([0, 0, 1, 1, 2, 2])
     identities = torch.tensor([0, 1, 2, 3, 5])
     positives = adversarial_positives(association, identity_cameras, identities)
-    assert gradient_is_right(lambda f: memory.losses(f, labels), features)
-    assert gradient_is_right(lambda f: prototypes.loss(f, labels), features)
-    assert gradient_is_right(lambda f: batch_hard_triplet(f, f, labels, labels), features)
-    assert gradient_is_right(
+    assert gradient_is_correct(lambda f: memory.losses(f, labels), features)
+    assert gradient_is_correct(lambda f: prototypes.loss(f, labels), features)
+    assert gradient_is_correct(lambda f: batch_hard_triplet(f, f, labels, labels), features)
+    assert gradient_is_correct(
         lambda f: tuple(intra_camera_losses(f, labels, memory, f, prototypes.prototypes).values()),
         features,
     )
-    assert gradient_is_right(lambda i, t: prompt_contrastive_loss(i, t, labels, cameras), features, random(8, 5, 4))
-    assert gradient_is_right(lambda i, t: text_classification_loss(i, t, labels), features, random(9, 3, 4))
-    assert gradient_is_right(lambda z: identity_loss(z, identities), cosines)
-    assert gradient_is_right(
+    assert gradient_is_correct(lambda i, t: prompt_contrastive_loss(i, t, labels, cameras), features, random(8, 5, 4))
+    assert gradient_is_correct(lambda i, t: text_classification_loss(i, t, labels), features, random(9, 3, 4))
+    assert gradient_is_correct(lambda z: identity_loss(z, identities), cosines)
+    assert gradient_is_correct(
         lambda z: adversarial_loss(z, identities, identity_cameras, positives, margin=0.7), cosines
     )
 
 
-def test_intra_camera_losses_weigh_as_the_paper():
+def test_intra_camera_losses_are_weighted_as_in_the_paper():
     features, labels = random(3, 5, 4), torch.tensor([0, 1, 1, 2, 0])
     memory = HybridMemory(F.normalize(random(4, 3, 4)), F.normalize(random(5, 2, 3, 4), dim=2))
     text = random(6, 3, 4)

@@ -12,7 +12,7 @@ from small_runs import refusal, run
 SMALL = ["--persons", "8", "--cameras", "3", "--views", "2", "--epochs", "1", "--batch", "8"]
 
 
-def test_weights_and_their_test_on_persons_never_seen(
+def test_weights_are_written_and_tested_on_unseen_persons(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clip_synth, "UNSEEN_PERSONS", 5)
@@ -29,7 +29,7 @@ def test_weights_and_their_test_on_persons_never_seen(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("options", "message"),
     [
         (["--persons", "1"], "persons 1: too small"),
         (["--views", "0"], "views 0: too small"),
@@ -38,10 +38,10 @@ def test_weights_and_their_test_on_persons_never_seen(
         (["--batch", "800"], "batch 800: more than the 16 pictures"),
     ],
 )
-def test_numbers_that_cannot_be(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], said: str
+def test_impossible_numbers_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert said in refusal(capsys, "pretrain", tmp_path / "out", *SMALL, *wrong)
+    assert message in refusal(capsys, "pretrain", tmp_path / "out", *SMALL, *options)
     assert not (tmp_path / "out").exists()
 
 

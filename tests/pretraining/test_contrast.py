@@ -1,4 +1,4 @@
-"""Pretraining: it learns, resumes to the same weights, and leaves a CLIP that loads as any other."""
+"""Pretraining: it learns, resumes to the same weights, and saves a CLIP that loads like any other."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ def run(images: npt.NDArray[np.uint8], out: Path, settings: Pretraining = SETTIN
     return state
 
 
-def test_pictures_are_of_their_rows_whoever_draws_them(images: npt.NDArray[np.uint8]) -> None:
+def test_pictures_match_their_rows_whichever_process_draws_them(images: npt.NDArray[np.uint8]) -> None:
     person, camera, moment = CAPTIONED.pictures[5].tolist()
     expected = CAPTIONED.world.picture(person, camera, moment, (64, 32))
     assert np.array_equal(images[5].transpose(1, 2, 0), np.asarray(expected))
@@ -46,7 +46,7 @@ def test_pictures_are_of_their_rows_whoever_draws_them(images: npt.NDArray[np.ui
     CAPTIONED.draw(shared, processes=2)
     assert np.array_equal(shared, images)
     counts = np.unique(CAPTIONED.pictures[:, :2], axis=0)
-    assert len(counts) == len(images)  # a person never twice in a camera
+    assert len(counts) == len(images)  # no person appears twice in a camera
 
 
 def test_the_loss_falls(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
@@ -57,10 +57,10 @@ def test_the_loss_falls(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_going_on_gives_the_weights_of_going_through(
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(
     images: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    through = run(images, tmp_path / "through")
+    uninterrupted = run(images, tmp_path / "uninterrupted")
     save, saved = contrast.save_checkpoint, []
 
     def stop(path: Path, content: dict[str, object]) -> None:
@@ -71,14 +71,14 @@ def test_going_on_gives_the_weights_of_going_through(
     with monkeypatch.context() as patch:
         patch.setattr(contrast, "save_checkpoint", stop)
         with pytest.raises(KeyboardInterrupt):
-            run(images, tmp_path / "halted")
-    resumed = run(images, tmp_path / "halted")
+            run(images, tmp_path / "stopped")
+    resumed = run(images, tmp_path / "stopped")
     assert len(saved) == 1
-    assert all(torch.equal(value, resumed[name]) for name, value in through.items())
-    assert len((tmp_path / "halted" / "events.jsonl").read_text().splitlines()) == 2
+    assert all(torch.equal(value, resumed[name]) for name, value in uninterrupted.items())
+    assert len((tmp_path / "stopped" / "events.jsonl").read_text().splitlines()) == 2
 
 
-def test_other_settings_are_not_gone_on_with(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_resuming_with_other_settings_is_refused(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     run(images, tmp_path / "run", replace(SETTINGS, epochs=1))
     with pytest.raises(InputError, match="other settings"):
         run(images, tmp_path / "run")
@@ -104,16 +104,16 @@ def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(
         assert torch.cosine_similarity(one, other).min() > 0.9999  # float16 rounds
 
 
-def test_only_what_the_towers_use_learns(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_every_weight_of_the_clip_learns(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(SETTINGS.seed)
     before = load_clip("clip-synth", None).state_dict()
     after = run(images, tmp_path / "run", replace(SETTINGS, epochs=1))
     same = {name for name, value in after.items() if torch.equal(value, before[name])}
-    learnt = {name for name in same if "running" not in name and "batches" not in name}
-    assert learnt == set(), learnt
+    unchanged = {name for name in same if "running" not in name and "batches" not in name}
+    assert unchanged == set(), unchanged
 
 
-def test_plain_products_of_features_are_the_logits_and_cosines_stay(images: npt.NDArray[np.uint8]) -> None:
+def test_plain_products_of_features_are_the_logits_and_cosines_are_unchanged(images: npt.NDArray[np.uint8]) -> None:
     torch.manual_seed(0)
     clip = load_clip("clip-synth", None).eval()
     pixels = normalise(torch.from_numpy(images))

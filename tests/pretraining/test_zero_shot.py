@@ -1,4 +1,4 @@
-"""Zero-shot measures against counting by hand."""
+"""Zero-shot measures against plain loops."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_recall_counts_the_sentences_whose_person_is_among_the_first(seed: int, 
     assert caption_recall(text, images, described, shown, first) == pytest.approx(found / 9)
 
 
-def test_recall_does_not_depend_on_how_many_sentences_go_at_a_time() -> None:
+def test_recall_does_not_depend_on_the_batch_of_sentences() -> None:
     text, images = draw(0, 600, 8), draw(1, 50, 8)
     described, shown = torch.arange(600) % 25, torch.arange(50) % 25
     parts = [caption_recall(text[i : i + 100], images, described[i : i + 100], shown) for i in range(0, 600, 100)]
@@ -32,7 +32,7 @@ def test_recall_does_not_depend_on_how_many_sentences_go_at_a_time() -> None:
 
 
 @given(st.integers(0, 1000))
-def test_accuracy_counts_the_images_nearest_to_their_class(seed: int) -> None:
+def test_accuracy_counts_the_images_nearest_their_class(seed: int) -> None:
     text, images, classes = draw(seed, 3, 4), draw(seed + 1, 11, 4), torch.arange(11) % 3
     right = 0
     for image, one in zip(images, classes.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Run as a program: train on some processes with batch statistics held fixed, and write every step's losses.
+"""A program that trains in several processes with fixed batch statistics and writes every step's losses.
 
 python losses_of_processes.py DATA OUT PROCESSES PHASE
 """

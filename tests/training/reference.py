@@ -1,6 +1,6 @@
-"""Stage 2 as docs/method.md describes it, written plainly: one sample, identity, pair and weight after the other.
+"""Stage 2 as docs/method.md describes it, written plainly: one sample, identity, pair and weight at a time.
 
-Nothing of `ccafl.method` or `ccafl.training` is used. The encoder's forward pass and the derivatives are torch's.
+It uses nothing from `ccafl.method` or `ccafl.training`. The encoder's forward pass and the derivatives are torch's.
 """
 
 import math
@@ -55,7 +55,7 @@ def learning_rate_factor(epoch: int, milestones: tuple[int, ...]) -> float:
 
 @dataclass
 class Adam:
-    """Kingma and Ba, with weight decay as a part of the gradient."""
+    """Kingma and Ba, with weight decay added to the gradient."""
 
     rate: float
     decay: float
@@ -101,7 +101,7 @@ class Reference:
     prototypes: dict[int, Tensor] = field(default_factory=dict)  # of every associated identity
 
     def start_epoch(self, features: Tensor) -> None:
-        """Centres and prototypes from the features of all images; the instances are drawn at random, so given."""
+        """Centres and prototypes from the features of all images; the random instances are set by the test."""
         for identity in range(len(self.known.camera_of)):
             own = [f for f, of in zip(features, self.known.identity_of, strict=True) if of == identity]
             self.centres[identity] = unit(sum(own) / len(own))
@@ -132,7 +132,7 @@ class Reference:
         weights = [self.encoder.get_parameter(name) for name in names]
         gradients = torch.autograd.grad(total, weights, allow_unused=True)
         for name, weight, gradient in zip(names, weights, gradients, strict=True):
-            if gradient is not None:  # text is off: the attention pool rests
+            if gradient is not None:  # without text, the attention pool is not trained
                 factor = learning_rate_factor(epoch, self.milestones) * (2 if "bias" in name else 1)
                 self.encoder_adam.step(name, weight, gradient, factor)
 
@@ -212,7 +212,7 @@ class Reference:
         return losses
 
     def ical(self, feature: Tensor, identity: int) -> Tensor:
-        """Section 4.4, of one sample."""
+        """Section 4.4, for one sample."""
         epsilon, boost, margin = 0.8, 0.2, self.margin
         camera_of, person_of = self.known.camera_of, self.known.person_of
         logits = []

@@ -1,6 +1,6 @@
-"""One step of each phase of stage 2: finite losses, gradients to every trained parameter and to none of the frozen.
+"""One step of each phase of stage 2: finite losses, and gradients for exactly the parameters that are trained.
 
-With the tiny network here; `make test-full-size` takes RN50 at 256x128 and a batch of 16 x 8.
+A tiny network is used here; `make test-full-size` uses RN50 at 256x128 and a batch of 16 x 8.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ SIZES = [
 
 
 class RandomStore:
-    """Stands for an `ImageStore`: noise."""
+    """Stands in for an `ImageStore`; its images are noise."""
 
     def __init__(self, count: int, size: tuple[int, int]) -> None:
         self.pictures = torch.randint(256, (count, 3, *size), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What a run tells and does in its several modes."""
+"""What a run does and records in each mode."""
 
 import json
 import math
@@ -64,7 +64,7 @@ def test_intra_is_measured_and_never_associated(world, small, tmp_path):
     assert {row.split(",")[2] for row in (tmp_path / "run" / "association.csv").read_text().split()[1:]} == {"-1"}
 
 
-def test_the_true_persons_are_trained_with_ical_in_its_epochs(world, small, tmp_path):
+def test_supervised_training_uses_ical_in_its_epochs(world, small, tmp_path):
     results = train_run(small.model_copy(update={"mode": "supervised"}), world, tmp_path / "run")
     events = [event for event in events_of(tmp_path / "run") if event["stage"] == 2]
     adversarial = [event["losses"].get("adversarial") for event in events]
@@ -81,18 +81,18 @@ def test_precise_ics_associates_once_and_learns_a_global_classifier(world, small
     events = [event for event in events_of(tmp_path / "run") if event["stage"] == 2]
     assert [event["phase"].split(" ")[0] for event in events] == ["intra", "intra", "global", "global"]
     assert events[-1]["losses"].keys() == {"global_id", "global", "triplet", "total"}
-    assert len(made) == 3  # two that are only measured, and the one
+    assert len(made) == 3  # two that are only measured, and the one that is used
     (state,) = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["classifier_optimizer"]["state"].values()
-    assert state["step"] == 4  # those of the two global epochs
+    assert state["step"] == 4  # all in the two global epochs
     assert torch.equal(load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["association"], made[-1])
 
 
-def test_precise_ics_starts_its_classifier_anew(world, small, tmp_path, monkeypatch):
-    """Sharp for the accumulated identities, it begins the global phase knowing nothing of the joined: about log C."""
-    begun = []
+def test_precise_ics_restarts_its_classifier(world, small, tmp_path, monkeypatch):
+    """A classifier that has learned begins the global phase with random weights again: its loss is about log C."""
+    recorded = []
     restart = Training._restart_classifier
 
-    def noting(run):
+    def recording(run):
         run.classifier = GlobalIDClassifier(200, 2048)
         optimizer = torch.optim.Adam(run.classifier.parameters(), lr=1.0)
         features, labels = F.normalize(torch.randn(64, 2048)), torch.arange(64)
@@ -101,24 +101,24 @@ def test_precise_ics_starts_its_classifier_anew(world, small, tmp_path, monkeypa
             loss = global_classification_loss(run.classifier(features), labels, smoothing=0.0)
             loss.backward()
             optimizer.step()
-        begun.append(loss.item())
+        recorded.append(loss.item())
         run.learners = replace(run.learners, classifier=run.classifier, classifier_optimizer=optimizer)
         restart(run)
-        begun.append(global_classification_loss(run.classifier(features), labels, smoothing=0.0).item())
-        begun.append(len(optimizer.state))
+        recorded.append(global_classification_loss(run.classifier(features), labels, smoothing=0.0).item())
+        recorded.append(len(optimizer.state))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Training, "_restart_classifier", noting)
+    monkeypatch.setattr(Training, "_restart_classifier", recording)
     with pytest.raises(KeyboardInterrupt):
         train_run(small.model_copy(update={"mode": "precise_ics"}), world, tmp_path / "run")
-    sharp, fresh, states = begun
+    sharp, fresh, states = recorded
     assert sharp < 0.1
     assert fresh == pytest.approx(math.log(200), abs=0.3)
     assert states == 0
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["epoch"] == small.stage2.intra_camera.epochs
 
 
-def test_camera_norm_tests_and_associates_with_each_images_camera(world, plus_run):
+def test_camera_norm_evaluates_and_associates_with_each_images_camera(world, plus_run):
     run, results = plus_run
     evaluation = evaluate_run(run, world)
     for name in ("mAP", "rank1", "rank10"):
@@ -133,7 +133,7 @@ def test_camera_norm_tests_and_associates_with_each_images_camera(world, plus_ru
     torch.testing.assert_close(model.embed(images.paths, ["elsewhere"] * len(names)), unknown)
 
 
-def test_extract_makes_use_of_the_camera(world, plus_run, tmp_path):
+def test_extract_uses_the_camera(world, plus_run, tmp_path):
     run, _ = plus_run
     camera = load_run(run).camera_names[0]
     pictures = world / "images" / camera
@@ -166,7 +166,7 @@ def test_camera_norm_resumes_bit_for_bit(world, plus, plus_run, tmp_path, monkey
     assert resumed | {"seconds": 0} == plus_run[1] | {"seconds": 0}
 
 
-def test_plus_is_laid_over_a_data_sets_own_configuration():
+def test_plus_is_merged_into_a_data_sets_own_configuration():
     both, own = load_config("market-split+ccafl-plus"), load_config("market-split")
     assert both.model.camera_norm
     assert both.stage2.intra_camera.batch_cameras == 1

@@ -1,4 +1,4 @@
-"""Training in 16 bits: small gradients are scaled, and bfloat16 is chosen only where the device computes in it."""
+"""Training in 16 bits: small gradients are scaled, and bfloat16 is chosen only where it is native."""
 
 import pytest
 import torch
@@ -26,14 +26,14 @@ def float32() -> Fabric:
 
 
 def first_gradient(optimizer: torch.optim.Optimizer) -> torch.Tensor:
-    """Of the only parameter: after one step Adam's running mean is (1 - beta1) times it."""
+    """The only parameter's gradient: after one step, Adam's running mean is (1 - beta1) times it."""
     (state,) = optimizer.state.values()
     return state["exp_avg"] / 0.1
 
 
 @pytest.mark.parametrize(("margin", "scale"), [(1.0, 1.0), (11.0, 1000.0)])
-def test_prompts_learn_from_the_gradients_of_float32(margin, scale):
-    """At losses of 5.1 and 0.0002. Unscaled, the second gradient, through features that are large, is off by 93 %."""
+def test_float16_gradients_of_prompts_equal_those_of_float32(margin, scale):
+    """The losses are 5.1 and 0.0002. Unscaled, the second gradient, through large features, is off by 93 %."""
     images, _ = persons_in_cameras(persons=8, cameras=2, images=1)
     gradients = []
     for fabric in (float32(), float16()):
@@ -50,8 +50,8 @@ def test_prompts_learn_from_the_gradients_of_float32(margin, scale):
 
 
 @pytest.mark.parametrize("learning", ["intra", "inter"])
-def test_the_classifiers_gradients_are_those_of_float32(learning):
-    """An optimiser that did not undo the scale would see them 65,536 times as large."""
+def test_float16_gradients_of_the_classifier_equal_those_of_float32(learning):
+    """An optimiser that did not undo the scaling would see them 65,536 times too large."""
     config = load_config("demo", ["stage2.steps_per_epoch=1", "data.workers=0"])
     gradients = []
     for fabric in (float32(), float16()):
@@ -64,6 +64,6 @@ def test_the_classifiers_gradients_are_those_of_float32(learning):
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16-mixed"), (False, "16-mixed")])
 def test_automatic_precision_is_never_emulated(monkeypatch, native, precision):
-    """As a GPU older than Ampere answers: it supports bfloat16 only if emulation counts."""
+    """A GPU older than Ampere supports bfloat16 only if emulation counts."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
     assert automatic_precision() == precision

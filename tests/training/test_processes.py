@@ -1,4 +1,4 @@
-"""Two processes train to the losses of one with the same global batch."""
+"""Two processes have the same losses as one with the same global batch."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).with_name("losses_of_processes.py")
     ],
 )
 def test_two_processes_equal_one(world, tmp_path, phase, losses):
-    """In one epoch of each phase: between epochs a near-tie may turn the association either way."""
+    """Within one epoch of each phase: between epochs, a near-tie may tip the association either way."""
     one, two = (steps_of(world, tmp_path / str(processes), processes, phase) for processes in (1, 2))
     assert len(one) == len(two) == 20
     for step_of_one, step_of_two in zip(one, two, strict=True):

@@ -20,7 +20,7 @@ from ccafl.training.learning import InterLearning
 
 
 class Killed(BaseException):
-    """Stands for a SIGKILL: nothing in the program may catch it."""
+    """Stands in for a SIGKILL: nothing in the program may catch it."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def killed_at(monkeypatch, owner, name: str, call: int, *, after: bool) -> None:
     original = getattr(owner, name)
     calls = iter(range(1, 10**6))
 
-    def sometimes(*args, **kwargs):
+    def killing(*args, **kwargs):
         now = next(calls) == call
         if now and not after:
             raise Killed
@@ -43,7 +43,7 @@ def killed_at(monkeypatch, owner, name: str, call: int, *, after: bool) -> None:
             raise Killed
         return result
 
-    monkeypatch.setattr(owner, name, sometimes)
+    monkeypatch.setattr(owner, name, killing)
 
 
 def same(one, other) -> bool:
@@ -63,7 +63,7 @@ def ends_as(whole, out) -> bool:
     ]
     results = [json.loads((folder / "results.json").read_text()) for folder in (whole, out)]
     for checkpoint in checkpoints:
-        del checkpoint["seconds"], checkpoint["events_bytes"]  # the clock, and the digits it takes in the events
+        del checkpoint["seconds"], checkpoint["events_bytes"]  # times and their digits differ
     tables = [(folder / "association.csv").read_text() for folder in (whole, out)]
     return same(*checkpoints) and same(*events) and same(*results) and tables[0] == tables[1]
 
@@ -72,7 +72,7 @@ def ends_as(whole, out) -> bool:
     ("owner", "name", "call", "after"),
     [
         (run_module, "embed_store", 1, False),  # before anything
-        (run_module, "save_checkpoint", 1, False),  # stage 1, an epoch told of but not kept
+        (run_module, "save_checkpoint", 1, False),  # stage 1, an epoch in the events but not in a checkpoint
         (run_module, "save_checkpoint", 2, True),  # between the stages
         (EncoderEpoch, "step", 2, True),  # within the intra-camera phase
         (InterLearning, "update", 2, False),  # within the inter-camera phase, after the optimiser's step
@@ -81,7 +81,7 @@ def ends_as(whole, out) -> bool:
         (run_module, "save_checkpoint", 6, True),
     ],
 )
-def test_stopped_and_resumed_is_never_stopped(world, small, whole, tmp_path, owner, name, call, after):
+def test_stopped_and_resumed_equals_never_stopped(world, small, whole, tmp_path, owner, name, call, after):
     with pytest.MonkeyPatch.context() as patch:
         killed_at(patch, owner, name, call, after=after)
         with pytest.raises(Killed):
@@ -107,7 +107,7 @@ def test_sigkill(world, small, whole, tmp_path):
     assert ends_as(whole, out)
 
 
-def test_resuming_what_is_finished_does_nothing_anew(world, small, whole):
+def test_resuming_a_finished_run_trains_nothing(world, small, whole):
     before = (whole / "checkpoints" / "last.pt").stat().st_mtime_ns
     (whole / "checkpoints" / ".last.pt.killed.pt").touch()
     results = train_run(small, world, whole, resume=True)
@@ -120,7 +120,7 @@ def test_resuming_what_is_finished_does_nothing_anew(world, small, whole):
     ]
 
 
-def test_another_seed_is_another_run(world, small, whole, tmp_path):
+def test_another_seed_gives_another_run(world, small, whole, tmp_path):
     train_run(small.model_copy(update={"seed": 1}), world, tmp_path / "run")
     assert not ends_as(whole, tmp_path / "run")
 

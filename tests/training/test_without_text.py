@@ -35,7 +35,7 @@ def run(world, config, tmp_path_factory):
     return out, train_run(config, world, out)
 
 
-def test_stage_1_is_left_out_and_said_to_be(world, config, tmp_path, capsys):
+def test_stage_1_is_left_out_with_a_note(world, config, tmp_path, capsys):
     train_run(config, world, tmp_path / "run")
     assert capsys.readouterr().err.count("has no text tower: stage 1 has nothing to learn and is left out") == 1
 
@@ -88,7 +88,7 @@ def test_it_is_embedded_exported_and_searched_by_picture_alone(run, world):
             encoder.encode_text(["a man"])
 
 
-def test_its_map_can_be_drawn(run):
+def test_its_activation_map_can_be_drawn(run):
     encoder = ccafl.load(run[0]).encoder
     assert has_map(encoder)
     maps = activation_maps(encoder, torch.randn(2, 3, 32, 16), torch.zeros(2, dtype=torch.int64))

@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Of text features and image features.
+    """How well text features and image features agree.
 
     Attributes:
         own_cosine: mean cosine of an image and its identity's prompt.
-        other_cosine: the same with the other identities of its camera.
-        rank_percentile: how far in front an identity's images come when its camera's images are ranked by its prompt:
-            mean share of the others that come after one of its own, 0.5 by chance, 1 at best.
+        other_cosine: the same with the prompts of its camera's other identities.
+        rank_percentile: how high an identity's images rank when its camera's images are ranked by its prompt: mean
+            share of the other images that rank below one of its own; 0.5 by chance, 1 at best.
     """
 
     own_cosine: float
@@ -29,7 +29,7 @@ def text_image_alignment(
     """Compare each camera's prompts with its images.
 
     Args:
-        text_features: (N, E), one an accumulated identity.
+        text_features: (N, E), one per accumulated identity.
         image_features: (n, E), image-text features.
         identities: (n,) int64 accumulated identity of every image.
         identity_cameras: (N,) int64.
@@ -45,11 +45,11 @@ def text_image_alignment(
         own = prompts[:, None] == identities[shown]
         own_sum, own_count = own_sum + cosines[own].double().sum(), own_count + int(own.sum())
         other_sum, other_count = other_sum + cosines[~own].double().sum(), other_count + int((~own).sum())
-        places = cosines.argsort(1).argsort(1) + 1  # 1: the least like the prompt
+        places = cosines.argsort(1).argsort(1) + 1  # 1: the least similar to the prompt
         mine = own.sum(1)
         others = own.shape[1] - mine
         ranked = (mine > 0) & (others > 0)
-        before = (places * own).sum(1) - mine * (mine + 1) // 2  # others behind each own image, summed
+        before = (places * own).sum(1) - mine * (mine + 1) // 2  # other images below each own image, summed
         percentile_sum = percentile_sum + (before[ranked].double() / (mine * others)[ranked]).sum()
         ranked_count += int(ranked.sum())
     return Alignment(

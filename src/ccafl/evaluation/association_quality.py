@@ -1,4 +1,4 @@
-"""How right an association is, against the true persons."""
+"""How well an association agrees with the true persons."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class AssociationQuality:
     """Pairwise figures, 0..1, over the pairs of accumulated identities.
 
     Attributes:
-        precision: share of the joined pairs that are one person (1 where nothing is joined).
-        recall: share of the pairs of one person that are joined (1 where there are none).
+        precision: share of the joined pairs that are one person (1 if nothing is joined).
+        recall: share of the pairs of one person that are joined (1 if there are none).
         f1: their harmonic mean.
         joined: associated identities found.
     """

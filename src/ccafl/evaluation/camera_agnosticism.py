@@ -1,21 +1,21 @@
-"""How far features tell the camera, which the paper's must not: a linear probe, the nearest strangers, and where the
-global ID classifier puts its probability.
+"""How much features reveal the camera, which the paper's should not: a linear probe, the nearest strangers, and where
+the global ID classifier puts its probability.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 1 << 24  # of a table of products held at a time: 64 MiB in float32
+_BLOCK_ELEMENTS = 1 << 24  # of the matrix of products, held at a time: 64 MiB in float32
 _RIDGE = 1e-3  # on the weights of the probe, whose inputs are standardised
-_STEPS = 100  # of L-BFGS at most
+_STEPS = 100  # at most, of L-BFGS
 
 
 def camera_probe(features: Tensor, cameras: Tensor, persons: Tensor) -> float:
-    """How well a linear probe tells the camera from frozen features: its accuracy on persons it was not fitted to.
+    """How well a linear probe predicts the camera from frozen features: its accuracy on persons it was not fitted to.
 
-    Multinomial logistic regression on standardised features, every camera with the same weight; every second person
-    fits it, the others test it, so that it cannot know a camera by the people in it.
+    Multinomial logistic regression on standardised features, every camera with the same weight. Half of the persons fit
+    it and the others test it, so that it cannot recognise a camera by the people in it.
 
     Args:
         features: (n, D).
@@ -23,8 +23,8 @@ def camera_probe(features: Tensor, cameras: Tensor, persons: Tensor) -> float:
         persons: (n,) int64.
 
     Returns:
-        Mean over cameras of the share told right: 1 / C by chance for C cameras, 1 if all is told; nan where there are
-        not two cameras in both halves.
+        Accuracy, averaged over cameras: 1 / C by chance for C cameras, 1 at best; nan if fewer than two cameras are in
+        both halves.
     """
     fits = persons.unique(return_inverse=True)[1] % 2 == 0
     both = _distinct(cameras[fits])[torch.isin(_distinct(cameras[fits]), cameras[~fits])]
@@ -46,7 +46,7 @@ def _distinct(values: Tensor) -> Tensor:
 
 
 def _logistic_regression(features: Tensor, classes: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Weights (C, D) and biases (C,), every class with the same share of the loss."""
+    """Weights (C, D) and biases (C,), every class with the same weight in the loss."""
     weight = features.new_zeros(count, features.shape[1], requires_grad=True)
     bias = features.new_zeros(count, requires_grad=True)
     shares = 1 / torch.bincount(classes, minlength=count).to(features.dtype)
@@ -73,17 +73,17 @@ def own_camera_neighbours(
     *,
     depth: int = 10,
 ) -> tuple[float, float]:
-    """Share of a query's nearest strangers that its own camera saw.
+    """Share of a query's nearest strangers that were seen by its own camera.
 
-    A stranger is a gallery image of another person, so the camera alone can bring it near.
+    A stranger is a gallery image of another person. A share above chance shows that features reveal the camera.
 
     Args:
         query_features, gallery_features: (Q, D) and (G, D), L2-normalised.
         query_persons, query_cameras, gallery_persons, gallery_cameras: int64.
-        depth: nearest strangers looked at.
+        depth: number of nearest strangers.
 
     Returns:
-        (the share, the share of all strangers that are of the query's camera: what features blind to it would give).
+        (that share, and the share among all strangers, which features blind to the camera would give).
     """
     own_near, own_all = [], []
     rows = max(1, _BLOCK_ELEMENTS // max(len(gallery_features), 1))

@@ -25,7 +25,7 @@ from ccafl.run_folder import RunFolder
 from ccafl.terminal import bar
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
-_DECIDING = {"architecture", "image_size", "last_stride", "camera_norm", "quick_gelu"}  # the settings of `fingerprint`
+_FEATURE_SETTINGS = {"architecture", "image_size", "last_stride", "camera_norm", "quick_gelu"}  # for `fingerprint`
 
 
 class Embedder:
@@ -35,9 +35,9 @@ class Embedder:
         config: of the run.
         encoder: in evaluation mode.
         camera_names: the cameras it was trained on.
-        dim: D, numbers a feature.
+        dim: D, numbers in a feature.
         image_text_dim: E, numbers in an image-text feature; None without a text tower.
-        describes: whether image-text features compare with sentences: the run began with a trained text tower.
+        describes: whether image-text features can be compared with sentences: the run had a trained text tower.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class Embedder:
         self.encoder = encoder.to(device).eval()
         self.dim, self.image_text_dim = encoder.reid_dim, encoder.image_text_dim
         self.describes = encoder.image_text_dim is not None and config.model.weights is not None
-        self._halved = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
+        self._in_bfloat16 = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
     def embed(self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None) -> Tensor:
         """Features of paths or pictures: (n, D) float32 on the CPU, L2-normalised; their products are cosines.
 
         Args:
             images: what to embed.
-            cameras: names of their cameras, which encoders with ``model.camera_norm`` make use of.
+            cameras: names of their cameras, used by encoders with ``model.camera_norm``.
 
         Raises:
             InputError: a picture cannot be read.
@@ -73,15 +73,15 @@ class Embedder:
     def embed_both(
         self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What `embed` gives, and image-text features that compare with sentences': (n, D) and (n, E), both normalised.
+        """Features as from `embed`, and image-text features to compare with sentences: (n, D), (n, E), both normalised.
 
-        One forward pass makes both. The latter mean something where the run's CLIP has a trained text tower.
+        One forward pass computes both. Image-text features are meaningful only if the run's text tower was trained.
 
         Raises:
             InputError: a picture cannot be read, or the run has no text tower.
         """
         if self.image_text_dim is None:
-            raise InputError(f"{self.config.model.architecture}: has no text tower; embed pictures alone")
+            raise InputError(f"{self.config.model.architecture}: has no text tower; use embed instead of embed_both")
         both = list(self._stream(images, cameras, image_text=True))
         dims = [self.dim, self.image_text_dim]
         reid, image_text = (torch.cat(both) if both else torch.empty(0, sum(dims))).split(dims, 1)
@@ -90,12 +90,12 @@ class Embedder:
     def stream(
         self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None = None
     ) -> Iterator[Tensor]:
-        """What `embed` gives batch by batch, for more pictures than fit in memory: (<= batch, D) each."""
+        """Features as from `embed`, batch by batch, for more pictures than fit in memory: (<= batch, D) each."""
         return self._stream(images, cameras, image_text=False)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the encoder's weights and of the settings that decide its features: 64 hexadecimal digits."""
-        settings = self.config.model.model_dump(mode="json", include=_DECIDING)
+        """SHA-256 of the encoder's weights and of the settings that affect its features: 64 hexadecimal digits."""
+        settings = self.config.model.model_dump(mode="json", include=_FEATURE_SETTINGS)
         settings |= {"camera_names": self.camera_names, "mean": MEAN, "std": STD}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for name, value in self.encoder.state_dict().items():
@@ -116,8 +116,8 @@ class Embedder:
             yield features.cpu()
 
     def _embedded(self, images: Tensor, cameras: Tensor, *, image_text: bool) -> Tensor:
-        """(b, D), or (b, D + E) with the image-text features after the others."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._halved):
+        """(b, D), or (b, D + E) with the image-text features last."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
             features = self.encoder(normalise(images), image_text=image_text, cameras=cameras)
         return torch.cat([F.normalize(feature.float()) for feature in features if feature is not None], 1)
 
@@ -129,10 +129,10 @@ class Embedder:
 def embed_images(
     embedder: Embedder, images: LabelledImages | EvaluationImages, title: str, chosen: Tensor | None = None
 ) -> Tensor:
-    """Features of images with their cameras, under a progress bar: (n, D) as `Embedder.embed` gives them.
+    """Features of images with their cameras, under a progress bar: (n, D), as from `Embedder.embed`.
 
     Args:
-        embedder: the run's.
+        embedder: of the run.
         images: what to embed.
         title: of the bar.
         chosen: (n,) int64, the indices of the images to embed; all of them if not given.
@@ -157,11 +157,11 @@ def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embe
     Args:
         run: a folder made by training.
         checkpoint: ``last``, or ``best`` by mAP on query and gallery.
-        fast: in bfloat16 where the device multiplies it faster and the run's precision is ``auto``; its figures then
-            differ in the fourth digit from the run's own.
+        fast: compute in bfloat16 if the device multiplies it faster and the run's precision is ``auto``; figures then
+            differ from the run's own in the fourth digit.
 
     Raises:
-        InputError: it is not a run, has not trained yet, or its checkpoint is of another architecture.
+        InputError: it is not a run, has not trained yet, or its checkpoint belongs to another architecture.
     """
     folder = RunFolder(run)
     config, path = folder.read_config(), folder.checkpoint(checkpoint)

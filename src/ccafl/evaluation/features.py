@@ -19,11 +19,11 @@ def write_features(
     *,
     camera: str | None = None,
 ) -> None:
-    """Write columns ``image`` (text, the path as given) and ``feature`` (D float32, L2-normalised), a row an image.
+    """Write columns ``image`` (text, the path as given) and ``feature`` (D float32, L2-normalised), one row per image.
 
-    ``camera`` names the camera of all of them.
+    ``camera`` names the camera of all images.
 
-    Batches are written as they come: memory does not grow with the number of images. The file appears when it is whole.
+    Batches are written as they come, so memory does not grow with the number of images. The file appears once complete.
 
     Raises:
         InputError: a picture cannot be read, or the file cannot be written.

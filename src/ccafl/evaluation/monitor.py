@@ -1,4 +1,4 @@
-"""What is measured while a run trains, with the truth that training may not see."""
+"""What is measured while a run trains, using the truth that training must not see."""
 
 from dataclasses import asdict, dataclass
 
@@ -14,12 +14,12 @@ from ccafl.evaluation.ranking import Ranking, rank
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.training.run import Embed
 
-_MASS_SAMPLES = 2048  # training images whose probabilities are looked at
+_MASS_SAMPLES = 2048  # at most, training images whose probabilities are averaged
 
 
 @dataclass(frozen=True, slots=True)
 class RankedSet:
-    """Query and gallery, with their images, and the names of the cameras that training knows."""
+    """Query and gallery, with their images, and the names of the cameras known from training."""
 
     query: EvaluationImages
     gallery: EvaluationImages
@@ -32,7 +32,7 @@ class RankedSet:
 class Monitor:
     """`ccafl.training.run.Observer` with the true persons (N,) and a test set, each where known.
 
-    ``scale`` is the one the classifier's probabilities are read with.
+    ``scale`` multiplies the classifier's cosines before the softmax.
     """
 
     persons: Tensor | None
@@ -47,19 +47,19 @@ class Monitor:
         return asdict(text_image_alignment(text_features, image_features, identities, cameras))
 
     def association_quality(self, association: Tensor) -> dict[str, float]:
-        """precision, recall, f1, joined; empty where the persons are unknown."""
+        """precision, recall, f1, joined; empty if the persons are unknown."""
         return {} if self.persons is None else asdict(association_quality(association, self.persons))
 
     def same_person_mass(
         self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages
     ) -> float | None:
-        """Mean over some training images, evenly chosen; None where the persons are unknown."""
+        """Mean over evenly chosen training images; None if the persons are unknown."""
         if self.persons is None:
             return None
-        some = torch.arange(0, len(images), -(-len(images) // _MASS_SAMPLES))
+        chosen = torch.arange(0, len(images), -(-len(images) // _MASS_SAMPLES))
         with torch.no_grad():
-            cosines = classifier(features[some.to(features.device)])
-        truth = (images.identities[some].to(features.device), self.persons.to(features.device))
+            cosines = classifier(features[chosen.to(features.device)])
+        truth = (images.identities[chosen].to(features.device), self.persons.to(features.device))
         return float(same_person_mass(cosines, *truth, self.scale).mean())
 
     def ranking(self, embed: Embed) -> dict[str, float]:
@@ -79,7 +79,7 @@ class Monitor:
 
 
 def figures(ranking: Ranking) -> dict[str, float]:
-    """The figures people quote, 0..1, and how many queries had no match."""
+    """The usual figures, 0..1, and the number of queries without a match."""
     ranks = {f"rank{depth}": ranking.cmc[min(depth, len(ranking.cmc)) - 1].item() for depth in (1, 5, 10)}
     return {"mAP": ranking.mAP, **ranks, "unmatched": ranking.unmatched}
 
@@ -92,7 +92,7 @@ def camera_figures(
     gallery_persons: Tensor,
     gallery_cameras: Tensor,
 ) -> dict[str, float]:
-    """How far features tell the camera, each figure with what chance gives."""
+    """How much features reveal the camera, each figure with its chance level."""
     features, cameras, persons = (
         torch.cat(both)
         for both in (

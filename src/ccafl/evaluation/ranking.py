@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ccafl.data.records import JUNK
 
-_BLOCK_ELEMENTS = 1 << 24  # of the distance matrix held and sorted at a time: 64 MiB in float32
+_BLOCK_ELEMENTS = 1 << 24  # of the distance matrix, held and sorted at a time: 64 MiB in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Ranking:
         mAP: mean average precision, 0..1, over the queries that have a match.
         cmc: (R,) float64; cmc[r-1] is the share of queries with a match among their first r.
         average_precisions: (Q,) float64, nan for queries without a match.
-        unmatched: how many queries have no match in the gallery; they are left out of every mean.
+        unmatched: number of queries without a match in the gallery; they are left out of every mean.
     """
 
     mAP: float  # noqa: N815 - the field's name for it
@@ -41,7 +41,7 @@ def rank(
 ) -> Ranking:
     """Rank the gallery for every query by cosine distance.
 
-    Junk (gallery id -1) is removed first; a query's own person-and-camera images are removed; distractors (id 0) stay.
+    Junk (gallery id -1) and images of a query's own person and camera are removed; distractors (id 0) stay.
 
     Args:
         query_features: (Q, D); need not be normalised.
@@ -65,7 +65,7 @@ def rank_by_distance(
 ) -> Ranking:
     """The same protocol on any distances: ``distances(rows)`` gives the (rows, G) block for those queries.
 
-    Only a block of the matrix is held at a time. What is equally far keeps the gallery's order.
+    Only a block of the matrix is held at a time. Ties keep gallery order.
     """
     kept = gallery_ids != JUNK
     gallery_ids, gallery_cameras = gallery_ids[kept], gallery_cameras[kept]
@@ -84,7 +84,7 @@ def rank_by_distance(
 
 
 def _same_person(query_ids: Tensor, gallery_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Gallery images of every query's person, in the gallery's order: (Q, M) indices, and which of them are none."""
+    """Gallery images of every query's person, in gallery order: (Q, M) indices, and which of them are not padding."""
     order = gallery_ids.argsort(stable=True)
     ids = gallery_ids[order]
     first = torch.searchsorted(ids, query_ids)
@@ -94,9 +94,9 @@ def _same_person(query_ids: Tensor, gallery_ids: Tensor) -> tuple[Tensor, Tensor
 
 
 def _match_places(distances: Tensor, own: Tensor, matching: Tensor, removed: Tensor) -> Tensor:
-    """Places of a query's matches among what is not removed, nearest match first: (Q, M) from 1, infinity for none.
+    """Places of a query's matches among the images not removed, nearest match first: (Q, M) from 1, infinity for none.
 
-    Only values are sorted, never whole rows of indices: a match's place follows from how many are nearer than it.
+    Only values are sorted, never whole rows of indices: a match's place follows from the number of nearer images.
 
     Args:
         distances: (Q, G).
@@ -109,20 +109,20 @@ def _match_places(distances: Tensor, own: Tensor, matching: Tensor, removed: Ten
     sorted_rows = _sorted_rows(distances)
 
     def nearer(right: bool) -> Tensor:
-        own_nearer = sum(torch.searchsorted(some, matches, right=right) for some in (matches, others))
+        own_nearer = sum(torch.searchsorted(row, matches, right=right) for row in (matches, others))
         return torch.searchsorted(sorted_rows, matches, right=right) - own_nearer
 
     strangers = nearer(right=False)
     hits = torch.arange(1, own.shape[1] + 1, device=own.device)
     is_match = hits <= matching.sum(1, keepdim=True)
     tied = (nearer(right=True) > strangers) & is_match
-    own = own.where(matching | removed, distances.shape[1])  # what is none of the person's lies behind the gallery
+    own = own.where(matching | removed, distances.shape[1])  # padding points behind the gallery
     strangers[tied] += _tied_strangers_before(distances, own, values, own.gather(1, order), tied)
     return (strangers + hits).double().masked_fill(~is_match, torch.inf)
 
 
 def _tied_strangers_before(distances: Tensor, own: Tensor, values: Tensor, matches: Tensor, tied: Tensor) -> Tensor:
-    """Strangers exactly as far as a match that come before it in the gallery, (T,), for every match that is tied.
+    """For every tied match, the number of equally distant strangers that come before it in the gallery: (T,).
 
     Args:
         distances: (Q, G).
@@ -152,7 +152,7 @@ def _sorted_rows(distances: Tensor) -> Tensor:
 
 
 def _average_precision(places: Tensor) -> Tensor:
-    """Mean precision at the matches, whose places (Q, M) are given in ascending order, float64; nan for no match."""
+    """Mean precision at the matches, whose places (Q, M) are given in ascending order, float64; nan without a match."""
     hits = torch.arange(1, places.shape[1] + 1, device=places.device)
     return (hits / places).sum(1) / places.isfinite().sum(1)
 

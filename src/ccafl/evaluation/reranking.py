@@ -33,7 +33,7 @@ def k_reciprocal(
         query_gallery: (Q, G) distances; they are squared inside.
         query_query: (Q, Q).
         gallery_gallery: (G, G).
-        k1: neighbours looked at for reciprocity.
+        k1: neighbours considered for reciprocity.
         k2: neighbours over which the encodings are averaged (1 for none).
         lambda_value: weight of the original distance.
 
@@ -56,7 +56,7 @@ def k_reciprocal(
 def k_reciprocal_by_features(
     query: Tensor, gallery: Tensor, k1: int = 20, k2: int = 6, lambda_value: float = 0.3
 ) -> Callable[[slice], Tensor]:
-    """`k_reciprocal` on Euclidean distances of L2-normalised features, in memory that grows with the images alone.
+    """`k_reciprocal` on Euclidean distances of L2-normalised features, in memory linear in the number of images.
 
     Args:
         query: (Q, D); need not be normalised.
@@ -122,7 +122,7 @@ def _reciprocal(neighbours: Integers) -> csr_array:
 def _encode(rows: Rows, greatest: Tensor, neighbours: Integers, k1: int) -> csr_array:
     """V (n, n): exp(-d) over the expanded k-reciprocal neighbours of every image, each row summing to 1.
 
-    A neighbour's own neighbours (k1/2) are taken in if more than two thirds of them are the image's already.
+    A neighbour's own k1/2 neighbours are added if more than two thirds of them are the image's already.
     """
     reciprocal = _reciprocal(neighbours[:, : k1 + 1])
     half = _reciprocal(neighbours[:, : int(np.around(k1 / 2)) + 1])

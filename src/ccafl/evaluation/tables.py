@@ -11,7 +11,7 @@ _SHARE_PREFIXES = ("rank", "camera_", "own_camera", "same_person")
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """A command's results, one row per figure; those of a nested mapping follow its name."""
+    """A command's results, one row per figure; figures of a nested mapping are shown after its name."""
     table = Table(show_header=False)
     for name, value in results.items():
         if isinstance(value, Mapping):
@@ -23,7 +23,7 @@ def results_table(results: Mapping[str, Any]) -> Table:
 
 
 def comparison_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Runs side by side, one column per run: what joining the cameras is worth."""
+    """Runs side by side, one column per run, to show what joining the cameras is worth."""
     table = Table("", *runs)
     for name in ("mAP", "rank1"):
         table.add_row(name, *(_figure(name, results[name]) for results in runs.values()))
@@ -36,6 +36,6 @@ def comparison_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _figure(name: str, value: Any) -> str:
-    """A share as a percentage, anything else as it is."""
+    """A share as a percentage, anything else unchanged."""
     share = name in _SHARES or name.startswith(_SHARE_PREFIXES)
     return f"{100 * value:.1f} %" if share and isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
 """Inter-camera adversarial learning (ICAL): the encoder learns features that hide the camera.
 
-The global ID classifier tells accumulated identities, and thereby cameras, apart. ICAL trains the encoder until it
-cannot: the probability it gives to a sample spreads over the same person's identities in the other cameras.
+The global ID classifier tells accumulated identities apart, and with them the cameras. ICAL trains the encoder until
+the classifier cannot: its probability for a sample spreads over the same person's identities in the other cameras.
 """
 
 import math
@@ -20,8 +20,8 @@ def adversarial_positives(association: Tensor, identity_cameras: Tensor, identit
         identities: (B,) int64 accumulated identities of the samples.
 
     Returns:
-        (2, T) int64, all pairs of a sample 0..B-1 and an identity of its P. T depends on the values, which would
-        synchronise a GPU: pass CPU tensors.
+        (2, T) int64, all pairs of a sample (0..B-1) and one of its positives. T depends on the values, so a GPU would
+        have to be synchronised: pass CPU tensors.
     """
     associated = (association[identities][:, None] == association) & (association >= 0)
     positive = associated & (identity_cameras[identities][:, None] != identity_cameras)
@@ -39,7 +39,7 @@ def adversarial_loss(
     boost: float = 0.2,
     scale: float = 16.0,
 ) -> Tensor:
-    """L_ICAL: the classifier's probability of a sample spreads over its person's identities in all cameras.
+    """L_ICAL: spread the classifier's probability for a sample over its person's identities in all cameras.
 
     z_a -> cos(theta_a + m), or z_a - m sin(m) where theta_a > pi - m     the sample's own identity a
     z_j -> (1 + b) z_j + b                                              every other j of its camera, made harder
@@ -52,7 +52,7 @@ def adversarial_loss(
         identity_cameras: (N,) int64.
         positives: (2, T) int64, see `adversarial_positives`.
         margin: m, radians.
-        epsilon: the part of the loss spread evenly over all positives.
+        epsilon: the share of the loss spread evenly over all positives.
         boost: b.
         scale: s.
 

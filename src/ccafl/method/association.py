@@ -10,8 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-_BLOCK_ELEMENTS = 1 << 24  # of the distance matrix held at a time: 64 MiB in float32
-_FIRST_BLOCK_ELEMENTS = 1 << 20  # as long as it is not known how near the nearest pairs are, and all must be sorted
+_BLOCK_ELEMENTS = 1 << 24  # of the distance matrix, held at a time: 64 MiB in float32
+_FIRST_BLOCK_ELEMENTS = 1 << 20  # while no bound on the distance is known yet and every pair must be sorted
 
 
 def identity_centres(features: Tensor, identities: Tensor, count: int) -> Tensor:
@@ -21,11 +21,11 @@ def identity_centres(features: Tensor, identities: Tensor, count: int) -> Tensor
     """
     known = identities >= 0
     sums = features.new_zeros(count, features.shape[1]).index_add_(0, identities[known], features[known])
-    return F.normalize(sums)  # the mean's direction is the sum's
+    return F.normalize(sums)  # the sum has the mean's direction
 
 
 def centre_by_camera(features: Tensor, cameras: Tensor) -> Tensor:
-    """Subtract each camera's mean feature, then L2-normalise: what all images of a camera share tells no person apart.
+    """Subtract each camera's mean feature, then L2-normalise: what a camera's images all share identifies no person.
 
     Not in the paper. At small scale the first association needs it (docs/results.md).
 
@@ -85,28 +85,28 @@ def associate(
 ) -> Tensor:
     """Join the accumulated identities of different cameras.
 
-    The floor(rate N) pairs from different cameras with the least squared Euclidean distance are looked at, nearest
-    first, refused ones included. A pair (a, b) is accepted only if a has no accepted partner in b's camera and b none
-    in a's. Connected components of the accepted pairs are the associated identities.
+    The floor(rate N) pairs from different cameras with the smallest squared Euclidean distance are considered, nearest
+    first; refused pairs count, too. A pair (a, b) is accepted only if a has no accepted partner in b's camera and b
+    none in a's. The connected components of the accepted pairs are the associated identities.
 
     Args:
         centres: (N, D), L2-normalised.
         cameras: (N,) int64, camera of every accumulated identity, in 0..C-1.
-        rate: pairs looked at, per accumulated identity.
-        one_camera_once: refuse also what would put a camera into a component twice by a chain (not in the paper,
-            whose authors' code refuses direct conflicts only).
+        rate: number of pairs considered per accumulated identity.
+        one_camera_once: also refuse a pair that would bring two identities of one camera into a component through a
+            chain (not in the paper; the authors' code refuses direct conflicts only).
         must_link: (M, 2) int64, pairs of identities known to be one person (not in the paper). They are accepted before
-            all others, whatever the rate and their cameras.
-        cannot_link: (M, 2) int64, pairs known to be two persons (not in the paper). What would join them, directly or
-            by a chain, is refused.
+            all others, regardless of the rate and of their cameras.
+        cannot_link: (M, 2) int64, pairs known to be two persons (not in the paper). A pair that would join them,
+            directly or through a chain, is refused.
 
     Returns:
-        (N,) int64: associated identity from 0, numbered by first member; -1 for those left alone.
+        (N,) int64: associated identity, numbered from 0 by first member; -1 for identities left alone.
 
     Raises:
         ValueError: must-links join what a cannot-link keeps apart.
 
-    Source: paper, section III (cross-camera association), authors' code. Memory is linear in N; exact.
+    Source: paper, section III (cross-camera association), authors' code. Exact; memory is linear in N.
     """
     none = cameras.new_empty(0, 2)
     must, cannot = (none if links is None else links for links in (must_link, cannot_link))
@@ -117,17 +117,17 @@ def associate(
     if one_camera_once:
         accepted = _accept_disjoint_components(pairs, cameras, together, cannot)
     elif len(cannot):
-        accepted = _accept_components_not_apart(pairs, cameras, must, together, cannot)
+        accepted = _accept_respecting_cannot_links(pairs, cameras, must, together, cannot)
     else:
         accepted = _accept_without_direct_conflict(pairs, cameras, must)
     return _components(torch.cat([must, accepted]), len(centres)).to(centres.device)
 
 
 def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> Tensor:
-    """The ``count`` nearest pairs of different cameras, nearest first: (at most count, 2) int64, each a < b.
+    """The ``count`` nearest pairs from different cameras, nearest first: (at most count, 2) int64, each a < b.
 
-    For L2-normalised centres the largest product is the least distance. Blocks of rows are read one after the other;
-    of each, only what can still be among the nearest is looked at further.
+    For L2-normalised centres the largest product is the smallest distance. Rows are processed in blocks; of each block,
+    only pairs that can still be among the nearest are kept.
     """
     best_products, best_pairs = centres.new_empty(0), cameras.new_empty(0, 2)
     start, elements, least = 0, _FIRST_BLOCK_ELEMENTS, centres.new_tensor(-torch.inf)
@@ -148,9 +148,9 @@ def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> 
 
 
 def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor, must: Tensor) -> Tensor:
-    """Accepted pairs (M, 2): each takes the place (a, camera of b) and (b, camera of a), if both are free.
+    """Accepted pairs (M, 2): each takes the places (a, camera of b) and (b, camera of a) if both are free.
 
-    ``must`` has taken its places before.
+    The places of ``must`` are taken beforehand.
     """
     places, taken = _places(pairs, cameras, must)
     accepted = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
@@ -163,14 +163,14 @@ def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor, must: Tensor
     return pairs[accepted]
 
 
-def _accept_components_not_apart(
+def _accept_respecting_cannot_links(
     pairs: Tensor, cameras: Tensor, must: Tensor, component: Tensor, cannot: Tensor
 ) -> Tensor:
-    """The same, but a pair is refused also if it joins two components with a cannot-link between them.
+    """As `_accept_without_direct_conflict`, but also refuse pairs that join components with a cannot-link between them.
 
-    A component without any cannot-link may be joined to every other. So the verdict on a pair that comes first for its
-    places and for such a component is known, whatever still becomes of its other component: large components grow by
-    many pairs in a round. A pair within one component joins nothing and needs its places only.
+    A component without a cannot-link may be joined to any other. A pair that comes first for its places and for such a
+    component can therefore be decided at once, whatever happens to its other component, and large components grow by
+    many pairs in a round. A pair within one component joins nothing and needs only its places.
     """
     count = len(cameras)
     places, taken = _places(pairs, cameras, must)
@@ -217,8 +217,8 @@ def _accept_disjoint_components(pairs: Tensor, cameras: Tensor, component: Tenso
 
 
 def _places(pairs: Tensor, cameras: Tensor, must: Tensor) -> tuple[Tensor, Tensor]:
-    """The places (M, 2) that pairs (a, b) claim, (a, camera of b) and (b, camera of a) by number; and which of all
-    numbers ``must`` has taken.
+    """Numbers (M, 2) of the places that pairs (a, b) claim, (a, camera of b) and (b, camera of a), and which of all
+    numbered places ``must`` has taken.
     """
     camera_count = int(cameras.max()) + 1 if len(cameras) else 0
     both = torch.cat([must, pairs])
@@ -229,10 +229,10 @@ def _places(pairs: Tensor, cameras: Tensor, must: Tensor) -> tuple[Tensor, Tenso
 
 
 def _first_claims(claims: Tensor, count: int) -> Tensor:
-    """Of which of the two things they claim rows come first: (M, 2) in 0..count-1 -> (M, 2) bool.
+    """Whether a row is the first to claim each of its two numbers: (M, 2) in 0..count-1 -> (M, 2) bool.
 
-    A row that comes first for both has no earlier rival, so what a greedy pass in order would decide of it is decided
-    already; taking all of them at once, again and again, gives the greedy pass's result in a few rounds.
+    A row that is first for both has no earlier rival, so a greedy pass in order would decide it just as now. Deciding
+    all such rows at once, round after round, gives the greedy pass's result in a few rounds.
     """
     order = torch.arange(len(claims), device=claims.device)
     first = torch.full((count,), len(claims), device=claims.device)
@@ -240,10 +240,10 @@ def _first_claims(claims: Tensor, count: int) -> Tensor:
     return first[claims] == order[:, None]
 
 
-def _among(pairs: Tensor, those: Tensor, count: int) -> Tensor:
-    """Which pairs (M, 2), whichever way round, are among ``those`` (L, 2), all in 0..count-1: (M,) bool."""
-    numbers, looked_for = (some.amin(1) * count + some.amax(1) for some in (pairs, those))
-    return torch.isin(numbers, looked_for)
+def _among(pairs: Tensor, others: Tensor, count: int) -> Tensor:
+    """Which of the pairs (M, 2) are among ``others`` (L, 2), in either order; all in 0..count-1: (M,) bool."""
+    numbers, other_numbers = (ends.amin(1) * count + ends.amax(1) for ends in (pairs, others))
+    return torch.isin(numbers, other_numbers)
 
 
 def _connected(pairs: Tensor, count: int) -> Tensor:
@@ -259,6 +259,6 @@ def _components(pairs: Tensor, count: int) -> Tensor:
     joined = torch.zeros(count, dtype=torch.bool)
     joined[pairs.cpu().flatten()] = True
     labels = torch.full((count,), -1)
-    # Components come numbered by their first node, so the numbers of those that hold a pair stay in that order.
+    # Components are numbered by their first node; renumbering those that hold a pair keeps that order.
     labels[joined] = component[joined].unique(return_inverse=True)[1]
     return labels

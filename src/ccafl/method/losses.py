@@ -16,8 +16,8 @@ def batch_hard_triplet(
 
     mean_i max(0, margin + max_{j: y_j = y_i} |a_i - c_j| - min_{j: y_j != y_i} |a_i - c_j|)
 
-    An anchor among the candidates counts as a positive of itself, at the floor of distances, 1e-6. The gradient
-    reaches both sides; detach candidates that are a memory's.
+    An anchor among the candidates counts as a positive of itself, at the smallest distance, 1e-6. The gradient
+    reaches both sides; detach candidates taken from a memory.
 
     Args:
         anchors: (B, D).
@@ -27,13 +27,13 @@ def batch_hard_triplet(
         margin: of the Euclidean distances.
 
     Returns:
-        Scalar mean over the anchors; 0 where all candidates have one label.
+        Scalar mean over the anchors; 0 if all candidates have the same label.
 
     Source: paper, section III (L_tri); Hermans et al., arXiv 1703.07737.
     """
     with torch.no_grad():
         products = anchors @ candidates.T
-        order = candidates.square().sum(1) - 2 * products  # squared distance less |a_i|^2: the same order in a row
+        order = candidates.square().sum(1) - 2 * products  # squared distance minus |a_i|^2: the same order within a row
         same = anchor_labels[:, None] == candidate_labels
         hardest_positive = order.masked_fill(~same, -torch.inf).argmax(1)
         hardest_negative = order.masked_fill(same, torch.inf).argmin(1)
@@ -57,13 +57,13 @@ def text_classification_loss(
 
     Args:
         image_features: (B, E) image-text features, not normalised.
-        text_features: (C, E), one an identity, not normalised.
+        text_features: (C, E), one per identity, not normalised.
         labels: (B,) int64 in 0..C-1.
-        smoothing: mass spread evenly over all C identities.
+        smoothing: probability mass spread evenly over all C identities.
 
     Returns:
         Scalar mean over the images.
 
-    Source: paper, section III. The authors' code smooths over a fixed count in the place of C (docs/method.md, 7).
+    Source: paper, section III. The authors' code smooths over a fixed count instead of C (docs/method.md, 7).
     """
     return F.cross_entropy(image_features @ text_features.T, labels, label_smoothing=smoothing)

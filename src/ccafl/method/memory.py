@@ -1,7 +1,7 @@
-"""The two memories: hybrid (one camera's centres and instances) and prototype (one entry an associated identity).
+"""The two memories: hybrid (one camera's centres and instances) and prototype (one entry per associated identity).
 
-Both are read by a loss and moved by `update` after the backward pass; neither holds a parameter. They take features as
-the encoder gives them and normalise them themselves.
+Both are read by a loss and moved by `update` after the backward pass; neither holds a parameter. They take features
+as the encoder returns them and normalise them themselves.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-_GROUP = 40  # identities whose instances a processor's cache holds: 10 MiB with K = 32 and D = 2048
+_GROUP = 40  # identities whose instances fit in a processor's cache: 10 MiB with K = 32 and D = 2048
 
 
 class HybridMemory:
@@ -55,9 +55,9 @@ class HybridMemory:
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Take the batch in, after its backward pass.
+        """Take in the batch, after its backward pass.
 
-        The n samples of an identity overwrite its slots 0..n-1 in batch order (of more than K, the first K);
+        The n samples of an identity overwrite its slots 0..n-1 in batch order (the first K if n > K);
         centre_j <- normalise(m centre_j + (1 - m) mean of the batch's features of j).
 
         Args:
@@ -74,7 +74,7 @@ class HybridMemory:
 
 
 class _HardestInstances(torch.autograd.Function):
-    """h (B, C): the least similar instance of a sample's own identity, the most similar of every other.
+    """h (B, C): the least similar instance of a sample's own identity, the most similar one of every other.
 
     Its gradient comes from the B x C chosen instances alone, so the backward pass reads those, not all B x K C pairs.
     """
@@ -96,7 +96,7 @@ class _HardestInstances(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """sum_j g_ij (the instance chosen for i and j).
 
-        Summed for a group of identities at a time, whose instances stay in a processor's cache.
+        Summed over one group of identities at a time, so that their instances stay in a processor's cache.
         """
         instances, slot = ctx.saved_tensors
         identities, samples = slot.shape
@@ -118,7 +118,7 @@ def _write_instances(instances: Tensor, features: Tensor, labels: Tensor) -> Non
     by_label = labels.argsort(stable=True)
     labels = labels[by_label]
     rank = torch.arange(len(labels), device=labels.device) - torch.searchsorted(labels, labels)
-    # What has no slot is written where its identity's first sample goes, with that sample's value: nothing changes.
+    # A sample without a slot repeats its identity's first sample, in slot and value, so that it changes nothing.
     kept = rank < len(instances)
     source = torch.where(kept, by_label, by_label[torch.searchsorted(labels, labels)])
     instances[rank * kept, labels] = features[source]
@@ -168,6 +168,6 @@ class PrototypeMemory:
 
 
 def _first_least(values: Tensor, labels: Tensor) -> Tensor:
-    """Index (B,) of the least value among the samples of the same label, for every sample."""
+    """For every sample, the index of the smallest value among the samples of its label: (B,)."""
     of_others = labels[:, None] != labels
     return values.expand(len(labels), -1).masked_fill(of_others, torch.inf).argmin(1)

@@ -1,4 +1,4 @@
-"""Stage 1, prompt learning: each camera's identities get words of their own."""
+"""Stage 1, prompt learning: every identity of every camera learns prompt words of its own."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ def prompt_contrastive_loss(image_features: Tensor, text_features: Tensor, label
 
     L_i2t = mean_i mean_{j: y_j = y_i} -log( exp<v_i, t_j> / sum_k exp<v_i, t_k> )      i, j, k of one camera
 
-    and L_t2i the same from text to image. The temperature is 1; samples of different cameras never meet, even where
-    they carry the same label number.
+    and L_t2i the same from text to image. The temperature is 1; samples of different cameras are never compared,
+    even if they carry the same label number.
 
     Args:
         image_features: (B, E) image-text features of the frozen image tower, not normalised.
@@ -29,8 +29,8 @@ def prompt_contrastive_loss(image_features: Tensor, text_features: Tensor, label
     anchors_in_camera = same_camera.sum(1)
 
     def contrast(logits: Tensor) -> Tensor:
-        others_out = logits.masked_fill(~same_camera, -torch.inf)
-        log_share = logits - others_out.logsumexp(1, keepdim=True)
+        within_camera = logits.masked_fill(~same_camera, -torch.inf)
+        log_share = logits - within_camera.logsumexp(1, keepdim=True)
         return -((positives * log_share).sum(1) / positives.sum(1) / anchors_in_camera).sum()
 
     return contrast(logits) + contrast(logits.T)

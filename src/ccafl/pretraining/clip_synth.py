@@ -1,7 +1,7 @@
-"""From an empty folder to clip-synth, the CLIP that comes with the package: a world drawn, learned, tested on another.
+"""Make clip-synth, the CLIP that comes with the package: draw a world, learn from it, test on another.
 
 The folder holds the pictures (``pictures.npy``, described by ``world.json``), ``pretraining.pt`` to resume from,
-``clip-synth.safetensors``, and ``events.jsonl`` and ``results.json`` as a run has them.
+``clip-synth.safetensors``, and ``events.jsonl`` and ``results.json`` as in a run.
 """
 
 import json
@@ -35,8 +35,8 @@ def pretrain_clip(
 
     Args:
         out: a new folder, or one to continue in.
-        persons: of the world.
-        cameras: of the world.
+        persons: number of persons in the world.
+        cameras: number of cameras.
         views: pictures of each person, each from another camera.
         settings: how long and how fast.
         precision: as ``runtime.precision`` of a run.
@@ -45,7 +45,7 @@ def pretrain_clip(
         what ``results.json`` holds.
 
     Raises:
-        InputError: the folder cannot be used, or was begun with other settings.
+        InputError: the folder cannot be used, or belongs to other settings.
     """
     for name, value, least in (("persons", persons, 2), ("views", views, 1), ("cameras", cameras, views)):
         if value < least:
@@ -71,12 +71,12 @@ def pretrain_clip(
 
 
 def _description(out: Path) -> Path:
-    """Written once the pictures are whole: of which world they are."""
+    """Which world the pictures show; written once they are complete."""
     return out / "world.json"
 
 
 def _drawn_pictures(captioned: CaptionedWorld, out: Path, described: dict[str, int]) -> npt.NDArray[np.uint8]:
-    """The pictures (n, 3, H, W), mapped from a file that is drawn unless it is there."""
+    """The pictures (n, 3, H, W), mapped from a file that is drawn if it does not exist."""
     path, description = out / "pictures.npy", _description(out)
     if not description.is_file():
         shape = (len(captioned.pictures), 3, *captioned.size)
@@ -87,6 +87,6 @@ def _drawn_pictures(captioned: CaptionedWorld, out: Path, described: dict[str, i
             pictures.flush()
         write_text(description, json.dumps(described) + "\n")
     elif read_object(description) != described:
-        raise InputError(f"{description}: the pictures there are of another world; use it or another output")
+        raise InputError(f"{description}: the pictures there show another world; use its settings or another output")
     drawn: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return drawn

@@ -2,7 +2,7 @@
 
 CLIP's contrastive loss (Radford et al., arXiv 2103.00020) on pictures and their descriptions. The image tower learns
 in the geometry of re-ID: images of 128x64, the last stage's stride removed, the attention pool's positions resized to
-its map. What is saved is a CLIP as open_clip builds it.
+its map. The result is saved as a CLIP that open_clip can build.
 """
 
 import copy
@@ -101,9 +101,9 @@ class Towers(nn.Module):
     def finished(self) -> CLIP:
         """A CLIP as open_clip builds it, with the towers' weights, on the CPU."""
         weights = self.resnet.state_dict()
-        learnt = weights.pop("attnpool.parametrizations.positional_embedding.original")
+        learned = weights.pop("attnpool.parametrizations.positional_embedding.original")
         clip = copy.deepcopy(self.clip)
-        clip.visual.load_state_dict(weights | {"attnpool.positional_embedding": learnt})
+        clip.visual.load_state_dict(weights | {"attnpool.positional_embedding": learned})
         return clip.cpu().eval()
 
 
@@ -120,7 +120,7 @@ def pretrain(
         settings: how long and how fast.
 
     Raises:
-        InputError: the checkpoint is of other settings.
+        InputError: the checkpoint belongs to other settings.
     """
     torch.manual_seed(settings.seed)
     clip = load_clip(ARCHITECTURE, None)
@@ -159,9 +159,9 @@ def pretrain(
 
 @torch.no_grad()
 def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
-    """Scale both projections, so that plain products of features are on average the logits that the CLIP learned with.
+    """Scale both projections, so that plain products of features are, on average, the logits the CLIP was trained on.
 
-    The contrastive loss reads cosines only and leaves the features' norms to chance; the text losses of stage 2 read
+    The contrastive loss uses cosines only and leaves the features' norms arbitrary; the text losses of stage 2 use
     the products themselves (docs/method.md, 4.1). No cosine changes.
 
     Args:
@@ -179,22 +179,22 @@ def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
 
 
 def save_clip(path: Path, clip: CLIP) -> None:
-    """Write a CLIP's weights, whole or not at all: matrices and kernels as float16, the rest as it is."""
-    halved = {name: value.half() if value.ndim > 1 else value for name, value in clip.state_dict().items()}
+    """Write a CLIP's weights, whole or not at all: matrices and kernels as float16, the rest unchanged."""
+    saved = {name: value.half() if value.ndim > 1 else value for name, value in clip.state_dict().items()}
     with written_whole(path) as temporary:
-        temporary.write_bytes(save({name: value.contiguous() for name, value in halved.items()}))
+        temporary.write_bytes(save({name: value.contiguous() for name, value in saved.items()}))
 
 
 def _optimizer(towers: Towers, settings: Pretraining) -> torch.optim.AdamW:
     """AdamW, without weight decay for biases, norms and the scale."""
-    learnt = [
+    learned = [
         parameter
         for name, parameter in towers.named_parameters()
         if not name.startswith(("clip.visual", "encoder.bnneck", "encoder.tower.gem"))
     ]
     groups = [
-        {"params": [parameter for parameter in learnt if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in learnt if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [parameter for parameter in learned if parameter.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [parameter for parameter in learned if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
@@ -227,7 +227,7 @@ def _batches(
 
 
 def _restore(path: Path, towers: Towers, optimizer: torch.optim.Optimizer, settings: Pretraining) -> tuple[int, int]:
-    """Restore the towers and the optimizer; returns the epoch to continue with and the bytes of events before it."""
+    """Restore towers and optimizer; returns the epoch to continue with, and the bytes of events before it."""
     if not path.is_file():
         return 0, 0
     checkpoint = load_checkpoint(path)

@@ -22,7 +22,7 @@ _BATCH = 256
 
 
 def zero_shot(clip: CLIP, unseen: CaptionedWorld) -> dict[str, float]:
-    """How well a CLIP finds described persons and names colours in a world, its pictures read by an `ImageEncoder`.
+    """How well a CLIP finds described persons and names colours in a world; an `ImageEncoder` reads the pictures.
 
     Returns:
         caption_recall_at_10, upper_colour_accuracy, unseen_images, unseen_persons.
@@ -57,7 +57,7 @@ def caption_recall(
         image_features: (m, E) of the images searched.
         described: (n,) int64, the person of each sentence.
         shown: (m,) int64, the person of each image.
-        first: how many images count.
+        first: number of images that count.
     """
     text, images = F.normalize(text_features), F.normalize(image_features)
     found = [
@@ -80,5 +80,5 @@ def zero_shot_accuracy(text_features: Tensor, image_features: Tensor, classes: T
 
 
 def _mean_feature(clip: CLIP, sentences: Sequence[str]) -> Tensor:
-    """The feature (E,) of what sentences have in common: CLIP's prompt ensemble."""
+    """Mean of the sentences' normalised features, (E,): CLIP's prompt ensemble."""
     return F.normalize(encode_sentences(clip, tokenized(sentences, clip.context_length))).mean(0)

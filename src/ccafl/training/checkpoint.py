@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     with written_whole(path) as temporary:
         try:
             torch.save({"format": FORMAT, **content}, temporary)
-        except RuntimeError as error:  # torch's own words for a failed write tell nothing to a user
+        except RuntimeError as error:  # torch's own message about a failed write does not help a user
             raise OSError("not all of it could be written: is the disk full?") from error
 
 
@@ -38,7 +38,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such checkpoint; give the folder of a run that has trained")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can make its reader stumble over anything
+    except Exception as error:  # reading a damaged pickle can raise almost anything
         raise InputError(f"{path}: is damaged or not a checkpoint; remove it and train again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: is not a checkpoint of this version of ccafl; train again")
@@ -46,14 +46,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def fork(run: RunFolder, epoch: int, out: RunFolder, config: Config) -> None:
-    """Begin run ``out`` as a copy of ``run`` at the start of an epoch, to continue with other settings.
+    """Begin run ``out`` as a copy of ``run`` at the start of an epoch, to continue it with other settings.
 
-    It ends as if it had been trained from its own beginning, provided that both train alike until that epoch
-    (`ccafl.training.schedule.shared_epochs`). Nothing happens where ``run`` did not keep its state of that epoch.
+    Its result is that of training from the start, provided that both runs train alike until that epoch
+    (`ccafl.training.schedule.shared_epochs`). Does nothing if ``run`` did not keep its state at that epoch.
 
     Args:
         run: the run to copy.
-        epoch: of stage 2.
+        epoch: the epoch of stage 2.
         out: the folder of the new run, which has not begun.
         config: the new run's settings.
     """
@@ -65,14 +65,14 @@ def fork(run: RunFolder, epoch: int, out: RunFolder, config: Config) -> None:
         with written_whole(copy) as temporary:
             shutil.copyfile(source, temporary)  # resuming cuts off the events that came later
     save_checkpoint(out.last, state)
-    out.write_config(config)  # last: until then no run lies there, and forking can be repeated
+    out.write_config(config)  # last: until then the folder is not a run, and forking can be repeated
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
-    """Load ``state`` into ``module``, every key and shape alike.
+    """Load ``state`` into ``module``; every key and shape must match.
 
     Raises:
-        InputError: it is of another architecture; the first difference is named.
+        InputError: it belongs to another architecture; the first difference is named.
     """
     own = module.state_dict()
     for key in sorted(own.keys() | state.keys()):

@@ -32,7 +32,7 @@ def encoder_optimizer(encoder: ImageEncoder, settings: Stage2) -> torch.optim.Ad
 
 
 def classifier_optimizer(classifier: GlobalIDClassifier, settings: Stage2) -> torch.optim.Adam:
-    """Adam of its own, without a schedule."""
+    """The classifier's own Adam, without a schedule."""
     return torch.optim.Adam(
         classifier.parameters(),
         settings.classifier_learning_rate,
@@ -65,8 +65,8 @@ def set_up(fabric: Fabric, encoder: ImageEncoder, classifier: GlobalIDClassifier
 class EncoderEpoch:
     """One epoch of stage 2: its batches and its steps.
 
-    The losses are of the global batch: with several processes each encodes its share, and features are gathered with
-    their gradients, so that the result is that of one process.
+    Losses are computed on the global batch: each of several processes encodes its share, and the features are gathered
+    with their gradients, so that the result equals that of a single process.
     """
 
     def __init__(
@@ -129,14 +129,14 @@ class EncoderEpoch:
         self._descend(global_id, self.classifier_optimizer)
 
         losses = self.learning.losses(features, image_text, indices)
-        total = torch.stack(list(losses.values())).sum() if losses else _nothing(features, image_text)
+        total = torch.stack(list(losses.values())).sum() if losses else _zero_loss(features, image_text)
         self._descend(total, self.optimizer)
 
         self.learning.update(features.detach(), indices)
         return {name: loss.detach() for name, loss in ({"global_id": global_id} | losses | {"total": total}).items()}
 
     def _encoded(self, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Re-ID features (B, D) and, where text takes part, image-text features (B, E) of the global batch."""
+        """Re-ID features (B, D) and, if text takes part, image-text features (B, E) of the global batch."""
         share = self.images.cameras[indices].chunk(self.fabric.world_size)[self.fabric.global_rank]
         features, image_text = self.encoder(images, self.phase.text, share)
         return self._gathered(features), None if image_text is None else self._gathered(image_text)
@@ -160,7 +160,7 @@ class EncoderEpoch:
             group["lr"] = group["initial_lr"] * factor
 
 
-def _nothing(features: Tensor, image_text: Tensor | None) -> Tensor:
-    """0, through every output: with several processes, each waits for the gradient of all that was computed."""
+def _zero_loss(features: Tensor, image_text: Tensor | None) -> Tensor:
+    """Zero, but connected to every output: each of several processes waits for gradients through all of them."""
     outputs = features.sum() if image_text is None else features.sum() + image_text.sum()
     return outputs * 0

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: ``events.jsonl`` (one line an epoch) and TensorBoard."""
+"""What a run records as it trains: ``events.jsonl`` (one line per epoch) and TensorBoard."""
 
 import json
 import socket
@@ -13,13 +13,13 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from ccafl.files import disk_errors
 from ccafl.run_folder import RunFolder, flattened
 
-_ADVICE = "free space, then go on with --resume"
+_ADVICE = "free space, then continue with --resume"
 
 
 class Events:
-    """Appends one JSON object an epoch; numbers go to TensorBoard too.
+    """Appends one JSON object per epoch; its numbers go to TensorBoard, too.
 
-    On resuming, what was written after the checkpoint is cut off, so that no epoch stands there twice.
+    On resuming, what was written after the checkpoint is cut off, so that no epoch appears twice.
     """
 
     def __init__(self, folder: Path, keep_bytes: int = 0) -> None:
@@ -43,9 +43,9 @@ class Events:
         values = [
             Summary.Value(tag=f"stage{event['stage']}/{name}", simple_value=value) for name, value in _numbers(event)
         ]
-        told = Event(wall_time=time.time(), step=event["epoch"], summary=Summary(value=values))
+        board_event = Event(wall_time=time.time(), step=event["epoch"], summary=Summary(value=values))
         with disk_errors(Path(self._board_file.name), _ADVICE):
-            self._board.write(told.SerializeToString())
+            self._board.write(board_event.SerializeToString())
             self._board.flush()
 
     @property

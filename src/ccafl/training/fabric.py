@@ -15,7 +15,7 @@ def make_fabric(settings: Runtime) -> Fabric:
     """Device, processes and precision; ``auto`` is one process on a CPU and mixed precision on a GPU.
 
     Raises:
-        InputError: the accelerator or the devices asked for are not there.
+        InputError: the accelerator or the devices asked for are not available.
     """
     try:
         fabric = _fabric(settings, "32-true")
@@ -33,19 +33,19 @@ def make_fabric(settings: Runtime) -> Fabric:
 
 
 def automatic_precision() -> str:
-    """Of the GPU: bfloat16 where it computes in it, float16 where it would only emulate it."""
+    """The GPU's mixed precision: bfloat16 if it has that natively, float16 if it would only emulate it."""
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
 def set_up_optimizer(fabric: Fabric, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The optimiser as Fabric wraps it: its step takes the gradients of `Fabric.backward`, scaled under 16 bits."""
+    """The optimiser wrapped by Fabric, whose step undoes the scaling of 16-bit gradients by `Fabric.backward`."""
     wrapped = fabric.setup_optimizers(optimizer)
     assert isinstance(wrapped, torch.optim.Optimizer)
     return wrapped
 
 
 def synchronised(network: Network, fabric: Fabric) -> Network:
-    """Batch statistics over all processes where the device can (GPUs)."""
+    """The network with batch statistics over all processes, where the device supports that (GPUs)."""
     if fabric.world_size == 1 or fabric.device.type != "cuda":
         return network
     return replace(network, encoder=torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.encoder))

@@ -14,7 +14,7 @@ from ccafl.data.transforms import normalise
 from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
-_STATISTICS_IMAGES = 512  # per camera, from which its batch statistics are measured
+_STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
 
 
 def embed_store(
@@ -28,7 +28,7 @@ def embed_store(
 ) -> Tensor:
     """Features (n, D) of all images of ``store`` on every process's device, each process encoding its share.
 
-    Re-ID features, L2-normalised; or image-text features as they are.
+    Re-ID features, L2-normalised; or image-text features, not normalised.
     """
 
     def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def embed_store(
 
 
 def measure_cameras(fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config) -> None:
-    """Measure every camera's batch statistics from images evenly chosen, where the encoder keeps them.
+    """Measure every camera's batch statistics on evenly chosen images, if the encoder keeps such statistics.
 
     Args:
         cameras: (n,) int64, of the images of ``store``.
@@ -66,9 +66,9 @@ def measure_cameras(fabric: Fabric, encoder: ImageEncoder, store: ImageStore, ca
 
     def batches(camera: int) -> Iterator[Tensor]:
         own = (cameras == camera).nonzero().squeeze(1)
-        some = own[:: -(-len(own) // _STATISTICS_IMAGES)]
+        chosen = own[:: -(-len(own) // _STATISTICS_IMAGES)]
         size = min(config.runtime.extraction_batch, _STATISTICS_IMAGES)
-        loaded = EvaluationBatches(store, some, size).loaded(config.data.workers)
+        loaded = EvaluationBatches(store, chosen, size).loaded(config.data.workers)
         return (normalise(images.to(fabric.device)) for images in loaded)
 
     with fabric.autocast():

@@ -27,7 +27,7 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class EpochStart:
-    """What is computed anew at the start of every epoch.
+    """What is computed again at the start of every epoch.
 
     Attributes:
         features: (n, D) re-ID features of all training images, L2-normalised.
@@ -44,22 +44,22 @@ class Learning(Protocol):
     """One kind of learning during one epoch; B is the global batch.
 
     Attributes:
-        groups: (n,) int64 on the CPU, the identity each image counts for when batches are drawn; below 0: not drawn.
-        batch_cameras: cameras that a batch is drawn from, None for all.
+        groups: (n,) int64 on the CPU, the identity each image is drawn as; images below 0 are never drawn.
+        batch_cameras: number of cameras that a batch is drawn from, None for all.
     """
 
     groups: Tensor
     batch_cameras: int | None
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
-        """What the global ID classifier learns from: detached features (B, D), image indices (B,) -> scalar."""
+        """The global ID classifier's loss: detached features (B, D), image indices (B,) -> scalar."""
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
-        """What the encoder learns from: named scalars, to be added; none where nothing can be learned from the batch.
+        """The encoder's losses: named scalars to be summed; empty if nothing can be learned from the batch.
 
         Args:
             features: (B, D) re-ID features, not normalised.
-            image_text: (B, E), or None where text takes no part.
+            image_text: (B, E), or None if text takes no part.
             indices: (B,) int64 image indices, on the CPU.
         """
 
@@ -79,7 +79,7 @@ def learning_of(
 
 
 class _IdentityClassification:
-    """L_GID on all samples, in both kinds of learning of the paper."""
+    """L_GID on all samples, shared by the paper's two kinds of learning."""
 
     def __init__(self, config: Config, images: LabelledImages, classifier: GlobalIDClassifier) -> None:
         self.stage2, self.images, self.classifier = config.stage2, images, classifier
@@ -187,7 +187,7 @@ class InterLearning(_IdentityClassification):
 class GlobalLearning:
     """Precise-ICS after its association: a global classifier of the C joined identities, no memory.
 
-    The classifier's first C weights are theirs. It steps before the encoder, as in CCAFL, on the same loss.
+    They use the classifier's first C weights. It steps before the encoder, as in CCAFL, on the same loss.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class GlobalLearning:
         self.groups, self.batch_cameras = _groups(images, start, phase), self.stage2.inter_camera.batch_cameras
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
-        rows, labels = (some.to(features.device) for some in _associated(self.association, self.images, indices))
+        rows, labels = (part.to(features.device) for part in _associated(self.association, self.images, indices))
         cosines: Tensor = self.classifier(features[rows])[:, : self.joined]
         if not len(rows):
             return cosines.sum()  # 0
@@ -206,7 +206,7 @@ class GlobalLearning:
         return global_classification_loss(cosines, labels, stage2.adversarial.scale, stage2.label_smoothing)
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
-        rows, labels = (some.to(features.device) for some in _associated(self.association, self.images, indices))
+        rows, labels = (part.to(features.device) for part in _associated(self.association, self.images, indices))
         if not len(rows):
             return {}
         features, stage2 = features[rows], self.stage2
@@ -224,7 +224,7 @@ class GlobalLearning:
 
 
 def _groups(images: LabelledImages, start: EpochStart, phase: Phase) -> Tensor:
-    """Associated identities where the phase draws those and there are any; else accumulated ones."""
+    """Associated identities if the phase draws them and there are any; otherwise accumulated ones."""
     if phase.draw == "associated" and (start.association >= 0).any():
         return start.association[images.identities]
     return images.identities

@@ -10,7 +10,7 @@ from ccafl.method.memory import HybridMemory, PrototypeMemory
 
 
 def hybrid_memories(features: Tensor, images: LabelledImages, settings: IntraCamera, seed: int) -> list[HybridMemory]:
-    """One memory a camera: identity centres, and K instance features an identity drawn with replacement.
+    """One memory per camera: identity centres, and K instance features per identity, drawn with replacement.
 
     Args:
         features: (n, D), L2-normalised, of all training images.
@@ -40,12 +40,12 @@ def _drawn_images(identities: Tensor, count: int, draws: int, seed: int) -> Tens
     by_identity = identities.argsort(stable=True)
     counts = torch.bincount(identities, minlength=count)
     starts = counts.cumsum(0) - counts
-    chances = torch.rand(draws, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return by_identity[starts + (chances * counts).long()]
+    uniform = torch.rand(draws, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return by_identity[starts + (uniform * counts).long()]
 
 
 def prototype_memory(features: Tensor, labels: Tensor, settings: InterCamera) -> PrototypeMemory:
-    """One entry an associated identity: the mean feature of all its images.
+    """One entry per associated identity: the mean feature of all its images.
 
     Args:
         features: (n, D), L2-normalised.

@@ -34,7 +34,7 @@ def learn_prompts_epoch(
 ) -> Iterator[Tensor]:
     """One epoch of stage 1; yields every step's loss.
 
-    Every process takes the whole batch: the text tower on 64 prompts is small, and no gradient is exchanged.
+    Every process takes the whole batch: the text tower is fast on 64 prompts, and no gradient is exchanged.
 
     Args:
         optimizer: Fabric's, so that 16-bit gradients are scaled.
@@ -60,7 +60,7 @@ def learn_prompts_epoch(
 
 @torch.no_grad()
 def all_text_features(fabric: Fabric, network: Network, batch: int = 256) -> Tensor:
-    """Text feature of every accumulated identity by its learned prompt: (N, E) float32, E = 0 without a text tower."""
+    """Text feature of every accumulated identity's learned prompt: (N, E) float32, E = 0 without a text tower."""
     weight = network.classifier.weight  # (N, D)
     every_identity = torch.arange(len(weight), device=weight.device)
     with fabric.autocast():

@@ -1,5 +1,5 @@
 """A run: both stages, with checkpoints, events and resuming. Images, cameras and labels in; an encoder and the joined
-identities out. The true persons stay outside: what needs them is an `Observer`.
+identities out. The true persons stay outside: only an `Observer` sees them.
 """
 
 import hashlib
@@ -34,38 +34,38 @@ from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import Phase, phase_of
 
-_STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device: not at every step
+_STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device, so not every step does
 
 Embed = Callable[[ImageStore, Tensor], Tensor]
 """Features of all images of a store, whose cameras (n,) are numbered as in training: (n, D), L2-normalised."""
 
 
 class Observer(Protocol):
-    """Measures with what training may not see: the true persons, query and gallery."""
+    """Measures with what training must not see: the true persons, query and gallery."""
 
     def text_alignment(self, text_features: Tensor, image_features: Tensor, images: LabelledImages) -> dict[str, float]:
         """How well the prompts' features (N, E), learned in stage 1, describe the images' (n, E)."""
 
     def association_quality(self, association: Tensor) -> dict[str, float]:
-        """Figures of an association (N,), empty where the truth is unknown."""
+        """Figures of an association (N,); empty if the truth is unknown."""
 
     def same_person_mass(
         self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages
     ) -> float | None:
-        """Probability the classifier gives a person's identities in other cameras, None where the truth is unknown."""
+        """Probability the classifier gives a person's identities in other cameras; None if the truth is unknown."""
 
     def ranking(self, embed: Embed) -> dict[str, float]:
-        """mAP, CMC and how far the encoder, as it is, tells the camera; empty without query and gallery."""
+        """mAP, CMC and how much the encoder's features reveal the camera; empty without query and gallery."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run ends with.
+    """The result of a run.
 
     Attributes:
-        association: (N,) int64, associated identity of every accumulated identity, -1 alone.
-        figures: of the last epoch: mAP, rank1, ... and the association's quality, where they can be had.
-        seconds: spent, all sessions together.
+        association: (N,) int64, associated identity of every accumulated identity, -1 for one left alone.
+        figures: of the last epoch: mAP, rank1, ... and the association's quality, where available.
+        seconds: time spent, all sessions together.
     """
 
     association: Tensor
@@ -100,15 +100,15 @@ class Training:
             images: n training images of N accumulated identities.
             out: the run's folder.
             fabric: launched.
-            observer: measures on the way.
+            observer: measures during training.
             network: as `build_network` makes it from ``config``.
             store: the training images.
-            given_association: (N,) int64, the true persons, for phases that are given them (mode ``supervised``).
+            given_association: (N,) int64, the true persons, for phases that use them (mode ``supervised``).
             links: corrections by people, which every association respects.
             keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
 
         Raises:
-            InputError: the checkpoint is of other settings, images or links, or the folder cannot be written.
+            InputError: the checkpoint belongs to other settings, images or links, or the folder cannot be written.
         """
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
@@ -222,10 +222,10 @@ class Training:
                 self._finish_epoch(event, began)
 
     def _associate(self, phase: Phase) -> tuple[Tensor, dict[str, float]]:
-        """Re-ID features of all training images, and the quality of the association, which ``phase`` may ask for.
+        """Re-ID features of all training images, and the quality of the association that ``phase`` asks for.
 
-        Where the phase leaves every identity alone, the association is made from the features all the same, to measure
-        them, and not used.
+        If the phase leaves every identity alone, an association is still made from the features, to measure them, but
+        not used.
         """
         self._measure_cameras()
         features = self._training_features()
@@ -244,7 +244,7 @@ class Training:
         return features, self.observer.association_quality(association)
 
     def _restart_classifier(self) -> None:
-        """New random weights, which follow from the seed and the epoch, and an optimiser that has seen nothing."""
+        """Give the classifier random weights again, by seed and epoch, and clear its optimiser's state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(self.config.seed, 2, self.epoch, 3))
             fresh = GlobalIDClassifier(*self.classifier.weight.shape)
@@ -252,7 +252,7 @@ class Training:
         self.learners.classifier_optimizer.state.clear()
 
     def _keep_before_adversarial(self) -> None:
-        """The encoder and the classifier that ICAL begins with, for the figures that compare before and after."""
+        """Save encoder and classifier as ICAL begins, for figures that compare before and after."""
         if self.fabric.is_global_zero:
             state = {"encoder": self.encoder.state_dict(), "classifier": self.classifier.state_dict()}
             save_checkpoint(self.before_adversarial, state)
@@ -268,7 +268,7 @@ class Training:
         return embed_store(self.fabric, self.encoder, store, cameras, self.config).cpu()
 
     def _finish_epoch(self, event: dict[str, Any], began: float) -> None:
-        """Write the epoch's event, then its state: a run killed between the two writes the event again, once."""
+        """Write the epoch's event, then its state: a run killed in between repeats the epoch and its event."""
         now = time.monotonic()
         self.seconds += now - self.started
         self.started = now
@@ -280,7 +280,7 @@ class Training:
         self.events.write(event)
         best = self._is_best(event.get("ranking", {}).get("mAP"))
         state = self._state(self.events.written_bytes)
-        if best:  # before last.pt: killed between the two, the epoch is done again and its best with it
+        if best:  # before last.pt: a run killed in between repeats the epoch and saves its best again
             save_checkpoint(self.best, state)
         if self.stage == 2 and self.epoch in self.keep:
             save_checkpoint(self.folder.at_epoch(self.epoch), state)
@@ -288,7 +288,7 @@ class Training:
         self.fabric.barrier()
 
     def _is_best(self, ranked: float | None) -> bool:
-        """Whether the epoch's mAP is the best so far; without any, the last epoch is the best."""
+        """Whether the epoch's mAP is the best so far; without a test set, the last epoch is the best."""
         if ranked is None:
             return self.stage == 2 and self.epoch == self.config.stage2.epochs
         better = ranked > self.best_map
@@ -319,13 +319,13 @@ class Training:
         return state
 
     def _resume(self) -> int:
-        """Take the last checkpoint's state; returns how much of the events belongs to it."""
+        """Restore the last checkpoint; returns how many bytes of the events belong to it."""
         state = load_checkpoint(self.last)
         if state["images"] != self.fingerprint:
             raise InputError(
                 f"{self.last}: was trained on other images or labels; give the same --data or another --out"
             )
-        if state.get("links", "") != self.links_fingerprint:  # not there: written before there were any
+        if state.get("links", "") != self.links_fingerprint:  # absent in checkpoints written before links existed
             raise InputError(f"{self.last}: was trained with other data.links; give the same table or another --out")
         where = str(self.last)
         load_state(self.encoder, state["encoder"], where)
@@ -361,7 +361,7 @@ class _Means:
 
 
 def _fingerprint(images: LabelledImages) -> str:
-    """Of the images' names, cameras and labels; where they lie does not matter."""
+    """SHA-256 of the images' names, cameras and labels, whatever their folder."""
     digest = hashlib.sha256()
     for path, identity in zip(images.paths, images.identities.tolist(), strict=True):
         digest.update(f"{path.name}\0{identity}\n".encode())
@@ -370,7 +370,7 @@ def _fingerprint(images: LabelledImages) -> str:
 
 
 def _fingerprint_of_links(links: IdentityLinks | None) -> str:
-    """Of what they say, however the table is written; empty for none."""
+    """SHA-256 of the links, however the table is written; empty for none."""
     if links is None or not len(links):
         return ""
     return hashlib.sha256(repr((links.must.tolist(), links.cannot.tolist())).encode()).hexdigest()

@@ -8,9 +8,9 @@ from ccafl.config import Adversarial, Config, InterCamera, Stage1, Stage2
 
 
 def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
-    """Linear warm-up, then a cosine down to the final rate, which the last epoch has (docs/method.md, 3).
+    """Linear warm-up, then a cosine down to the final rate, reached in the last epoch (docs/method.md, 3).
 
-    Source: authors' code, which steps its schedule before each epoch: the first epoch, 0 here, has its second value.
+    Source: authors' code, which steps its schedule before each epoch: the first epoch, 0 here, gets its second value.
     """
     step = epoch + 1
     if step < settings.warmup_epochs:
@@ -21,7 +21,7 @@ def stage1_learning_rate(settings: Stage1, epoch: int) -> float:
 
 
 def stage2_factor(settings: Stage2, epoch: int) -> float:
-    """Of all learning rates: linear warm-up, then a step down at every milestone (docs/method.md, 4)."""
+    """Factor of all learning rates: linear warm-up, then a step down at every milestone (docs/method.md, 4)."""
     passed = sum(epoch >= milestone for milestone in settings.milestones)
     factor = settings.milestone_factor**passed
     if epoch < settings.warmup_epochs:
@@ -32,17 +32,17 @@ def stage2_factor(settings: Stage2, epoch: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What an epoch of stage 2 does; the mode of a run is nothing but the phases it goes through.
+    """What an epoch of stage 2 does; a run's mode is nothing but its sequence of phases.
 
     Attributes:
         learning: ``intra`` (ICDL), ``inter``, or ``global`` (Precise-ICS after its association).
         text: whether the text loss takes part.
         adversarial: whether ICAL takes part.
         draw: whether the identities of a batch are ``accumulated`` or ``associated`` ones.
-        association: ``alone``: every identity is a person of its own, and an association is made only to be measured;
+        association: ``alone``: every identity counts as a separate person, and an association is only measured;
             ``made`` from the features at the start of the epoch; ``kept`` from the epoch before; ``given``: the true
             persons.
-        new_classifier: whether the global ID classifier and its optimiser start anew.
+        new_classifier: whether the global ID classifier and its optimiser are reset.
     """
 
     learning: Literal["intra", "inter", "global"]
@@ -54,7 +54,7 @@ class Phase:
 
     @property
     def name(self) -> str:
-        """For people: ``intra``, ``inter``, ``inter + text + adversarial``, ..."""
+        """For display: ``intra``, ``inter``, ``inter + text + adversarial``, ..."""
         parts = [self.learning, *(["text"] if self.text else []), *(["adversarial"] if self.adversarial else [])]
         return " + ".join(parts)
 
@@ -87,18 +87,18 @@ def phase_of(config: Config, epoch: int) -> Phase:
 
 
 def shared_epochs(one: Config, other: Config) -> int:
-    """How many first epochs of stage 2 two configurations train alike, so that they share the state after them.
+    """How many epochs two configurations train alike from the start of stage 2, and so share the resulting state.
 
-    0 also where stage 1 differs.
+    0 if stage 1 differs already.
     """
     for epoch in range(min(one.stage2.epochs, other.stage2.epochs)):
-        if _what_counts(one, epoch) != _what_counts(other, epoch):
+        if _what_matters(one, epoch) != _what_matters(other, epoch):
             return epoch
     return one.stage2.epochs if one.stage2.epochs == other.stage2.epochs else 0
 
 
-def _what_counts(config: Config, epoch: int) -> tuple[Phase, Config]:
-    """The phase of an epoch, and the settings without those that the phase stands for or does not read."""
+def _what_matters(config: Config, epoch: int) -> tuple[Phase, Config]:
+    """The phase of an epoch, and the settings, less those that the phase replaces or does not read."""
     phase = phase_of(config, epoch)
     unread: dict[str, Any] = {"draw": "accumulated"}
     if phase.learning == "intra":
