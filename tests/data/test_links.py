@@ -61,7 +61,8 @@ def test_rows_of_other_labels_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_table_of_other_data_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, "must_link,door,1,hall,9", "must_link,door,1,roof,1")
-    with pytest.raises(InputError, match=r"corrections.csv: no line is about these images.*label 9 of camera hall"):
+    refused = r"corrections.csv: no line links two labels of these images.*label 9 of camera hall"
+    with pytest.raises(InputError, match=refused):
         links_between(path, images("door/1", "hall/1"))
 
 

@@ -331,7 +331,7 @@ def test_what_is_not_a_source_is_refused(make: Make, tmp_path: Path) -> None:
         (tmp_path, "market1501", "holds no images of kind market1501"),
         (tmp_path, "manifest", "neither manifest.csv nor manifest.parquet"),
         *((file, kind, f"is a file, but a source of kind {kind} is a folder") for kind in KINDS if kind != "manifest"),
-        (file, "manifest", "does not have the name of a manifest"),
+        (file, "manifest", "is not named like a manifest"),
         (file, None, "no images or manifest there"),
     ):
         with pytest.raises(InputError, match=message):

@@ -306,7 +306,7 @@ def test_bad_input_is_one_line(kept, trained, world, tmp_path, capsys):
         ("search", tmp_path / "letter.jpg", "--db", kept): "not a picture",
         ("search", picture, "--db", kept, "--box", "1,2,3"): "is not x,y,width,height",
         ("search", picture, "--db", kept, "--box", "0,0,999,9"): "is not within the picture",
-        ("search", picture, "--db", kept, "--box", "0,0,9,9", "--box", "0,0,9,9"): "2 for 1 pictures",
+        ("search", picture, "--db", kept, "--box", "0,0,9,9", "--box", "0,0,9,9"): "2 boxes for 1 pictures",
         ("search", picture, "--db", kept, "--since", "noon"): "--since noon: is not a time",
         (
             "search",
@@ -354,7 +354,7 @@ def test_a_model_that_is_another_or_gone_is_one_line(db, trained, world, tmp_pat
     picture = records(world)[0].path
     with Gallery.open(db) as gallery:
         gallery.ledger.write_facts({"model_place": str(tmp_path / "moved")})
-    assert "is no longer there; say where it is with --model" in refusal(capsys, "search", picture, "--db", db)
+    assert "has moved or is gone; give its place with --model" in refusal(capsys, "search", picture, "--db", db)
     run("search", picture, "--db", db, "--model", trained)
     with Gallery.open(db) as gallery:
         gallery.ledger.write_facts({"fingerprint": "0" * 64})

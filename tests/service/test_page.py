@@ -205,7 +205,7 @@ def test_filters_say_where_and_when_and_are_kept_in_the_address(tab, pictures):
     tab.get_by_label("Until").fill("2026-05-04T13:01:03")
     expect(tab.get_by_role("button", name=FOUND)).to_have_count(3)
     tab.get_by_label("Until").fill("2026-05-04T13:00:00")
-    expect(tab.get_by_role("status").filter(has_text="No picture fits.")).to_be_visible()
+    expect(tab.get_by_role("status").filter(has_text="No pictures found.")).to_be_visible()
     tab.get_by_role("button", name="Clear the filters").click()
     expect(tab.get_by_role("button", name=FOUND)).to_have_count(24)
     assert tick(tab, "yard").is_checked()
@@ -294,14 +294,15 @@ def test_a_box_says_who_of_a_scene_is_looked_for(tab, scene):
 
 def test_several_pictures_are_fused_and_no_more_than_the_service_takes(tab, pictures):
     upload(tab, pictures[0].path, pictures[SHOTS].path)
-    tab.get_by_role("radio", name="the nearest of them").check()
+    tab.get_by_role("radio", name="whichever is nearest").check()
     expect(tab.get_by_role("button", name=re.compile("Open rank 2, .*score 1.000"))).to_be_visible()
     assert sorted(persons_of(found(tab))[: 2 * SHOTS]) == ["Person 0"] * SHOTS + ["Person 1"] * SHOTS
     tab.get_by_role("checkbox", name="Re-rank").check()
     reranked = tab.get_by_role("status").filter(has_text="re-ranked distance")
     expect(reranked).to_be_visible(timeout=60_000)  # torch is imported
     tab.get_by_label("Choose pictures").set_input_files([picture.path for picture in pictures[:7]])
-    expect(tab.get_by_role("alert").filter(has_text="A query takes up to 8 pictures; 1 was left out.")).to_be_visible()
+    problem = "A query may have up to 8 pictures; 1 was left out."
+    expect(tab.get_by_role("alert").filter(has_text=problem)).to_be_visible()
     assert tab.get_by_role("list", name="Pictures of the query").get_by_role("listitem").count() == 8
     found(tab)
     tab.get_by_role("button", name="Clear", exact=True).click()
@@ -521,7 +522,7 @@ def tab_to(tab, name: re.Pattern, most: int = 80) -> None:
 
 def test_everything_is_done_by_keyboard(tab):
     tab.keyboard.press("Tab")
-    expect(tab.get_by_role("link", name="To the results")).to_be_focused()
+    expect(tab.get_by_role("link", name="Skip to the results")).to_be_focused()
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_focused()
     tab.get_by_role("radio", name="Picture").focus()

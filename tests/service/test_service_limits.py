@@ -70,7 +70,7 @@ def still_serves(address: str) -> bool:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "cameras.example"])
 def test_others_need_a_token(host):
-    with pytest.raises(InputError, match=f"^{host}: others can reach it there; give a token"):
+    with pytest.raises(InputError, match=f"^{host}: other machines can reach this address; set a token"):
         ServiceSettings(host=host)
     assert ServiceSettings(host=host, token=TOKEN).host == host
 
@@ -362,7 +362,7 @@ def test_what_is_no_picture_is_refused_with_the_reason(service):
     draw(0, size=(300, 600)).save(jpeg, "JPEG")
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 * MEGABYTE), 9))
     for content, reason in (
-        (packed.getvalue(), "not a picture, whatever its name"),
+        (packed.getvalue(), "not a picture, whatever its name says"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>', "not a"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
         (b"", "not a picture"),
