@@ -1,4 +1,4 @@
-"""The table of corrections: what it may say, and what it becomes."""
+"""The table of corrections: what it may hold, and the links it becomes."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_other_places_can_be_numbered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (["must_link,a,1,b,1", "same,a,1,b,2"], "line 3: unknown kind 'same'; use must_link or cannot_link"),
         (["must_link,a,,b,1"], "line 2: label_a is empty"),
@@ -97,11 +97,11 @@ def test_other_places_can_be_numbered(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, lines: list[str], said: str) -> None:
+def test_errors_name_their_line(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(InputError) as error:
         read_links(table(tmp_path, *lines))
     assert str(error.value).startswith(str(tmp_path / "corrections.csv"))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_file_that_is_not_such_a_table_is_refused(tmp_path: Path) -> None:

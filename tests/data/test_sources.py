@@ -1,4 +1,4 @@
-"""Every kind of source, recognised and read; what is refused, and in what words."""
+"""Every kind of source, recognised and read; what is refused, and with which message."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes empty files (no source reads pictures) at the paths given and gives the folder."""
+    """Makes empty files at the given paths (no source reads pictures) and returns the folder."""
 
     def made(*names: str) -> Path:
         for name in names:
