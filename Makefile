@@ -1,4 +1,4 @@
-# The work, in the order a newcomer needs it. Everything installs into .venv; nothing else is touched.
+# What a newcomer needs, in order. Everything is installed into .venv; nothing outside this folder is touched.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test lint types unit test-full-size bench format clean
 
-demo: $(READY)  ## draw a synthetic world, train on it, compare (minutes)
+demo: $(READY)  ## draw a synthetic world, train on it with and without joining the cameras, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
 
-test: lint types unit  ## all that must hold before a change lands
+test: lint types unit  ## what must pass before a change is merged
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -22,10 +22,10 @@ types: $(READY)
 unit: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: minutes and about 12 GB
+test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: takes minutes and about 12 GB
 	$(BIN)/pytest -m full_size
 
-bench: $(READY)  ## how fast the work around the backbone is, side by side (docs/performance.md); OPPONENTS=FOLDER for theirs too
+bench: $(READY)  ## how fast the work around the backbone is (docs/performance.md); OPPONENTS=FOLDER compares with other projects
 	$(BIN)/python -m benchmarks $(if $(OPPONENTS),--opponents $(OPPONENTS)) --out runs/bench.json
 
 format: $(READY)

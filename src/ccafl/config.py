@@ -1,8 +1,8 @@
 """The settings of a run, typed and strict: an unknown or ill-typed key is an error.
 
 The defaults are the paper's for Market-1501 (section IV; where it is silent, the authors' code). The shipped files in
-``configs/`` hold what a data set changes. Constants that no run changes, such as ImageNet's mean colour, are defined
-where they are used.
+``configs/`` hold what differs for a data set. Constants that no run changes, such as ImageNet's mean colour, are
+defined where they are used.
 """
 
 import re
@@ -109,7 +109,7 @@ class Stage2(_Settings):
     steps_per_epoch: Count = 200
     identities: Count = 16  # P, identities per batch
     images: Count = 8  # K, images per identity
-    draw: Literal["accumulated", "associated"] = "accumulated"  # which identities a batch has P of, once associated
+    draw: Literal["accumulated", "associated"] = "accumulated"  # whose images a batch holds, once associated
     learning_rate: Positive = 3.5e-4
     bias_learning_rate_factor: Positive = 2.0
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -141,11 +141,11 @@ class Runtime(_Settings):
 class Config(_Settings):
     """Everything a run depends on except its data.
 
-    ``mode`` ``ccafl`` is the method; ``intra`` never associates (the lower bound); ``supervised`` uses the true persons
+    ``mode`` ``ccafl`` is the method; ``intra`` never associates (a lower bound); ``supervised`` uses the true persons
     in place of the association, with text and ICAL as configured (an upper bound); ``precise_ics`` is the peer method.
 
-    ``paper`` names the configuration that holds the paper's recipe for this data: row ``ccafl_paper`` of an ablation.
-    It has no effect on training.
+    ``paper`` names the configuration with the paper's recipe for this data: row ``ccafl_paper`` of an ablation. It has
+    no effect on training.
     """
 
     mode: Literal["ccafl", "intra", "supervised", "precise_ics"] = "ccafl"
@@ -196,7 +196,7 @@ def merged(config: Config, name_or_path: str) -> Config:
 
 
 def changed(config: Config, settings: dict[str, Any], where: str = "settings") -> Config:
-    """``config`` with some settings, nested as in YAML, replaced; ``where`` is named if they are invalid."""
+    """``config`` with some settings, nested as in YAML, replaced; errors name ``where``."""
     return validated(_laid_over(config.model_dump(), settings), where)
 
 

@@ -1,4 +1,4 @@
-"""The terminal: progress on stderr (what runs, how far, the losses, the time left), results on stdout."""
+"""The terminal: progress on stderr (task, steps done, losses, time left), results on stdout."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,12 +54,12 @@ def say(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Lines on stderr, printed as they are."""
+    """Lines on stderr, without markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def remark(text: str) -> None:
-    """A line on stderr for someone watching, like a progress bar: left out where stderr is a log."""
+    """A line on stderr for someone watching, like a progress bar: left out if stderr is not a terminal."""
     if console.is_terminal:
         note(text)
 

@@ -1,4 +1,4 @@
-"""Batches: what they hold, and that chance follows from the seed alone."""
+"""Batches: what they hold, and that random choices depend on the seed alone."""
 
 import shutil
 from types import SimpleNamespace
@@ -52,7 +52,7 @@ def test_identity_batches_reach_every_image(seed):
 
 
 @given(seed=st.integers(0, 10**6), batch_cameras=st.integers(1, 5))
-def test_camera_batches_are_of_few_cameras(seed, batch_cameras):
+def test_camera_batches_come_from_few_cameras(seed, batch_cameras):
     random = torch.Generator().manual_seed(seed)
     groups = torch.randint(-1, 20, (400,), generator=random)
     cameras = torch.randint(4, (400,), generator=random)
@@ -117,7 +117,7 @@ def test_loading_does_not_disturb_chance(store):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_store_gives_the_same_wherever_its_images_are_kept(store, tmp_path):
+def test_a_store_gives_the_same_images_wherever_it_keeps_them(store, tmp_path):
     size = 6 * 3 * 32 * 16
     budgets = {
         "kept in memory": CacheBudget(size, size, tmp_path),
@@ -139,7 +139,7 @@ def test_stores_share_a_budget(store, tmp_path):
     assert places == ["kept in memory", "kept in a file", "kept in a file", "read each time"]
 
 
-def test_a_disk_is_not_filled(store, tmp_path, monkeypatch):
+def test_the_disk_is_not_filled(store, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2 * 6 * 3 * 32 * 16 - 1))
     assert ImageStore(store.paths, store.size, CacheBudget(0, 10**9, tmp_path)).place == "read each time"
 
@@ -165,7 +165,7 @@ def test_a_picture_that_vanished_is_named_by_whoever_loads_it(store, workers):
         next(loaded)
 
 
-def test_what_is_not_asked_for_is_not_loaded(store, monkeypatch):
+def test_only_requested_batches_are_loaded(store, monkeypatch):
     asked = []
     monkeypatch.setattr(ImageStore, "images", lambda self, indices: asked.append(indices) or indices)
     loaded = EvaluationBatches(store, torch.arange(1000), batch=1).loaded(workers=2)

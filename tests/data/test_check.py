@@ -1,4 +1,4 @@
-"""What the check of a data set counts and complains about."""
+"""What the check of a data set counts and reports as problems."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading pictures: what is refused, and in what words."""
+"""Reading pictures: what is refused, and with which message."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ccafl.errors import InputError
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """32 pixels wide and 64 high, of noise, so that its file is long enough to cut."""
+    """Noise, 32 pixels wide and 64 high, so that its file is long enough to truncate."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)
     return Image.fromarray(noise)
 
@@ -62,13 +62,13 @@ def test_a_truncated_picture_is_refused(picture: Image.Image, tmp_path: Path, su
         load_image(path)
 
 
-def test_a_text_named_jpg_is_not_a_picture(tmp_path: Path) -> None:
+def test_a_text_file_named_jpg_is_not_a_picture(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     with pytest.raises(InputError, match="not a picture"):
         load_image(tmp_path / "text.jpg")
 
 
-def test_a_program_for_another_reader_is_not_run(tmp_path: Path) -> None:
+def test_postscript_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "program.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with pytest.raises(InputError, match="not a picture"):
         load_image(tmp_path / "program.jpg")

@@ -1,4 +1,4 @@
-"""The table of corrections: what it may say, and what it becomes."""
+"""The table of corrections: what it may hold, and the links it becomes."""
 
 from pathlib import Path
 
@@ -61,7 +61,8 @@ def test_rows_of_other_labels_are_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_a_table_of_other_data_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path, "must_link,door,1,hall,9", "must_link,door,1,roof,1")
-    with pytest.raises(InputError, match=r"corrections.csv: no line is about these images.*label 9 of camera hall"):
+    refused = r"corrections.csv: no line links two labels of these images.*label 9 of camera hall"
+    with pytest.raises(InputError, match=refused):
         links_between(path, images("door/1", "hall/1"))
 
 
@@ -76,7 +77,7 @@ def test_other_places_can_be_numbered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (["must_link,a,1,b,1", "same,a,1,b,2"], "line 3: unknown kind 'same'; use must_link or cannot_link"),
         (["must_link,a,,b,1"], "line 2: label_a is empty"),
@@ -96,11 +97,11 @@ def test_other_places_can_be_numbered(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, lines: list[str], said: str) -> None:
+def test_errors_name_their_line(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(InputError) as error:
         read_links(table(tmp_path, *lines))
     assert str(error.value).startswith(str(tmp_path / "corrections.csv"))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_file_that_is_not_such_a_table_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of source, recognised and read; what is refused, and in what words."""
+"""Every kind of source, recognised and read; what is refused, and with which message."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Makes empty files (no source reads pictures) at the paths given and gives the folder."""
+    """Makes empty files at the given paths (no source reads pictures) and returns the folder."""
 
     def made(*names: str) -> Path:
         for name in names:
@@ -331,7 +331,7 @@ def test_what_is_not_a_source_is_refused(make: Make, tmp_path: Path) -> None:
         (tmp_path, "market1501", "holds no images of kind market1501"),
         (tmp_path, "manifest", "neither manifest.csv nor manifest.parquet"),
         *((file, kind, f"is a file, but a source of kind {kind} is a folder") for kind in KINDS if kind != "manifest"),
-        (file, "manifest", "does not have the name of a manifest"),
+        (file, "manifest", "is not named like a manifest"),
         (file, None, "no images or manifest there"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,4 +1,4 @@
-"""The split protocol and the manifest that keeps it."""
+"""The split protocol, and the manifest that records a split."""
 
 import random
 from pathlib import Path
@@ -27,7 +27,7 @@ def records_of(pictures: list[tuple[int, int]]) -> list[Record]:
 
 
 def trained_of(persons: list[str], seed: int) -> set[str]:
-    """The persons who train, by the protocol's own words; ``persons`` are sorted."""
+    """The training persons, computed as the protocol is worded; ``persons`` are sorted."""
     random.Random(seed).shuffle(persons)
     return set(persons[: len(persons) * 2 // 3])
 

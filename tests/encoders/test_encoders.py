@@ -53,7 +53,7 @@ except InputError as error:
 
 
 def make_run(folder: Path, *settings: str) -> Path:
-    """A run as training leaves it, of CLIP's shipped weights or random ones, its norms' statistics all different."""
+    """A run as training leaves it, with shipped or random weights, and different statistics in every norm."""
     config = load_config("market-split", list(settings))
     clip = load_clip(config.model.architecture, config.model.weights, quick_gelu=True)
     norm_cameras = len(CAMERAS) if config.model.camera_norm else None
@@ -82,7 +82,7 @@ def people(pictures):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """With a text tower, and norms that keep cameras' statistics."""
+    """A run with a text tower, and norms that keep cameras' statistics."""
     sets = ("architecture=clip-synth", "weights=shipped", "quick_gelu=true", "image_size=[64, 32]", "camera_norm=true")
     return make_run(tmp_path_factory.mktemp("runs") / "described", *(f"model.{name}" for name in sets))
 
@@ -160,7 +160,7 @@ def test_a_picture_s_camera_decides_its_feature(people, by_torch, by_onnx):
         np.testing.assert_allclose(encoder.encode(people).features, unknown, atol=1e-5)
 
 
-def test_batches_are_seams_nobody_sees(by_onnx, people, monkeypatch):
+def test_batch_size_does_not_change_features(by_onnx, people, monkeypatch):
     cameras = (CAMERAS * 4)[: len(people)]
     whole = by_onnx.encode(people, cameras)
     monkeypatch.setattr(onnx_encoder, "BATCH", 5)
@@ -211,7 +211,7 @@ def test_without_a_text_tower_sentences_are_refused(wordless, people, by_onnx):
 
 
 @pytest.mark.parametrize("change", ["weight", "statistic", "camera", "setting"])
-def test_the_fingerprint_is_of_all_that_decides_features(wordless, tmp_path, change):
+def test_the_fingerprint_covers_everything_that_affects_features(wordless, tmp_path, change):
     before = ccafl.load(wordless)
     state = load_checkpoint(wordless / "checkpoints" / "last.pt")
     config = before.config
@@ -231,7 +231,7 @@ def test_the_fingerprint_is_of_all_that_decides_features(wordless, tmp_path, cha
     assert ccafl.load(wordless, fast=True).fingerprint() == before.fingerprint()
 
 
-def test_what_is_no_export_is_refused(run, file, tmp_path):
+def test_other_files_are_refused(run, file, tmp_path):
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(file.read_bytes()[:100_000])
     picture = tmp_path / "picture.onnx"
@@ -263,7 +263,7 @@ def test_what_is_no_export_is_refused(run, file, tmp_path):
         assert "\n" not in str(refused.value)
 
 
-def test_a_damaged_label_is_refused(file, tmp_path):
+def test_damaged_metadata_are_refused(file, tmp_path):
     for key, value in (("ccafl.image_size", "[64]"), ("ccafl.camera_names", "door"), ("ccafl.fingerprint", None)):
         model = onnx.load(file)
         kept = [entry for entry in model.metadata_props if entry.key != key]

@@ -1,4 +1,4 @@
-"""Adding pictures: by content, as their source tells of them, and after any interruption."""
+"""Adding pictures: by content, with what their source says about them, and after any interruption."""
 
 import hashlib
 import multiprocessing
@@ -32,21 +32,21 @@ def empty(tmp_path, encoder):
 
 
 def entries_of(gallery: Gallery) -> list:
-    return [entry for some, _ in gallery.all() for entry in some]
+    return [entry for entries, _ in gallery.all() for entry in entries]
 
 
-def told(done) -> tuple[int, int, int, int]:
+def numbers(done) -> tuple[int, int, int, int]:
     return done.added, done.known, done.duplicates, len(done.skipped)
 
 
 # --- What is written --------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_kept_as_their_source_tells(empty, encoder, people, monkeypatch):
+def test_pictures_are_stored_as_their_source_describes_them(empty, encoder, people, monkeypatch):
     monkeypatch.setattr(adding, "BATCH", 5)
     monkeypatch.setattr(adding, "_PIXELS", 1)
     steps = []
-    assert told(add_pictures(empty, encoder, people, advance=steps.append)) == (len(people), 0, 0, 0)
+    assert numbers(add_pictures(empty, encoder, people, advance=steps.append)) == (len(people), 0, 0, 0)
     assert sum(steps) == len(people)
     by_key = {entry.key: entry for entry in entries_of(empty)}
     assert len(by_key) == len(people)
@@ -62,32 +62,32 @@ def test_pictures_are_kept_as_their_source_tells(empty, encoder, people, monkeyp
 
 
 def test_the_same_content_is_the_same_picture(empty, encoder, people, tmp_path):
-    assert told(add_pictures(empty, encoder, people[:6])) == (6, 0, 0, 0)
+    assert numbers(add_pictures(empty, encoder, people[:6])) == (6, 0, 0, 0)
     before = entries_of(empty)
     moved = tmp_path / "moved.png"
     moved.write_bytes(people[0].path.read_bytes())
     twice = [*people[:8], people[0], Picture(moved, people[0].camera, people[0].label)]
-    assert told(add_pictures(empty, encoder, twice)) == (2, 6, 2, 0)
-    assert told(add_pictures(empty, encoder, [Picture(moved)])) == (0, 1, 0, 0)
+    assert numbers(add_pictures(empty, encoder, twice)) == (2, 6, 2, 0)
+    assert numbers(add_pictures(empty, encoder, [Picture(moved)])) == (0, 1, 0, 0)
     assert [entry for entry in entries_of(empty) if entry in before] == before
     assert len(empty) == 8
 
 
-def test_what_a_source_says_anew_is_written_and_the_rest_stays(empty, encoder, people):
+def test_changed_properties_are_updated_and_the_rest_stays(empty, encoder, people):
     first = people[0]
     add_pictures(empty, encoder, [first])
     (entry,) = entries_of(empty)
     later = first.time + timedelta(microseconds=400)  # the same millisecond
-    assert told(add_pictures(empty, encoder, [Picture(first.path, time=later)])) == (0, 1, 0, 0)
+    assert numbers(add_pictures(empty, encoder, [Picture(first.path, time=later)])) == (0, 1, 0, 0)
     for change in ({"label": "other"}, {"camera": "yard"}, {"time": first.time + timedelta(hours=1)}):
         said = Picture(first.path, **change)
-        assert told(add_pictures(empty, encoder, [said])) == (1, 0, 0, 0)
+        assert numbers(add_pictures(empty, encoder, [said])) == (1, 0, 0, 0)
         entry = replace(entry, **change)
         assert entries_of(empty) == [entry]
-        assert told(add_pictures(empty, encoder, [said])) == (0, 1, 0, 0)
+        assert numbers(add_pictures(empty, encoder, [said])) == (0, 1, 0, 0)
 
 
-def test_the_camera_is_told_to_the_encoder(empty, people):
+def test_the_encoder_gets_the_cameras(empty, people):
     class Listening(FakeEncoder):
         heard: tuple[str, ...] = ()
 
@@ -122,7 +122,7 @@ def exif(taken: str | None, offset: str | None = None) -> Image.Exif:
         (b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x87i\x00\x04\x00\x00\x00\x01\xff\xff\xff\xf0", None),
     ],
 )
-def test_the_time_is_the_sources_or_the_pictures_own(empty, encoder, tmp_path, tags, time):
+def test_the_time_comes_from_the_source_or_else_from_exif(empty, encoder, tmp_path, tags, time):
     draw(0).save(tmp_path / "a.jpg", exif=tags)
     add_pictures(empty, encoder, [Picture(tmp_path / "a.jpg")])
     assert [entry.time for entry in entries_of(empty)] == [time]
@@ -193,7 +193,7 @@ def test_pictures_are_found_with_what_the_data_say(people, tmp_path):
     assert listed(manifest) == [Picture(one, "yard", "7", FIRST)]
 
 
-def test_where_no_pictures_are_is_one_line(tmp_path, people):
+def test_a_place_without_pictures_is_refused_in_one_line(tmp_path, people):
     with pytest.raises(InputError, match=r"no such file or folder.*or give the camera of all pictures with --camera"):
         listed(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds no pictures"):
@@ -208,7 +208,7 @@ def test_where_no_pictures_are_is_one_line(tmp_path, people):
 
 
 class Slow(FakeEncoder):
-    """One that leaves time to be stopped."""
+    """A slow encoder, so that adding can be interrupted."""
 
     def encode(self, pictures, cameras=None):
         time.sleep(0.01)
@@ -216,9 +216,9 @@ class Slow(FakeEncoder):
 
 
 def add_slowly(folder: Path, pictures: list[Picture], started) -> None:
-    """In a process of its own, in small batches."""
+    """Add pictures in a process of its own, in small batches."""
     adding.BATCH = 7
-    for name in ("MEMTABLE_MEMORY", "WAL_SIZE"):  # so that Milvus' files are full, and made anew, again and again
+    for name in ("MEMTABLE_MEMORY", "WAL_SIZE"):  # so that Milvus often fills a file and begins a new one
         os.environ[f"MILVUS_LITE_{name}_LIMIT_BYTES"] = "20000"
     started.set()
     exists = (folder / "gallery.sqlite").is_file()
@@ -228,7 +228,7 @@ def add_slowly(folder: Path, pictures: list[Picture], started) -> None:
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory) -> list[Picture]:
-    """More people than a batch, some twice, some in two files."""
+    """More pictures than a batch; some are listed twice, some have the same content in two files."""
     folder = tmp_path_factory.mktemp("crowd")
     pictures = []
     for number in range(120):
@@ -238,8 +238,8 @@ def crowd(tmp_path_factory) -> list[Picture]:
     return [*pictures, *pictures[:5]]
 
 
-def begun(folder: Path, pictures: list[Picture]) -> multiprocessing.process.BaseProcess:
-    """A process that adds them, which has begun."""
+def started_process(folder: Path, pictures: list[Picture]) -> multiprocessing.process.BaseProcess:
+    """A process that adds the pictures and has started."""
     started = PROCESSES.Event()
     process = PROCESSES.Process(target=add_slowly, args=(folder, pictures, started))
     process.start()
@@ -248,14 +248,14 @@ def begun(folder: Path, pictures: list[Picture]) -> multiprocessing.process.Base
 
 
 def seconds(folder: Path, pictures: list[Picture]) -> float:
-    """How long adding them takes."""
-    process, began = begun(folder, pictures), time.monotonic()
+    """How long adding the pictures takes."""
+    process, began = started_process(folder, pictures), time.monotonic()
     process.join()
     assert process.exitcode == 0
     return time.monotonic() - began
 
 
-def test_a_killed_adding_goes_on_without_loss_or_double(crowd, tmp_path):
+def test_a_killed_addition_resumes_without_loss_or_duplicates(crowd, tmp_path):
     lasts = min(seconds(tmp_path / name, crowd) for name in ("whole.db", "again.db"))
     assert list((tmp_path / "whole.db").rglob("data_*.parquet")), "Milvus has written files"
     chance, killed = random.Random(0), 0
@@ -263,11 +263,11 @@ def test_a_killed_adding_goes_on_without_loss_or_double(crowd, tmp_path):
     folder = next(folders)
     counts = [0]
     while killed < KILLS:
-        process = begun(folder, crowd)
+        process = started_process(folder, crowd)
         process.join(chance.uniform(0, lasts))
         process.kill()
         process.join()
-        if process.exitcode == 0:  # all was added before; begin anew
+        if process.exitcode == 0:  # everything was added before the kill; use a new gallery
             folder, counts = next(folders), [0]
             continue
         killed += 1
@@ -277,7 +277,7 @@ def test_a_killed_adding_goes_on_without_loss_or_double(crowd, tmp_path):
                 assert len(gallery) == len(set(keys)) == len(keys)
                 assert set(keys) <= gallery.ledger.thumbnail_keys()
                 counts.append(len(keys))
-    assert counts == sorted(counts), "what was there is there"
+    assert counts == sorted(counts), "nothing added was lost"
     seconds(folder, crowd)
     with Gallery.open(folder) as gallery, Gallery.open(tmp_path / "whole.db") as expected:
         assert entries_of(gallery) == entries_of(expected)
@@ -289,7 +289,7 @@ def test_a_killed_adding_goes_on_without_loss_or_double(crowd, tmp_path):
         assert all(gallery.thumbnail(key) == expected.thumbnail(key) for key in keys)
 
 
-def test_a_stop_by_the_user_keeps_what_is_done(empty, encoder, people, monkeypatch):
+def test_ctrl_c_keeps_what_was_added(empty, encoder, people, monkeypatch):
     monkeypatch.setattr(adding, "BATCH", 4)
 
     def stop(_: int) -> None:
@@ -299,4 +299,4 @@ def test_a_stop_by_the_user_keeps_what_is_done(empty, encoder, people, monkeypat
     with pytest.raises(KeyboardInterrupt):
         add_pictures(empty, encoder, people, advance=stop)
     assert len(empty) == 8
-    assert told(add_pictures(empty, encoder, people)) == (len(people) - 8, 8, 0, 0)
+    assert numbers(add_pictures(empty, encoder, people)) == (len(people) - 8, 8, 0, 0)

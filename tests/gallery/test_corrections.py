@@ -1,4 +1,4 @@
-"""Corrections of joins: what a merge and a split do, that they never contradict each other, and the table of them."""
+"""Corrections of joins: what a merge and a split do, that corrections never contradict each other, and their table."""
 
 from collections import defaultdict
 
@@ -20,7 +20,7 @@ KEYS = {tracklet: [f"{number:063x}{picture}" for picture in "ab"] for number, tr
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """A gallery of two pictures a tracklet; every example begins with what it joins itself."""
+    """A gallery with two pictures per tracklet; every example first sets its own identities."""
     with Gallery.create(tmp_path_factory.mktemp("labelled") / "gallery.db", FakeEncoder(describes=False)) as gallery:
         entries = [Entry(key, t[0], None, "/x", t[1], "") for t, keys in KEYS.items() for key in keys]
         gallery.put(entries, Encoded(np.ones((len(entries), gallery.dim), np.float32), None), {})
@@ -28,7 +28,7 @@ def labelled(tmp_path_factory):
 
 
 def keys_of(tracklets) -> list[str]:
-    """A picture of each."""
+    """The key of one picture of each tracklet."""
     return [KEYS[tracklet][number % 2] for number, tracklet in enumerate(tracklets)]
 
 
@@ -48,7 +48,7 @@ def connected(start, pairs) -> set:
 
 
 def assert_sound(gallery: Gallery) -> None:
-    """Corrections do not contradict each other, and identities are as they say."""
+    """Corrections do not contradict each other, and identities agree with them."""
     must, cannot, identities = linked(gallery, MUST_LINK), linked(gallery, CANNOT_LINK), gallery.ledger.identities()
     assert not set(must) & set(cannot)
     assert all(one < other for one, other in (*must, *cannot))
@@ -73,40 +73,40 @@ steps = st.lists(
 def test_corrections_hold_whatever_came_before(labelled, joined, corrected):
     labelled.ledger.erase((), TRACKLETS)
     labelled.join(joined)
-    for step, some, table in corrected:
+    for step, chosen, table in corrected:
         before, kept = members(labelled), labelled.ledger.identities()
         try:
             if step == "merge":
-                identity = merge(labelled, keys_of(some))
+                identity = merge(labelled, keys_of(chosen))
                 now = members(labelled)[identity]
-                assert set(some) <= now
-                for tracklet in some:
+                assert set(chosen) <= now
+                for tracklet in chosen:
                     assert before[kept[tracklet]] <= now if tracklet in kept else True
-                assert identity in before or not any(tracklet in kept for tracklet in some)
+                assert identity in before or not any(tracklet in kept for tracklet in chosen)
             elif step == "split":
-                identity = split(labelled, keys_of(some))
+                identity = split(labelled, keys_of(chosen))
                 assert identity not in before
-                assert members(labelled)[identity] == set(some)
-                assert members(labelled)[kept[some[0]]] == before[kept[some[0]]] - set(some)
-                assert {(min(a, b), max(a, b)) for a in some for b in before[kept[some[0]]] - set(some)} <= set(
+                assert members(labelled)[identity] == set(chosen)
+                assert members(labelled)[kept[chosen[0]]] == before[kept[chosen[0]]] - set(chosen)
+                assert {(min(a, b), max(a, b)) for a in chosen for b in before[kept[chosen[0]]] - set(chosen)} <= set(
                     linked(labelled, CANNOT_LINK)
                 )
             else:
                 join(labelled, table)
                 assert set(table) <= set(labelled.ledger.identities())
         except InputError:
-            assert members(labelled) == before, "what is refused changes nothing"
+            assert members(labelled) == before, "a refused correction changes nothing"
         assert_sound(labelled)
 
 
 @given(joins, steps, joins)
-def test_a_table_is_taken_as_it_is_where_nobody_corrected_it(labelled, joined, corrected, table):
+def test_a_table_is_unchanged_where_nobody_corrected_it(labelled, joined, corrected, table):
     labelled.ledger.erase((), TRACKLETS)
     join(labelled, joined)
     assert labelled.ledger.identities() == joined
-    for step, some, _ in corrected:
+    for step, chosen, _ in corrected:
         try:
-            {"merge": merge, "split": split}.get(step, lambda *_: None)(labelled, keys_of(some))
+            {"merge": merge, "split": split}.get(step, lambda *_: None)(labelled, keys_of(chosen))
         except InputError:
             continue
     touched = {t for pair in linked(labelled, MUST_LINK) + linked(labelled, CANNOT_LINK) for t in pair}
@@ -118,7 +118,7 @@ def test_a_table_is_taken_as_it_is_where_nobody_corrected_it(labelled, joined, c
     assert labelled.ledger.identities() == now
 
 
-def test_who_was_split_off_stays_so_and_the_rest_stays_together(labelled):
+def test_labels_split_off_stay_apart_and_the_rest_stays_together(labelled):
     labelled.ledger.erase((), TRACKLETS)
     table = dict.fromkeys([("c0", "p0"), ("c1", "p0"), ("c2", "p0"), ("c2", "p1")], "4")
     join(labelled, table)
@@ -136,9 +136,9 @@ def test_who_was_split_off_stays_so_and_the_rest_stays_together(labelled):
 def test_training_reads_the_table_back(labelled, tmp_path_factory, joined, corrected):
     labelled.ledger.erase((), TRACKLETS)
     labelled.join(joined)
-    for step, some, _ in corrected:
+    for step, chosen, _ in corrected:
         try:
-            {"merge": merge, "split": split}.get(step, lambda *_: None)(labelled, keys_of(some))
+            {"merge": merge, "split": split}.get(step, lambda *_: None)(labelled, keys_of(chosen))
         except InputError:
             continue
     table = tmp_path_factory.mktemp("links") / "links.csv"
@@ -162,7 +162,7 @@ def test_a_merge_joins_all_of_both(gallery, people):
     assert set(gallery.ledger.tracklets_of("3")) == {(camera, f"{camera[0]}3") for camera in CAMERAS}
 
 
-def test_what_cannot_be_corrected_is_refused(gallery, people):
+def test_impossible_corrections_are_refused(gallery, people):
     key = {p.label: key_of(p.path) for p in people}
     with pytest.raises(InputError, match="no such picture in the gallery"):
         merge(gallery, [key["e0"], "0" * 64])
@@ -199,11 +199,11 @@ def test_names_in_the_table_are_only_names(tmp_path):
     assert (link.kind, link.one, link.other) == (MUST_LINK, *odd)
 
 
-def test_a_split_takes_back_links_to_whom_a_table_put_elsewhere(labelled):
+def test_a_split_removes_must_links_across_identities(labelled):
     labelled.ledger.erase((), TRACKLETS)
     one, other, third = TRACKLETS[:3]
     merge(labelled, keys_of([one, other]))
-    labelled.join({one: "5", third: "5", other: "6"})  # as it is, whatever was corrected
+    labelled.join({one: "5", third: "5", other: "6"})  # ignores corrections
     split(labelled, keys_of([one]))
     assert linked(labelled, MUST_LINK) == []
     assert linked(labelled, CANNOT_LINK) == [(min(one, third), max(one, third))]

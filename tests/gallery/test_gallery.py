@@ -1,4 +1,4 @@
-"""What a gallery keeps and gives back, through Milvus' own ways with names, missing values, many rows and deletes."""
+"""What a gallery stores and returns, given how Milvus treats names, missing values, many rows and deletions."""
 
 import sqlite3
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from ccafl.gallery.values import LONGEST_NAME
 from ccafl.gallery.vectors import MOST_FOUND
 from colour_people import FIRST, JOINED, FakeEncoder
 
-MANY = 17_000  # more than Milvus tells at once
+MANY = 17_000  # more than Milvus returns at once
 DIM = 4
 
 
@@ -52,8 +52,8 @@ def put(gallery: Gallery, entries: list[Entry], vectors: np.ndarray | None = Non
     gallery.put(entries, Encoded(vectors, None), {e.key: b"JPEG of " + e.key.encode() for e in entries})
 
 
-def told(gallery: Gallery, filters: Filters) -> set[str]:
-    """Keys of all that a search by these filters finds, in memory and by Milvus, which must agree."""
+def keys_found(gallery: Gallery, filters: Filters) -> set[str]:
+    """Keys of all pictures that a search with these filters finds; Milvus and the search in memory must agree."""
     found = {hit.entry.key for hit in search(gallery, features(1), filters=filters, limit=1_000).hits}
     gallery.load()
     assert {hit.entry.key for hit in search(gallery, features(1), filters=filters, limit=1_000).hits} == found
@@ -61,7 +61,7 @@ def told(gallery: Gallery, filters: Filters) -> set[str]:
 
 
 def files_with(folder: Path, needle: bytes) -> list[Path]:
-    """Files that hold these bytes, as they are or, in a Parquet file, packed."""
+    """Files that hold these bytes, as stored or, in a Parquet file, compressed."""
     return [path for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes() + unpacked(path)]
 
 
@@ -76,7 +76,7 @@ def unpacked(path: Path) -> bytes:
 
 @pytest.fixture(params=["local", "server"])
 def uri(request):
-    """Where vectors lie: None for the gallery's own folder."""
+    """Where vectors are stored: None for the gallery's own folder."""
     return request.getfixturevalue("milvus_server") if request.param == "server" else None
 
 
@@ -95,7 +95,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """More pictures than Milvus tells at once; every third has no time."""
+    """More pictures than Milvus returns at once; only every third has a time."""
     with Gallery.create(tmp_path_factory.mktemp("many") / "gallery.db", Numbers()) as gallery:
         vectors = features(MANY)
         for start in range(0, MANY, 1_000):
@@ -105,7 +105,7 @@ def many(tmp_path_factory):
         yield gallery
 
 
-# --- What Milvus makes of it ------------------------------------------------------------------------------------------
+# --- Names, times and many rows in Milvus -----------------------------------------------------------------------------
 
 names = st.text(st.characters(exclude_categories=["Cs"], min_codepoint=32), max_size=40)
 
@@ -118,12 +118,12 @@ def test_a_name_is_only_a_name(shared, cameras):
         put(shared, [entry(number, "x" * 50)])
     assert shared.get([e.key for e in entries]) == entries
     for number, camera in enumerate(cameras):
-        assert told(shared, Filters(cameras=(camera,))) == {key(number)}
-        assert key(number) not in told(shared, Filters(exclude_cameras=(camera,)))
+        assert keys_found(shared, Filters(cameras=(camera,))) == {key(number)}
+        assert key(number) not in keys_found(shared, Filters(exclude_cameras=(camera,)))
         assert shared.keys_where(camera=camera) == [key(number)]
         shared.ledger.join({(camera, camera[::-1]): "7"})
         assert [e.key for e in shared.of_identity("7")] == [key(number)]
-    assert told(shared, Filters(cameras=tuple(cameras))) == {e.key for e in entries}
+    assert keys_found(shared, Filters(cameras=tuple(cameras))) == {e.key for e in entries}
 
 
 @pytest.mark.parametrize(
@@ -143,10 +143,10 @@ def test_a_name_is_only_a_name(shared, cameras):
         "🚪",
     ],
 )
-def test_a_strangers_name_asks_for_nothing_else(empty, name):
+def test_a_malicious_name_matches_only_itself(empty, name):
     put(empty, [entry(1, name, label=name), entry(2, "other"), entry(3, "")])
-    assert told(empty, Filters(cameras=(name,))) == {key(1)}
-    assert told(empty, Filters(exclude_cameras=(name,))) == {key(2), key(3)}
+    assert keys_found(empty, Filters(cameras=(name,))) == {key(1)}
+    assert keys_found(empty, Filters(exclude_cameras=(name,))) == {key(2), key(3)}
     empty.ledger.join({(name, name): "1"})
     assert [e.key for e in empty.of_identity("1")] == [key(1)]
 
@@ -154,7 +154,7 @@ def test_a_strangers_name_asks_for_nothing_else(empty, name):
 @pytest.mark.parametrize(
     "name", ["line\nbreak", "tab\t", "\x00", "\ud800", "x" * (LONGEST_NAME + 1), "é" * LONGEST_NAME]
 )
-def test_names_that_cannot_be_kept_are_refused_before_anything_is_written(empty, name):
+def test_names_that_cannot_be_stored_are_refused_before_anything_is_written(empty, name):
     for unkept in (entry(1, name), entry(1, label=name)):
         with pytest.raises(InputError, match="name"):
             put(empty, [entry(2), unkept])
@@ -164,23 +164,23 @@ def test_names_that_cannot_be_kept_are_refused_before_anything_is_written(empty,
         search(empty, features(1), filters=Filters(cameras=(name,)))
 
 
-def test_the_longest_names_and_sources_are_kept(empty):
+def test_the_longest_names_and_sources_are_stored(empty):
     long = Entry(key(1), "é" * (LONGEST_NAME // 2), None, "/" + "s" * 16_383, "l" * LONGEST_NAME, "")
     put(empty, [long])
     assert empty.get([long.key]) == [long]
 
 
-def test_a_picture_is_written_in_place_of_itself(empty):
+def test_a_picture_replaces_itself(empty):
     put(empty, [entry(1), entry(2)], features(2))
     empty.load()
     put(empty, [entry(1, "c9", None, "")], features(1, seed=1))
     assert len(empty) == 2
     assert empty.get([key(1)]) == [entry(1, "c9", None, "")]
     np.testing.assert_array_equal(empty.vectors([key(1)]), features(1, seed=1))
-    assert told(empty, Filters(cameras=("c9",))) == {key(1)}
+    assert keys_found(empty, Filters(cameras=("c9",))) == {key(1)}
 
 
-def test_filters_by_time_leave_out_what_has_none(empty):
+def test_filters_by_time_leave_out_pictures_without_one(empty):
     times = [
         FIRST,
         FIRST + timedelta(milliseconds=1),
@@ -189,11 +189,11 @@ def test_filters_by_time_leave_out_what_has_none(empty):
         datetime(1912, 5, 1, tzinfo=UTC),
     ]
     put(empty, [entry(number, time=time) for number, time in enumerate(times)])
-    assert told(empty, Filters(since=FIRST)) == {key(0), key(1), key(2)}
-    assert told(empty, Filters(until=FIRST)) == {key(4)}
-    assert told(empty, Filters(since=FIRST, until=FIRST + timedelta(hours=1))) == {key(0), key(1)}
-    assert told(empty, Filters(until=FIRST + timedelta(days=1))) == {key(0), key(1), key(2), key(4)}
-    assert told(empty, Filters(("c1",), (), FIRST, FIRST + timedelta(milliseconds=1))) == {key(0)}
+    assert keys_found(empty, Filters(since=FIRST)) == {key(0), key(1), key(2)}
+    assert keys_found(empty, Filters(until=FIRST)) == {key(4)}
+    assert keys_found(empty, Filters(since=FIRST, until=FIRST + timedelta(hours=1))) == {key(0), key(1)}
+    assert keys_found(empty, Filters(until=FIRST + timedelta(days=1))) == {key(0), key(1), key(2), key(4)}
+    assert keys_found(empty, Filters(("c1",), (), FIRST, FIRST + timedelta(milliseconds=1))) == {key(0)}
     assert [e.time for e in empty.get([key(n) for n in range(5)])] == times
     assert sorted(empty.keys_where(before=FIRST)) == [key(4)]
 
@@ -206,7 +206,7 @@ def test_what_is_written_is_found_at_once(empty):
         assert hit.entry.key == key(number)
 
 
-def test_every_picture_of_many_is_told_once(many):
+def test_each_of_many_pictures_is_listed_once(many):
     assert len(many) == MANY
     pages = list(many.all())
     assert len(pages) > 1
@@ -219,7 +219,7 @@ def test_every_picture_of_many_is_told_once(many):
     assert len(many.keys_where(before=FIRST + timedelta(days=9))) == -(-MANY // 3)
 
 
-def test_a_search_tells_as_many_as_milvus_does(many):
+def test_a_search_finds_as_many_as_milvus_allows(many):
     asked = features(1, seed=5)
     best = np.argsort(-(features(MANY) @ asked[0]), kind="stable")[:MOST_FOUND]
     found = search(many, asked, limit=MOST_FOUND)
@@ -230,7 +230,7 @@ def test_a_search_tells_as_many_as_milvus_does(many):
             search(many, asked, **refused)
 
 
-def test_erasing_many_leaves_the_rest(many):  # the last of those on many
+def test_erasing_many_leaves_the_rest(many):  # the last test that uses `many`
     gone = [key(number) for number in range(0, MANY, 2)]
     assert many.erase([*gone, key(MANY + 1)]) == len(gone)
     assert len(many) == MANY - len(gone)
@@ -250,7 +250,7 @@ def test_nothing_of_an_erased_picture_stays_on_the_disk(gallery, people, tmp_pat
     traces += [gallery.vectors([e.key], text=True).tobytes() for e in entries]
     traces += [name.encode() for e in entries for name in (e.key, Path(e.source).name)]
     gallery.close()
-    assert all(files_with(folder, trace) for trace in traces), "what is searched for is to be found before"
+    assert all(files_with(folder, trace) for trace in traces), "the search for traces finds them before"
     with Gallery.open(folder) as again:
         assert again.forget("1") == len(entries)
         assert not [trace for trace in traces if files_with(folder, trace)]
@@ -263,7 +263,7 @@ def test_nothing_of_an_erased_picture_stays_on_the_disk(gallery, people, tmp_pat
 
 
 @pytest.mark.parametrize("step", ["delete", "copy_to", "drop_others", "erase", "end_erasing"])
-def test_an_erasing_that_was_cut_off_is_finished_at_the_next_opening(gallery, people, tmp_path, monkeypatch, step):
+def test_an_interrupted_erasure_is_completed_at_the_next_opening(gallery, people, tmp_path, monkeypatch, step):
     folder, entries = tmp_path / "gallery.db", gallery.of_identity("2")
     traces = [part for e in entries for part in (gallery.vectors([e.key]).tobytes(), gallery.thumbnail(e.key))]
     where = Ledger if hasattr(Ledger, step) else type(gallery._vectors)
@@ -284,7 +284,7 @@ def test_an_erasing_that_was_cut_off_is_finished_at_the_next_opening(gallery, pe
     assert not [trace for trace in traces if files_with(folder, trace)]
 
 
-def test_erasing_takes_thumbnails_of_a_cut_off_adding_along(gallery, people):
+def test_erasing_also_erases_thumbnails_of_an_interrupted_addition(gallery, people):
     gallery.ledger.keep_thumbnails({key(1): b"of nobody"})
     gallery.erase([gallery.keys_where(camera="yard")[0]])
     assert gallery.thumbnail(key(1)) is None
@@ -305,7 +305,7 @@ def test_a_label_keeps_its_identity_and_corrections_until_its_last_picture_goes(
 # --- Opening ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_gallery_is_what_it_was_when_it_is_opened_again(gallery, encoder, people, tmp_path):
+def test_a_reopened_gallery_is_unchanged(gallery, encoder, people, tmp_path):
     before = {e.key: e for some, _ in gallery.all() for e in some}
     gallery.close()
     gallery.close()
@@ -328,7 +328,7 @@ def test_another_model_is_refused(gallery):
         gallery.check_model(FakeEncoder(fingerprint="0" * 64))
 
 
-def test_what_is_no_gallery_is_refused_and_left_alone(tmp_path, encoder):
+def test_other_folders_are_refused_and_left_alone(tmp_path, encoder):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -340,7 +340,7 @@ def test_what_is_no_gallery_is_refused_and_left_alone(tmp_path, encoder):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "letter.txt", "mine"]
 
 
-def test_a_making_that_was_cut_off_is_begun_anew(tmp_path, encoder, monkeypatch):
+def test_an_interrupted_creation_can_be_repeated(tmp_path, encoder, monkeypatch):
     folder = tmp_path / "gallery.db"
 
     def stop(*_):
@@ -350,13 +350,13 @@ def test_a_making_that_was_cut_off_is_begun_anew(tmp_path, encoder, monkeypatch)
         patch.setattr(Ledger, "write_facts", stop)
         with pytest.raises(KeyboardInterrupt):
             Gallery.create(folder, encoder)
-    (folder / ".gallery.sqlite.killed.sqlite").write_bytes(b"half")  # what a SIGKILL leaves there
+    (folder / ".gallery.sqlite.killed.sqlite").write_bytes(b"half")  # what a SIGKILL leaves behind
     with Gallery.create(folder, encoder) as gallery:
         assert len(gallery) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["gallery.sqlite", "lock", "milvus.db"]
 
 
-def test_a_damaged_gallery_is_one_line(gallery, tmp_path):
+def test_a_damaged_gallery_is_refused_in_one_line(gallery, tmp_path):
     folder = tmp_path / "gallery.db"
     gallery.ledger.write_facts({"format": "99"})
     gallery.close()
@@ -365,24 +365,24 @@ def test_a_damaged_gallery_is_one_line(gallery, tmp_path):
     gallery = sqlite3.connect(folder / "gallery.sqlite")
     gallery.executescript("update facts set value = '1' where name = 'format'; drop table thumbnails")
     gallery.close()
-    with Gallery.open(folder) as again:  # thumbnails are a table that is made when it is not there
+    with Gallery.open(folder) as again:  # opening creates missing tables, such as that of thumbnails
         assert again.ledger.thumbnail_keys() == set()
     (folder / "gallery.sqlite").write_bytes(b"not a database " * 100)
     with pytest.raises(InputError, match="cannot be used as a gallery's file"):
         Gallery.open(folder)
 
 
-def test_a_server_that_is_not_there_is_one_line(tmp_path, encoder):
+def test_a_server_that_does_not_answer_is_reported_in_one_line(tmp_path, encoder):
     with pytest.raises(InputError, match=r"http://127.0.0.1:9: Milvus does not answer .*; check the address"):
         Gallery.create(tmp_path / "gallery.db", encoder, uri="http://127.0.0.1:9")
-    with Gallery.create(tmp_path / "gallery.db", encoder) as gallery:  # what it left behind is in nobody's way
+    with Gallery.create(tmp_path / "gallery.db", encoder) as gallery:  # whatever the failed creation left
         assert len(gallery) == 0
 
 
 # --- Identities -------------------------------------------------------------------------------------------------------
 
 
-def test_an_identity_is_told_in_order_of_time(gallery):
+def test_an_identity_is_listed_in_order_of_time(gallery):
     entries = gallery.of_identity("1")
     assert [e.time for e in entries] == sorted(e.time for e in entries)
     assert {(e.camera, e.label) for e in entries} == {("entrance", "e1"), ("corridor", "c1"), ("yard", "y1")}
@@ -392,7 +392,7 @@ def test_an_identity_is_told_in_order_of_time(gallery):
     assert gallery.of_identity("99") == []
 
 
-def test_identities_are_those_of_now(gallery):
+def test_identities_are_current(gallery):
     gallery.load()
     some = gallery.of_identity("0")[0]
     gallery.join({(some.camera, some.label): "5"})

@@ -1,4 +1,4 @@
-"""The gallery's commands from the command line: a small world trained on, added, searched, corrected and forgotten."""
+"""The gallery's commands, run on a small world: training, adding, searching, correcting and forgetting."""
 
 import csv
 import json
@@ -38,7 +38,7 @@ def trained(small_run) -> Path:
 
 @pytest.fixture(scope="module")
 def kept(trained, world, tmp_path_factory) -> Path:
-    """A gallery of the world, which tests leave as it is."""
+    """A gallery of the world, which tests must not change."""
     db = tmp_path_factory.mktemp("galleries") / "gallery.db"
     run("gallery", "add", trained, world, "--db", db)
     return db
@@ -46,7 +46,7 @@ def kept(trained, world, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def db(kept, tmp_path) -> Path:
-    """A copy that may be changed."""
+    """A copy of the gallery that tests may change."""
     return Path(shutil.copytree(kept, tmp_path / "gallery.db"))
 
 
@@ -90,14 +90,14 @@ def _dump(db: Path) -> list:
         ]
 
 
-def test_features_are_the_runs(kept, trained, world):
+def test_features_are_those_of_the_run(kept, trained, world):
     with Gallery.open(kept) as gallery:
         path = records(world)[0].path
         found = gallery.vectors([key_of(path)])
     np.testing.assert_allclose(found, ccafl.load(trained).embed([path]).numpy(), atol=2e-2)
 
 
-def test_info_tells_what_there_is(kept, trained, world, capsys):
+def test_info_shows_what_a_gallery_holds(kept, trained, world, capsys):
     run("gallery", "info", "--db", kept)
     shown = capsys.readouterr().out.replace("\n", "")
     count = len(records(world))
@@ -143,9 +143,9 @@ def test_the_python_calls_are_the_same(kept, world, tmp_path):
     with Gallery.open(kept) as gallery:
         encoder = open_encoder(gallery.model_place)
         found = search(gallery, encoder.encode([Image.open(path)]).features, limit=7)
-    told = json.loads((tmp_path / "found.json").read_text())["hits"]
-    assert [hit.entry.key for hit in found.hits] == [hit["key"] for hit in told]
-    np.testing.assert_allclose([hit.score for hit in found.hits], [hit["score"] for hit in told], atol=1e-6)
+    written = json.loads((tmp_path / "found.json").read_text())["hits"]
+    assert [hit.entry.key for hit in found.hits] == [hit["key"] for hit in written]
+    np.testing.assert_allclose([hit.score for hit in found.hits], [hit["score"] for hit in written], atol=1e-6)
 
 
 def test_filters_boxes_and_several_pictures(kept, world, tmp_path):
@@ -171,7 +171,7 @@ def test_filters_boxes_and_several_pictures(kept, world, tmp_path):
         ),
     }
     for arguments, (pictures, fusion) in asked.items():
-        told = found(*arguments, "--limit", 9)
+        written = found(*arguments, "--limit", 9)
         with Gallery.open(kept) as gallery:
             features = (
                 open_encoder(gallery.model_place)
@@ -179,8 +179,8 @@ def test_filters_boxes_and_several_pictures(kept, world, tmp_path):
                 .features
             )
             expected = search(gallery, features, fusion=fusion, limit=9)
-        assert [hit["key"] for hit in told] == [hit.entry.key for hit in expected.hits]
-        assert [hit["score"] for hit in told] == [hit.score for hit in expected.hits]
+        assert [hit["key"] for hit in written] == [hit.entry.key for hit in expected.hits]
+        assert [hit["score"] for hit in written] == [hit.score for hit in expected.hits]
 
 
 def test_joining_within_the_gallery_is_the_runs_association(db, trained, world, capsys):
@@ -204,7 +204,7 @@ def test_joining_within_the_gallery_is_the_runs_association(db, trained, world, 
 
 
 def _pictures(gallery: Gallery) -> dict[str, list[str]]:
-    """Keys by identity, one a label."""
+    """Keys by identity, one per label."""
     found = defaultdict(dict)
     for some, _ in gallery.all():
         for entry in some:
@@ -261,12 +261,12 @@ def test_removing_and_forgetting(db, capsys):
         assert len(gallery) == count - pictures
         left = [e for some, _ in gallery.all() for e in some]
         of_camera = [e for e in left if e.camera == "c1"]
-        moment = sorted(e.time for e in left if e.camera != "c1")[5]
-        folder = Path(next(e.source for e in left if e.camera == "c3" and e.time >= moment)).parent
-        below = [e for e in left if Path(e.source).parent == folder and e.time >= moment]
+        cut = sorted(e.time for e in left if e.camera != "c1")[5]
+        folder = Path(next(e.source for e in left if e.camera == "c3" and e.time >= cut)).parent
+        below = [e for e in left if Path(e.source).parent == folder and e.time >= cut]
     run("gallery", "forget", "--camera", "c1", "--db", db)
     assert f"{len(of_camera)} pictures erased" in capsys.readouterr().out
-    run("gallery", "forget", "--before", moment.isoformat(), "--db", db)
+    run("gallery", "forget", "--before", cut.isoformat(), "--db", db)
     assert "5 pictures erased" in capsys.readouterr().out
     relative = os.path.relpath(folder)
     run("gallery", "remove", relative, "--db", db)
@@ -274,7 +274,7 @@ def test_removing_and_forgetting(db, capsys):
     with Gallery.open(db) as gallery:
         now = [e for some, _ in gallery.all() for e in some]
         assert len(now) == count - pictures - len(of_camera) - 5 - len(below)
-        assert all(e.time >= moment and e.camera != "c1" and Path(e.source).parent != folder for e in now)
+        assert all(e.time >= cut and e.camera != "c1" and Path(e.source).parent != folder for e in now)
         assert gallery.ledger.thumbnail_keys() == {e.key for e in now}
 
 
@@ -284,9 +284,9 @@ def test_export_is_the_gallery(kept, tmp_path):
     with Gallery.open(kept) as gallery:
         rows = [(e, row) for some, encoded in gallery.all() for e, row in zip(some, encoded.features, strict=True)]
     assert len(table) == len(rows)
-    for told, (entry, features) in zip(table, rows, strict=True):
-        assert told["features"] == features.tolist()
-        assert {name: told[name] for name in ("key", "camera", "time", "source", "label", "identity")} == {
+    for written, (entry, features) in zip(table, rows, strict=True):
+        assert written["features"] == features.tolist()
+        assert {name: written[name] for name in ("key", "camera", "time", "source", "label", "identity")} == {
             name: getattr(entry, name) for name in ("key", "camera", "time", "source", "label", "identity")
         }
 
@@ -294,19 +294,19 @@ def test_export_is_the_gallery(kept, tmp_path):
 # --- What is refused --------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_is_one_line(kept, trained, world, tmp_path, capsys):
+def test_bad_input_is_refused_in_one_line(kept, trained, world, tmp_path, capsys):
     picture, nothing = records(world)[0].path, tmp_path / "nothing"
     draw(0).save(tmp_path / "loose.png")
     (tmp_path / "letter.jpg").write_text("dear")
     cases = {
         ("search", picture, "--db", nothing): "is not a gallery; make one",
-        ("search", "--db", kept): "give pictures of a person, or a description",
-        ("search", picture, "--db", kept, "--text", "red"): "give pictures of a person, or a description",
+        ("search", "--db", kept): "give either pictures of a person, or a description",
+        ("search", picture, "--db", kept, "--text", "red"): "give either pictures of a person, or a description",
         ("search", nothing, "--db", kept): "cannot be read",
         ("search", tmp_path / "letter.jpg", "--db", kept): "not a picture",
         ("search", picture, "--db", kept, "--box", "1,2,3"): "is not x,y,width,height",
         ("search", picture, "--db", kept, "--box", "0,0,999,9"): "is not within the picture",
-        ("search", picture, "--db", kept, "--box", "0,0,9,9", "--box", "0,0,9,9"): "2 for 1 pictures",
+        ("search", picture, "--db", kept, "--box", "0,0,9,9", "--box", "0,0,9,9"): "2 boxes for 1 pictures",
         ("search", picture, "--db", kept, "--since", "noon"): "--since noon: is not a time",
         (
             "search",
@@ -330,8 +330,8 @@ def test_bad_input_is_one_line(kept, trained, world, tmp_path, capsys):
         ("gallery", "add", trained, world, "--db", nothing, "--uri", "http://127.0.0.1:9"): "Milvus does not answer",
         ("gallery", "add", trained, world, "--db", kept, "--uri", "http://127.0.0.1:9"): "leave out --uri",
         ("gallery", "remove", nothing, "--db", kept): "has no picture from there",
-        ("gallery", "forget", "--db", kept): "give one of",
-        ("gallery", "forget", "1", "--camera", "c1", "--db", kept): "give one of",
+        ("gallery", "forget", "--db", kept): "give exactly one of",
+        ("gallery", "forget", "1", "--camera", "c1", "--db", kept): "give exactly one of",
         ("gallery", "forget", "nobody", "--db", kept): "no identity nobody",
         ("gallery", "forget", "--camera", "c9", "--db", kept): "has no pictures of camera c9",
         ("gallery", "forget", "--before", "soon", "--db", kept): "--before soon: is not a time",
@@ -350,11 +350,11 @@ def test_bad_input_is_one_line(kept, trained, world, tmp_path, capsys):
     ]
 
 
-def test_a_model_that_is_another_or_gone_is_one_line(db, trained, world, tmp_path, capsys):
+def test_another_or_missing_model_is_refused_in_one_line(db, trained, world, tmp_path, capsys):
     picture = records(world)[0].path
     with Gallery.open(db) as gallery:
         gallery.ledger.write_facts({"model_place": str(tmp_path / "moved")})
-    assert "is no longer there; say where it is with --model" in refusal(capsys, "search", picture, "--db", db)
+    assert "has moved or is gone; give its place with --model" in refusal(capsys, "search", picture, "--db", db)
     run("search", picture, "--db", db, "--model", trained)
     with Gallery.open(db) as gallery:
         gallery.ledger.write_facts({"fingerprint": "0" * 64})
@@ -366,7 +366,7 @@ def test_a_model_that_is_another_or_gone_is_one_line(db, trained, world, tmp_pat
         assert re.search("holds features of run .*use that model, or add", refusal(capsys, *arguments, "--db", db))
 
 
-def test_a_gallery_in_use_is_one_line(kept, capsys):
+def test_a_gallery_in_use_is_refused_in_one_line(kept, capsys):
     with Gallery.open(kept):
         assert "is in use by another ccafl" in refusal(capsys, "gallery", "info", "--db", kept)
 
@@ -386,7 +386,7 @@ def test_unreadable_pictures_are_listed_and_the_rest_added(trained, world, tmp_p
         assert [(e.camera, e.label) for some, _ in gallery.all() for e in some] == [("yard", "")]
 
 
-def test_a_stop_by_the_user_says_how_to_go_on(trained, world, tmp_path, monkeypatch, capsys):
+def test_ctrl_c_says_how_to_resume(trained, world, tmp_path, monkeypatch, capsys):
     original, puts = Gallery.put, iter(range(100))
 
     def stopping(*arguments):
@@ -410,7 +410,7 @@ def test_a_stop_by_the_user_says_how_to_go_on(trained, world, tmp_path, monkeypa
         assert len(gallery) == len(records(world))
 
 
-# --- By description, and odds and ends --------------------------------------------------------------------------------
+# --- Descriptions, contact sheets, times, help ------------------------------------------------------------------------
 
 
 def test_a_description_finds_people(gallery, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Searching in memory is exhaustive search: the same pictures in the same order, whatever is asked at once."""
+"""The search in memory equals exhaustive search: the same pictures in the same order, however queries are combined."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ ALL = Filters()
 
 
 def rows_of(vectors: np.ndarray) -> list[dict]:
-    """A picture a second, cameras in turn, one of nine without a time."""
+    """One picture per second, from three cameras in turn; one in nine has no time."""
     return [
         {
             "key": f"{n:064x}",
@@ -35,8 +35,8 @@ def held(vectors: np.ndarray) -> InMemory:
     return InMemory.of(rows[start : start + 100] for start in range(0, len(rows), 100))
 
 
-def right(vectors: np.ndarray, query: np.ndarray, count: int, filters: Filters) -> list[int]:
-    """By looking at every one."""
+def exhaustive(vectors: np.ndarray, query: np.ndarray, count: int, filters: Filters) -> list[int]:
+    """The numbers of the best pictures, found by sorting all of them."""
     since, until = (None if time is None else milliseconds(time) for time in (filters.since, filters.until))
     met = [
         n
@@ -53,10 +53,10 @@ def right(vectors: np.ndarray, query: np.ndarray, count: int, filters: Filters) 
 @pytest.mark.parametrize("size", [1, 63, 64, 500, 7_000])
 @pytest.mark.parametrize("count", [1, 5, 100])
 @pytest.mark.parametrize("ties", [False, True])
-def test_it_finds_what_looking_at_all_finds(size, count, ties):
+def test_it_equals_exhaustive_search(size, count, ties):
     rng = np.random.default_rng(size + count)
     shape = (size, DIM)
-    # whole numbers, so that equal cosines are equal whatever the order of the sum
+    # whole numbers, so that ties are exact whatever the order of summation
     vectors = rng.integers(-2, 3, shape) if ties else rng.integers(-1_000, 1_001, shape)
     queries = rng.integers(-2, 3, (6, DIM)).astype(np.float32)
     filters = [
@@ -70,7 +70,7 @@ def test_it_finds_what_looking_at_all_finds(size, count, ties):
     found = held(vectors.astype(np.float32)).nearest(queries, count, filters, field=FEATURES)
     for query, own, rows in zip(queries, filters, found, strict=True):
         numbers = [int(row["key"], 16) for row in rows]
-        assert numbers == right(vectors, query, count, own)
+        assert numbers == exhaustive(vectors, query, count, own)
         assert [row["score"] for row in rows] == [float(query @ vectors[n]) for n in numbers]
 
 
@@ -87,13 +87,13 @@ def test_an_empty_gallery_has_nothing():
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 9))
-def test_many_queries_are_taken_some_at_a_time(monkeypatch_at_once, queries, size, seed):
+def test_many_queries_are_processed_in_blocks(monkeypatch_at_once, queries, size, seed):
     monkeypatch_at_once(size * 3)
     rng = np.random.default_rng(seed)
     vectors = rng.integers(-9, 10, (size, DIM)).astype(np.float32)
     asked = rng.integers(-9, 10, (queries, DIM)).astype(np.float32)
     found = held(vectors).nearest(asked, 4, [ALL] * queries, field=FEATURES)
-    assert [[int(row["key"], 16) for row in rows] for rows in found] == [right(vectors, q, 4, ALL) for q in asked]
+    assert [[int(row["key"], 16) for row in rows] for rows in found] == [exhaustive(vectors, q, 4, ALL) for q in asked]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a search finds, against every cosine computed: in memory and by Milvus, filtered, fused, paged and re-ranked."""
+"""What a search finds, compared with all cosines: in memory and by Milvus, filtered, fused, paged and re-ranked."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ ENTRIES = [
 
 @pytest.fixture(scope="module", params=["Milvus", "memory", "Milvus server"])
 def filled(request, tmp_path_factory):
-    """A gallery of random vectors that is searched by Milvus, in memory, or by a server."""
+    """A gallery of random vectors, searched by milvus-lite, in memory, or by a Milvus server."""
     uri = request.getfixturevalue("milvus_server") if request.param == "Milvus server" else None
     with Gallery.create(tmp_path_factory.mktemp("filled") / "gallery.db", Numbers(), uri=uri) as gallery:
         for start in range(0, COUNT, 1_000):
@@ -69,7 +69,7 @@ def meets(entry: Entry, filters: Filters) -> bool:
 
 
 def exhaustive(features: np.ndarray, filters: Filters, fusion: str = "max") -> list[tuple[str, float]]:
-    """All that meet the filters, the best first."""
+    """Keys and scores of all pictures that pass the filters, best first."""
     if fusion == "mean":
         mean = features.astype(np.float64).mean(0, keepdims=True)
         features = mean / np.linalg.norm(mean)
@@ -110,7 +110,7 @@ def test_recall_at_10_is_1(filled):
         assert {hit.entry.key for hit in hits.hits} == {ENTRIES[number].key for number in row}
 
 
-def test_pages_are_the_whole_cut_in_pieces(filled):
+def test_pages_together_are_all_results(filled):
     asked = unit(3, 2, DIM)
     whole = search(filled, asked, fusion="max", limit=100)
     pages = [search(filled, asked, fusion="max", limit=30, offset=offset) for offset in (0, 30, 60, 90)]
@@ -123,10 +123,11 @@ def test_pages_are_the_whole_cut_in_pieces(filled):
     assert (past.hits, past.more) == ((), False)
 
 
-def test_many_searches_are_each_its_own(filled):
+def test_many_searches_are_independent(filled):
+    all_filters = [Filters(), Filters(("c1",)), Filters(), Filters((), ("c1",)), Filters(("c1",))]
     queries = [
-        Query(unit(number, 1 + number % 3, DIM), fusion="max" if number % 2 else "mean", filters=some, limit=9 + number)
-        for number, some in enumerate([Filters(), Filters(("c1",)), Filters(), Filters((), ("c1",)), Filters(("c1",))])
+        Query(unit(number, 1 + number % 3, DIM), fusion="max" if number % 2 else "mean", filters=own, limit=9 + number)
+        for number, own in enumerate(all_filters)
     ]
     queries.append(Query(unit(9, 1, DIM), rerank=True, limit=5))
     together = search_many(filled, queries)
@@ -150,12 +151,12 @@ def test_reranking_is_k_reciprocal_of_the_candidates(filled, pictures, camera):
     np.testing.assert_allclose([scores[key] for key in candidates], expected, atol=1e-4)
     assert [hit.score for hit in found.hits] == sorted(scores.values(), reverse=True)
     assert not found.more
-    some = search(filled, asked, fusion="max", filters=filters, rerank=True, limit=7, offset=5)
-    assert some.hits == found.hits[5:12]
-    assert some.more
+    page = search(filled, asked, fusion="max", filters=filters, rerank=True, limit=7, offset=5)
+    assert page.hits == found.hits[5:12]
+    assert page.more
 
 
-def test_what_cannot_be_asked_is_refused(filled):
+def test_impossible_searches_are_refused(filled):
     for features, options, message in (
         (unit(0, 1, DIM + 1), {}, "features of shape"),
         (unit(0, DIM), {}, "features of shape"),
@@ -188,17 +189,17 @@ def test_a_person_is_found_by_picture_and_by_description(gallery, encoder, peopl
     assert {hit.entry.key for hit in found.hits} == {key_of(p.path) for p in people if p.label[1:] == "1"}
     elsewhere = search(gallery, encoder.encode([draw(1)]).features, filters=Filters(exclude_cameras=("yard",)), limit=4)
     assert {(hit.entry.camera, hit.entry.identity) for hit in elsewhere.hits} == {("entrance", "1"), ("corridor", "1")}
-    told = search(gallery, encoder.encode_text(["yellow above and red below"]), by_text=True, limit=6)
-    assert {hit.entry.identity for hit in told.hits} == {"2"}
+    described = search(gallery, encoder.encode_text(["yellow above and red below"]), by_text=True, limit=6)
+    assert {hit.entry.identity for hit in described.hits} == {"2"}
     with pytest.raises(InputError, match="re-ranking compares pictures with pictures"):
         search(gallery, encoder.encode_text(["red"]), by_text=True, rerank=True)
 
 
-def test_groups_are_identities_and_strangers_alone(gallery, encoder):
+def test_hits_are_grouped_by_identity_and_those_without_one_stand_alone(gallery, encoder):
     hits = search(gallery, encoder.encode([draw(3)]).features, limit=24).hits
     groups = group_by_identity(hits)
     assert sorted(hit.entry.key for group in groups for hit in group.hits) == sorted(hit.entry.key for hit in hits)
-    assert [group.identity for group in groups[:6]] == [""] * 6, "the best are of the person whom nobody knows"
+    assert [group.identity for group in groups[:6]] == [""] * 6, "the best hits show the person who was never joined"
     assert all(len(group.hits) == 1 for group in groups if not group.identity)
     assert sorted(group.identity for group in groups if group.identity) == ["0", "1", "2"]
     for group in groups:
@@ -208,7 +209,7 @@ def test_groups_are_identities_and_strangers_alone(gallery, encoder):
     assert group_by_identity([]) == ()
 
 
-def test_a_loaded_gallery_tells_corrected_identities(gallery, encoder):
+def test_a_loaded_gallery_shows_corrected_identities(gallery, encoder):
     gallery.load()
     before = search(gallery, encoder.encode([draw(3)]).features, limit=24).hits
     merge(gallery, [before[0].entry.key, next(hit.entry.key for hit in before if hit.entry.identity == "0")])

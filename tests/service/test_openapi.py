@@ -1,4 +1,4 @@
-"""What the service answers is what its OpenAPI says, whatever is asked: Schemathesis tries."""
+"""Whatever Schemathesis sends, the service answers as its OpenAPI description says."""
 
 from collections import Counter
 
@@ -37,9 +37,9 @@ def guarded_api(gallery):
 
 
 def statuses_of(api, mode: GenerationMode, **asked) -> dict[str, Counter]:
-    """Try every call of the description; how often each was answered how."""
+    """Try every call in the description; counts the status codes of each."""
     operations = [one.ok() for one in api.get_all_operations()]
-    if mode is GenerationMode.NEGATIVE:  # where there is something to get wrong
+    if mode is GenerationMode.NEGATIVE:  # only calls that can be made wrongly
         operations = [one for one in operations if one.body or one.path_parameters]
     with requests.Session() as session:
         return {operation.label: checked(operation, mode, session=session, **asked) for operation in operations}

@@ -18,12 +18,12 @@ from ccafl.service.app import create_app
 from ccafl.service.limits import ServiceSettings
 from colour_people import CAMERAS, FIRST, PERSONS, FakeEncoder, draw, key_of, running
 
-expect.set_options(timeout=30_000)  # of a busy machine
+expect.set_options(timeout=30_000)  # for a busy machine
 
 SHOTS = 5
-EACH = SHOTS * len(CAMERAS)  # pictures of a person
+EACH = SHOTS * len(CAMERAS)  # pictures per person
 TIMELESS = 2  # the person whose pictures have no time
-UNJOINED = 3  # the person whose labels are joined with nobody
+UNJOINED = 3  # the person whose labels are not joined
 NOT_HTML = "<img src=x onerror=alert(1)>"  # a label within the yard
 TOKEN = "a-token-of-the-tests"
 FOUND = re.compile("^Open rank ")
@@ -57,7 +57,7 @@ def gallery(pictures, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """Person 0 on the left, person 1 on the right; stored lying on its side, upright by its EXIF orientation."""
+    """Person 0 on the left, person 1 on the right; stored rotated, upright by its EXIF orientation."""
     upright = Image.new("RGB", (240, 80), (120, 120, 120))
     upright.paste(draw(0, size=(40, 80)), (10, 0))
     upright.paste(draw(1, size=(40, 80)), (190, 0))
@@ -88,16 +88,16 @@ def guarded(gallery):
 
 @pytest.fixture
 def said():
-    """What the browser complained of; a test that expects complaints takes them out."""
+    """The browser's errors and warnings; a test that expects some removes them."""
     said = []
     yield said
-    dropped = "net::ERR_ABORTED"  # by the page itself, which asks for something else meanwhile
+    dropped = "net::ERR_ABORTED"  # aborted by the page itself, which has sent a newer request
     assert [line for line in said if not line.startswith(dropped)] == []
 
 
 @pytest.fixture
 def new_tab(browser, said):
-    """Opens tabs of a size and colour scheme."""
+    """Opens tabs with a given size and colour scheme."""
     contexts = []
 
     def open_tab(width=1280, height=800, scheme="light"):
@@ -125,7 +125,7 @@ def tab(address, new_tab):
 
 
 def found(tab) -> list[str]:
-    """What the results are called, once they are there."""
+    """The accessible names of the results, once they are shown."""
     expect(tab.get_by_role("main")).to_have_attribute("aria-busy", "false")
     return tab.get_by_role("main").get_by_role("button", name=FOUND).evaluate_all("all => all.map(b => b.ariaLabel)")
 
@@ -145,12 +145,12 @@ def persons_of(names: list[str]) -> list[str]:
 
 
 def tick(tab, camera: str):
-    """The box that says whether to look in a camera."""
+    """The checkbox of a camera."""
     return tab.get_by_role("group", name="Cameras", exact=True).get_by_role("checkbox", name=camera)
 
 
 def see(tab, view: str) -> None:
-    tab.get_by_role("radio", name=view).check(force=True)  # the word over it takes the click
+    tab.get_by_role("radio", name=view).check(force=True)  # the label covers it and would take the click
 
 
 def viewer(tab):
@@ -171,7 +171,7 @@ def test_the_first_page_says_what_the_gallery_holds_and_how_to_use_it_rightly(ta
     assert not tab.get_by_role("navigation", name="Pages of results").is_visible()
 
 
-def test_an_uploaded_picture_is_looked_for_and_results_are_paged(tab, pictures):
+def test_an_uploaded_picture_is_searched_for_and_results_are_paged(tab, pictures):
     names = upload(tab, pictures[0].path)
     assert len(names) == 24
     assert re.match(r"Open rank 1, camera \w+, 4 May 2026, 12:0\d:0\d, Person 0, score 1.000$", names[0])
@@ -194,7 +194,7 @@ def test_an_uploaded_picture_is_looked_for_and_results_are_paged(tab, pictures):
     expect(tab.get_by_role("status").filter(has_text="Pictures 1 to 60")).to_be_visible()
 
 
-def test_filters_say_where_and_when_and_are_kept_in_the_address(tab, pictures):
+def test_filters_choose_cameras_and_times_and_are_kept_in_the_address(tab, pictures):
     upload(tab, pictures[0].path)
     for camera in ("entrance", "yard"):
         tick(tab, camera).uncheck()
@@ -205,7 +205,7 @@ def test_filters_say_where_and_when_and_are_kept_in_the_address(tab, pictures):
     tab.get_by_label("Until").fill("2026-05-04T13:01:03")
     expect(tab.get_by_role("button", name=FOUND)).to_have_count(3)
     tab.get_by_label("Until").fill("2026-05-04T13:00:00")
-    expect(tab.get_by_role("status").filter(has_text="No picture fits.")).to_be_visible()
+    expect(tab.get_by_role("status").filter(has_text="No pictures found.")).to_be_visible()
     tab.get_by_role("button", name="Clear the filters").click()
     expect(tab.get_by_role("button", name=FOUND)).to_have_count(24)
     assert tick(tab, "yard").is_checked()
@@ -219,7 +219,7 @@ def test_filters_say_where_and_when_and_are_kept_in_the_address(tab, pictures):
     expect(tab.get_by_role("button", name=FOUND).first).to_be_visible()
 
 
-def test_more_like_this_goes_on_from_a_result_and_back_comes_back(tab, pictures, new_tab):
+def test_more_like_this_searches_from_a_result_and_back_returns(tab, pictures, new_tab):
     upload(tab, pictures[0].path)
     tab.get_by_role("button", name=re.compile("Open rank 2,")).click()
     expect(viewer(tab)).to_contain_text("Person 0")
@@ -250,7 +250,7 @@ def test_more_like_this_goes_on_from_a_result_and_back_comes_back(tab, pictures,
     expect(other.get_by_role("button", name=re.compile("Open rank 1, .*score 1.000"))).to_be_visible()
 
 
-def test_a_box_says_who_of_a_scene_is_looked_for(tab, scene):
+def test_a_box_chooses_the_person_in_a_scene(tab, scene):
     upload(tab, scene)
     tab.get_by_role("button", name="Draw a box").click()
     stage = viewer(tab).get_by_role("application", name="Picture to draw on")
@@ -294,14 +294,15 @@ def test_a_box_says_who_of_a_scene_is_looked_for(tab, scene):
 
 def test_several_pictures_are_fused_and_no_more_than_the_service_takes(tab, pictures):
     upload(tab, pictures[0].path, pictures[SHOTS].path)
-    tab.get_by_role("radio", name="the nearest of them").check()
+    tab.get_by_role("radio", name="whichever is nearest").check()
     expect(tab.get_by_role("button", name=re.compile("Open rank 2, .*score 1.000"))).to_be_visible()
     assert sorted(persons_of(found(tab))[: 2 * SHOTS]) == ["Person 0"] * SHOTS + ["Person 1"] * SHOTS
     tab.get_by_role("checkbox", name="Re-rank").check()
     reranked = tab.get_by_role("status").filter(has_text="re-ranked distance")
     expect(reranked).to_be_visible(timeout=60_000)  # torch is imported
     tab.get_by_label("Choose pictures").set_input_files([picture.path for picture in pictures[:7]])
-    expect(tab.get_by_role("alert").filter(has_text="A query takes up to 8 pictures; 1 was left out.")).to_be_visible()
+    problem = "A query may have up to 8 pictures; 1 was left out."
+    expect(tab.get_by_role("alert").filter(has_text=problem)).to_be_visible()
     assert tab.get_by_role("list", name="Pictures of the query").get_by_role("listitem").count() == 8
     found(tab)
     tab.get_by_role("button", name="Clear", exact=True).click()
@@ -337,7 +338,7 @@ def test_a_person_is_described_in_words(tab):
     tab.get_by_role("button", name="Search", exact=True).click()
     expect(tab.get_by_role("button", name=re.compile("Open rank 1, .*Person 2"))).to_be_visible()
     assert persons_of(found(tab))[:EACH] == ["Person 2"] * EACH
-    assert "text=somebody" in tab.url.partition("#")[2]  # which no server sees
+    assert "text=somebody" in tab.url.partition("#")[2]  # the part that no server sees
 
 
 def test_without_a_text_tower_nothing_is_described(wordless, new_tab):
@@ -348,7 +349,7 @@ def test_without_a_text_tower_nothing_is_described(wordless, new_tab):
     expect(tab.get_by_label("Description of the person")).to_be_hidden()
 
 
-# --- Who is whom ------------------------------------------------------------------------------------------------------
+# --- Persons and joins ------------------------------------------------------------------------------------------------
 
 
 def test_results_are_seen_by_camera_and_by_person(tab, pictures):
@@ -373,7 +374,7 @@ def test_a_person_is_seen_across_cameras_on_a_timeline(tab, pictures):
     for camera in CAMERAS:
         stack = line.get_by_role("button", name=re.compile(f"camera {camera}")).first
         left[camera] = stack.bounding_box()["x"]
-    assert left["entrance"] + 100 < left["corridor"] < left["yard"] - 100  # as they follow in time
+    assert left["entrance"] + 100 < left["corridor"] < left["yard"] - 100  # in order of time
     line.get_by_role("button", name=re.compile("camera corridor")).first.click()
     facts = viewer(tab).get_by_role("definition")
     expect(facts.filter(has_text="corridor").first).to_be_visible()
@@ -398,7 +399,7 @@ def csv_of(tab, link) -> str:
     return download.value.path().read_text()
 
 
-def test_a_join_is_corrected_and_the_correction_can_be_taken_along(tab, pictures, said):
+def test_a_join_is_corrected_and_corrections_can_be_downloaded(tab, pictures, said):
     header = "kind,camera_a,label_a,camera_b,label_b\n"
     upload(tab, pictures[UNJOINED * SHOTS].path)
     bar = tab.get_by_role("region", name="Selected pictures")
@@ -448,7 +449,7 @@ def test_a_join_is_corrected_where_the_person_is_seen(tab, pictures):
     expect(viewer(tab)).to_contain_text("15 pictures in 3 cameras")
 
 
-# --- When something is wrong ------------------------------------------------------------------------------------------
+# --- Errors -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_refused_file_is_explained_and_the_query_stays(tab, pictures, tmp_path, said):
@@ -466,7 +467,7 @@ def test_a_refused_file_is_explained_and_the_query_stays(tab, pictures, tmp_path
     assert persons_of(found(tab))[0] == "Person 0"
 
 
-def test_a_service_that_does_not_answer_is_said_and_can_be_tried_again(tab, pictures, said):
+def test_a_service_that_does_not_answer_is_reported_and_can_be_retried(tab, pictures, said):
     upload(tab, pictures[0].path)
     tab.context.set_offline(True)
     tick(tab, "yard").uncheck()
@@ -506,11 +507,11 @@ def test_a_token_opens_a_guarded_service(guarded, new_tab, pictures, said):
     expect(viewer(tab).get_by_role("group", name=re.compile("Timeline"))).to_be_visible()
 
 
-# --- For everybody ----------------------------------------------------------------------------------------------------
+# --- Accessibility ----------------------------------------------------------------------------------------------------
 
 
 def tab_to(tab, name: re.Pattern, most: int = 80) -> None:
-    """Press Tab until what is so called has the focus."""
+    """Press Tab until the element with this name has the focus."""
     for _ in range(most):
         tab.keyboard.press("Tab")
         focused = tab.evaluate("document.activeElement.ariaLabel ?? document.activeElement.innerText ?? ''")
@@ -519,9 +520,9 @@ def tab_to(tab, name: re.Pattern, most: int = 80) -> None:
     raise AssertionError(f"no Tab leads to {name.pattern}")
 
 
-def test_everything_is_done_by_keyboard(tab):
+def test_everything_can_be_done_by_keyboard(tab):
     tab.keyboard.press("Tab")
-    expect(tab.get_by_role("link", name="To the results")).to_be_focused()
+    expect(tab.get_by_role("link", name="Skip to the results")).to_be_focused()
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_focused()
     tab.get_by_role("radio", name="Picture").focus()
@@ -546,9 +547,7 @@ def test_everything_is_done_by_keyboard(tab):
     tab.keyboard.press("Escape")
     expect(viewer(tab)).to_have_count(0)
     focused = tab.locator(":focus")
-    expect(focused).to_have_attribute(
-        "aria-label", re.compile("^Open rank .*camera corridor")
-    )  # the one looked at last
+    expect(focused).to_have_attribute("aria-label", re.compile("^Open rank .*camera corridor"))  # the one opened last
     tab.keyboard.press("Shift+Tab")
     tab.keyboard.press("Space")
     ticked = focused.get_attribute("aria-label")
@@ -603,7 +602,7 @@ def check_accessible(tab) -> None:
     assert len(controls) > 5
     assert [n["role"]["value"] for n in controls if not n.get("name", {}).get("value", "").strip()] == []
     assert [n for n in nodes if n["role"]["value"] == "image" and not n.get("name", {}).get("value")] == []
-    if "dialog" not in roles:  # which hides what is behind it
+    if "dialog" not in roles:  # a dialog hides what is behind it
         assert [roles.count(role) for role in ("main", "banner", "contentinfo", "search")] == [1, 1, 1, 1]
     assert (
         tab.evaluate(

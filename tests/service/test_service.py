@@ -1,4 +1,4 @@
-"""The service's calls: what they find, correct and tell, batched across clients; how it starts and ends."""
+"""The service's calls: searching, correcting and reporting, batched across clients; how it starts and ends."""
 
 import io
 import json
@@ -25,7 +25,7 @@ from ccafl.service.server import serve
 from colour_people import CAMERAS, FIRST, PERSONS, SHOTS, FakeEncoder, draw, filled, key_of, png, process, running
 
 OWN = "http://127.0.0.1"
-EACH = len(PERSONS) * SHOTS  # pictures a camera
+EACH = len(PERSONS) * SHOTS  # pictures per camera
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def client_of(gallery: Gallery, encoder: FakeEncoder, **settings) -> TestClient:
 
 
 class Ready(TestClient):
-    """A client that begins when the service is ready."""
+    """A client that waits until the service is ready."""
 
     def __enter__(self):
         client = super().__enter__()
@@ -90,7 +90,7 @@ def test_a_picture_finds_itself_first_then_those_nearest_to_it(shared, people):
     }
 
 
-def test_a_box_is_looked_for_instead_of_the_whole(shared):
+def test_a_box_is_searched_for_instead_of_the_whole_picture(shared):
     both = Image.new("RGB", (64, 64))
     both.paste(draw(0), (0, 0))
     both.paste(draw(2), (32, 0))
@@ -115,7 +115,7 @@ def test_boxes_are_of_the_upright_picture(shared):
     assert shared.post("/api/search", files=files, data={"box": "40,0,20,20"}).status_code == 422
 
 
-def test_a_large_picture_waits_smaller_and_is_found_alike(gallery):
+def test_a_large_picture_is_reduced_while_it_waits_and_finds_the_same(gallery):
     class Measuring(FakeEncoder):
         largest = 0
 
@@ -145,7 +145,7 @@ def test_several_pictures_are_searched_together(shared):
         assert hit["score"] == pytest.approx((seen[hit["key"]] + seen_other[hit["key"]]) / 2 / length, abs=1e-5)
 
 
-def test_more_like_a_picture_of_the_gallery(shared, people):
+def test_search_by_a_picture_in_the_gallery(shared, people):
     key = key_of(people[4].path)
     found = search(shared, key=key, exclude_camera=CAMERAS[0], limit=4)
     assert {hit["label"] for hit in found["hits"]} == {"c2", "y2"}
@@ -185,7 +185,7 @@ def test_filters(shared):
     assert ask(shared, draw(0), camera="garden").status_code == 422
 
 
-def test_pages_put_together_are_the_whole(shared):
+def test_pages_together_are_all_results(shared):
     whole = search(shared, draw(0), limit=200)
     pages = [search(shared, draw(0), limit=7, offset=offset) for offset in range(0, 24, 7)]
     assert [hit for page in pages for hit in page["hits"]] == whole["hits"]
@@ -193,7 +193,7 @@ def test_pages_put_together_are_the_whole(shared):
     assert not whole["more"]
 
 
-def test_reranking_orders_the_nearest_anew(shared):
+def test_reranking_reorders_the_nearest(shared):
     plain, reranked = (search(shared, draw(0), limit=24, rerank=how) for how in (False, True))
     assert {hit["key"] for hit in plain["hits"]} == {hit["key"] for hit in reranked["hits"]}
     assert [hit["score"] for hit in plain["hits"]] != [hit["score"] for hit in reranked["hits"]]
@@ -210,7 +210,7 @@ def test_hits_are_grouped_by_identity(shared):
     assert found["identities"][0]["identity"] == "0"
 
 
-def test_the_gallery_is_told(shared):
+def test_the_gallery_is_described(shared):
     facts = shared.get("/api/gallery").json()
     assert facts["cameras"] == [{"name": name, "pictures": EACH} for name in sorted(CAMERAS)]
     assert (facts["pictures"], facts["identities"]) == (3 * EACH, 3)
@@ -279,7 +279,7 @@ def test_the_page_and_its_files(shared):
         assert shared.get(f"/page/{other}").status_code == 404
 
 
-def test_what_happens_is_counted(client):
+def test_requests_are_counted(client):
     search(client, draw(0))
     search(client, draw(0), draw(1), text="")
     ask(client)
@@ -292,13 +292,13 @@ def test_what_happens_is_counted(client):
     assert "ccafl_queue_pictures 0.0" in counts
 
 
-def test_the_time_spent_is_told(shared):
+def test_the_time_spent_is_reported(shared):
     told = ask(shared, draw(0)).headers["server-timing"]
     assert [part.partition(";dur=")[0] for part in told.split(", ")] == ["read", "wait", "model", "search"]
 
 
 class Held(FakeEncoder):
-    """An encoder that does nothing until it may, and refuses pictures of one colour."""
+    """An encoder that waits until it is released, and refuses pictures of one colour."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -337,14 +337,14 @@ def waiting(client) -> int:
 
 
 def until(condition) -> None:
-    """Wait for it; a minute is far more than it takes."""
+    """Wait until the condition holds, for at most a minute, far more than it takes."""
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_searches_that_wait_are_one_forward_pass_and_each_gets_its_own(gallery, held):
+def test_waiting_searches_share_a_forward_pass_and_each_gets_its_answer(gallery, held):
     with running(create_app(gallery, held, ServiceSettings())) as address, calling(address) as (client, clients):
         held.hold()
         first = clients.submit(search, client, draw(3))
@@ -371,7 +371,7 @@ def test_a_search_whose_client_has_gone_is_dropped(gallery, held):
     assert held.batches == [1]
 
 
-def test_a_full_queue_sends_searches_away(gallery, held):
+def test_a_full_queue_refuses_searches(gallery, held):
     settings = ServiceSettings(queue=3, pictures=3)
     with running(create_app(gallery, held, settings)) as address, calling(address) as (client, clients):
         held.hold()
@@ -387,7 +387,7 @@ def test_a_full_queue_sends_searches_away(gallery, held):
         assert search(client, draw(0), draw(0))["hits"]
 
 
-def test_nobody_fails_for_another(gallery, held, caplog):
+def test_one_failing_search_does_not_fail_others(gallery, held, caplog):
     bad = Image.new("RGB", (32, 64), (255, 0, 255))
     with running(create_app(gallery, held, ServiceSettings())) as address, calling(address) as (client, clients):
         held.hold()
@@ -421,7 +421,7 @@ def test_another_model_is_refused(gallery):
         create_app(gallery, FakeEncoder(fingerprint="e" * 64), ServiceSettings())
 
 
-def test_it_ends_with_what_kept_it_from_loading(gallery):
+def test_it_ends_with_the_error_that_kept_it_from_loading(gallery):
     class Broken(FakeEncoder):
         def encode(self, pictures, cameras=None):
             raise InputError("the weights are gone")
@@ -430,7 +430,7 @@ def test_it_ends_with_what_kept_it_from_loading(gallery):
         serve(gallery, Broken(), ServiceSettings(port=0))
 
 
-def test_a_port_in_use_is_said(gallery, encoder):
+def test_a_port_in_use_is_reported(gallery, encoder):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"127.0.0.1:{port}: cannot be listened on"):
@@ -438,7 +438,7 @@ def test_a_port_in_use_is_said(gallery, encoder):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_it_answers_what_is_under_way_and_then_ends(tmp_path, people, encoder, end):
+def test_it_finishes_requests_in_progress_and_then_ends(tmp_path, people, encoder, end):
     folder = tmp_path / "gallery.db"
     filled(folder, encoder, people).close()
     with process(folder) as (service, address), socket.create_connection(_place(address)) as connection:
@@ -457,7 +457,7 @@ def test_it_answers_what_is_under_way_and_then_ends(tmp_path, people, encoder, e
         assert answer.startswith(b"HTTP/1.1 200")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["hits"][0]["label"][1:] == "0"
         assert service.wait(60) == 0
-    with Gallery.open(folder) as gallery:  # no longer held
+    with Gallery.open(folder) as gallery:  # no longer locked
         assert len(gallery) == len(people)
 
 

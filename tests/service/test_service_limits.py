@@ -1,4 +1,4 @@
-"""What the service lets in: who, how often, how much; it refuses the rest, stays small, and goes on serving."""
+"""What the service accepts: from whom, how often, how much. It refuses the rest, stays small, and keeps serving."""
 
 import asyncio
 import io
@@ -35,7 +35,7 @@ def gallery(tmp_path_factory, people):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, people):
-    """A service in its own process with the limits that it has by itself, but for the rate."""
+    """A service in its own process with the default limits, except the rate."""
     folder = tmp_path_factory.mktemp("process") / "gallery.db"
     filled(folder, FakeEncoder(), people).close()
     with process(folder, rate=None) as (service, address):
@@ -69,8 +69,8 @@ def still_serves(address: str) -> bool:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "cameras.example"])
-def test_others_need_a_token(host):
-    with pytest.raises(InputError, match=f"^{host}: others can reach it there; give a token"):
+def test_other_machines_need_a_token(host):
+    with pytest.raises(InputError, match=f"^{host}: other machines can reach this address; set a token"):
         ServiceSettings(host=host)
     assert ServiceSettings(host=host, token=TOKEN).host == host
 
@@ -87,11 +87,11 @@ def test_a_token_that_no_header_carries_is_refused(token):
 
 
 def test_a_queue_too_short_for_a_search_is_refused():
-    with pytest.raises(InputError, match="queue 4: a search of 8 pictures would not fit"):
+    with pytest.raises(InputError, match="queue 4: a search with 8 pictures would not fit"):
         ServiceSettings(queue=4)
 
 
-def test_a_client_has_so_many_requests_at_once_and_then_so_many_a_second():
+def test_a_client_may_send_a_burst_and_then_a_rate():
     now = [0.0]
     rates = RateLimiter(2, 3, clock=lambda: now[0])
     assert [rates.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
@@ -104,7 +104,7 @@ def test_a_client_has_so_many_requests_at_once_and_then_so_many_a_second():
     assert [rates.wait("a") for _ in range(4)] == [0, 0, 0, 0.5]
 
 
-def test_only_so_many_clients_are_known(monkeypatch):
+def test_a_limited_number_of_clients_is_remembered(monkeypatch):
     monkeypatch.setattr(limits, "_CLIENTS", 10)
     rates = RateLimiter(1, 1, clock=lambda: 0)
     for number in range(50):
@@ -180,7 +180,7 @@ def test_the_token_guards_everything_but_the_page(gallery):
             assert client.get("/api/gallery", headers={"Authorization": header}).status_code == 200
 
 
-def test_it_is_called_by_its_own_names_only(gallery):
+def test_it_answers_only_to_its_own_host_names(gallery):
     with client_of(gallery) as client:
         ready(client)
         for own in ("localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "10.1.2.3"):
@@ -255,7 +255,7 @@ def test_a_declared_giant_is_refused_before_it_is_read(service, length):
     assert still_serves(address)
 
 
-def test_a_giant_is_refused_where_it_waits_to_be_asked_for(service):
+def test_a_giant_is_refused_when_it_waits_for_100_continue(service):
     _, address = service
     head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: 2000000000\r\n"
     with raw(address, f"{head}Expect: 100-continue\r\n") as client:
@@ -274,7 +274,7 @@ def test_a_client_that_goes_on_sending_reads_the_refusal(service):
     assert answer.endswith(b'{"detail":"larger than the 17 MB that the service accepts; send less"}')
 
 
-def test_an_endless_upload_is_cut(service):
+def test_an_endless_upload_is_cut_off(service):
     service, address = service
     chunk = b"%x\r\n%s\r\n" % (MEGABYTE, bytes(MEGABYTE))
     head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Transfer-Encoding: chunked\r\n"
@@ -308,7 +308,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(gallery, monkeypatch):
             assert client.makefile("rb").read().startswith(b"HTTP/1.1 408")
 
 
-def test_uploads_together_are_held_within_bounds(gallery, monkeypatch):
+def test_memory_for_simultaneous_uploads_is_bounded(gallery, monkeypatch):
     monkeypatch.setattr(limits, "HELD", 3 * MEGABYTE)
     monkeypatch.setattr(MemoryBudget.__init__, "__kwdefaults__", {"waiting": 1, "patience": 0.2})
     with running(create_app(gallery, FakeEncoder(), ServiceSettings(upload_mb=1))) as address:
@@ -326,7 +326,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def black_png(width: int, height: int, *before: bytes) -> bytes:
-    """A black picture; made line by line, so that the test itself stays small."""
+    """A black picture, made line by line so that the test itself needs little memory."""
     packer = zlib.compressobj(9)
     lines = b"".join(packer.compress(bytes(1 + width)) for _ in range(height)) + packer.flush()
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
@@ -353,7 +353,7 @@ def test_the_limit_of_pixels_can_be_set(gallery):
             assert client.post("/api/search", files=files).status_code == status
 
 
-def test_what_is_no_picture_is_refused_with_the_reason(service):
+def test_files_that_are_not_pictures_are_refused_with_the_reason(service):
     _, address = service
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -362,7 +362,7 @@ def test_what_is_no_picture_is_refused_with_the_reason(service):
     draw(0, size=(300, 600)).save(jpeg, "JPEG")
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 * MEGABYTE), 9))
     for content, reason in (
-        (packed.getvalue(), "not a picture, whatever its name"),
+        (packed.getvalue(), "not a picture, whatever its name says"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>', "not a"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
         (b"", "not a picture"),

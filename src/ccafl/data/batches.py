@@ -88,7 +88,7 @@ class TrainingBatches(Batches):
 
 
 class EvaluationBatches(Batches):
-    """The images at ``indices`` (n,) int64, in order, not augmented, ``batch`` at a time: (<= batch, 3, H, W) uint8."""
+    """The images at ``indices`` (n,) int64 in order, not augmented, at most ``batch`` at a time: (b, 3, H, W) uint8."""
 
     def __init__(self, store: ImageStore, indices: Tensor, batch: int) -> None:
         self.store, self.indices = store, indices.split(batch)
@@ -103,11 +103,11 @@ class EvaluationBatches(Batches):
 def identity_batches(groups: Tensor, steps: int, identities: int, images: int, seed: int) -> Tensor:
     """Draw P identities x K images for every step: (steps, P * K) int64 image indices.
 
-    Identities come in random rounds of whole batches, so that a batch holds none twice if there are at least P. An
-    identity's images come in random order, each once before any repeats.
+    Identities come in random rounds of whole batches, so that no batch holds an identity twice if there are at least P.
+    An identity's images come in random order, each once before any repeats.
 
     Args:
-        groups: (n,) int64, the identity that every image counts for; images with a negative one are not drawn.
+        groups: (n,) int64, the identity each image is drawn for; images with a negative one are not drawn.
         steps, identities, images: S, P, K.
         seed: the epoch's.
 
@@ -133,8 +133,8 @@ def camera_batches(
     are drawn without replacement, with probabilities that grow with their numbers of images.
 
     Args:
-        groups: (n,) int64, the identity that every image counts for; images with a negative one are not drawn.
-        cameras: (n,) int64.
+        groups: (n,) int64, the identity each image is drawn for; images with a negative one are not drawn.
+        cameras: (n,) int64, the camera of each image.
         steps, identities, images: S, P, K.
         batch_cameras: G, the cameras per step; all of them if there are fewer.
         seed: the epoch's.
@@ -170,6 +170,6 @@ def _occurrence(values: Integers) -> Integers:
 
 
 def shuffled_batches(count: int, batch: int, seed: int) -> Iterator[Tensor]:
-    """All of 0..count-1 in random order, ``batch`` at a time, the last one smaller; never an empty one."""
+    """All of 0..count-1 in random order, ``batch`` at a time; the last batch may be smaller, but never empty."""
     order = torch.from_numpy(np.random.default_rng(seed).permutation(count))
     yield from order.split(batch)

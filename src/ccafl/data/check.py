@@ -78,7 +78,7 @@ def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list
 
 def _testing_problems(source: Source) -> list[str]:
     if not source.query or not source.gallery:
-        return ["no query and gallery: training works, evaluation needs them (see ccafl data split)"]
+        return ["no query and gallery: training works without them, evaluation does not (see ccafl data split)"]
     query, gallery = evaluation_images(source.query, source.gallery)
     missing = [source.query[index] for index in unmatched_queries(query, gallery)]
     if not missing:

@@ -11,10 +11,10 @@ NAMING = official.Naming(KIND, "0001_c2_f0046182.jpg", re.compile(r"(-1|\d{4})_c
 
 
 def recognises(path: Path) -> bool:
-    """Whether the images there are named as DukeMTMC-reID's."""
+    """Whether the images there have DukeMTMC-reID's names."""
     return official.recognises(path, NAMING)
 
 
 def read(root: Path) -> Source:
-    """Read the official folders, or any folder of images named as DukeMTMC-reID's, as `official.read` does."""
+    """Read the official folders, or any folder of images with DukeMTMC-reID's names, by `official.read`."""
     return official.read(root, NAMING)

@@ -16,7 +16,7 @@ QUERY, GALLERY = "query", "gallery"
 
 
 def recognises(path: Path) -> bool:
-    """Whether it holds a folder or an image: the last kind to try."""
+    """Whether ``path`` holds a folder or an image; true of so much that this kind is tried last."""
     return path.is_dir() and bool(folders_in(path, links=False) or images_in(path, links=False))
 
 

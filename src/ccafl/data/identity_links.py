@@ -36,21 +36,21 @@ def links_between(path: Path, images: LabelledImages) -> IdentityLinks:
     Rows naming labels that the images do not have are left out: a table may cover other pictures too.
 
     Raises:
-        InputError: as `read_links`, or no row is about these images.
+        InputError: as `read_links`, or no row links labels of these images.
     """
     links = read_links(path)
     cameras = (images.camera_names[camera] for camera in images.identity_cameras.tolist())
     found = numbered(links, list(zip(cameras, images.identity_labels, strict=True)))
     if links and not len(found):
         raise InputError(
-            f"{path}: no line is about these images, which have no two labels that it links (such as "
+            f"{path}: no line links two labels of these images (the first links "
             f"{described(links[0].one)} and {described(links[0].other)}); give the corrections of these data"
         )
     return found
 
 
 def numbered(links: Sequence[Link], labels: Sequence[Label]) -> IdentityLinks:
-    """Links as pairs of places in ``labels``; those of other labels are left out and counted."""
+    """Links as pairs of indices into ``labels``; links with other labels are left out and counted."""
     place = {label: number for number, label in enumerate(labels)}
     known = [link for link in links if link.one in place and link.other in place]
 

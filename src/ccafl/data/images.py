@@ -85,7 +85,7 @@ def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
             raise _TooManyPixelsError(f"too large ({size})")
         picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode.startswith("I;16"):  # 16-bit greys, which convert would clip at 255
+    if picture.mode.startswith("I;16"):  # 16-bit greys, which `convert` would clip at 255
         return picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, _UselessError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "not a picture, whatever its name"
+        return "not a picture, whatever its name says"
     if isinstance(error, Image.DecompressionBombError):
         return "too large (a decompression bomb?)"
     if isinstance(error, OSError) and error.strerror:

@@ -1,7 +1,7 @@
 """Corrections by people, a CSV table: columns kind, camera_a, label_a, camera_b, label_b.
 
-A row says that two labels, each of a camera, are one person (kind ``must_link``) or two (``cannot_link``). Reading the
-table does not need torch; `ccafl.data.identity_links` makes tensors of it.
+A row says that two labels, each within its camera, are one person (kind ``must_link``) or two (``cannot_link``).
+Reading the table does not need torch; `ccafl.data.identity_links` makes tensors of it.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Label = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a person says about two labels.
+    """What somebody says about two labels.
 
     Attributes:
         kind: ``must_link`` or ``cannot_link``.
@@ -45,7 +45,7 @@ def read_links(path: Path) -> list[Link]:
 
     Raises:
         InputError: it is not such a table, or a line has an empty value or an unknown kind, links a label with itself,
-            or separates two labels that other lines make one person.
+            or separates two labels that other lines join.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a table of corrections")
@@ -84,7 +84,7 @@ def _refuse_contradictions(path: Path, links: Sequence[Link]) -> None:
             places = [must.get(pair) or must[pair[::-1]] for pair in pairwise(chain)]
             raise InputError(
                 f"{path}, {link.place}: says that {described(link.one)} and {described(link.other)} are two persons, "
-                f"but {', '.join(places)} that they are one; remove what is wrong"
+                f"but {', '.join(places)} that they are one; remove the wrong lines"
             )
 
 

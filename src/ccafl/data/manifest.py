@@ -57,7 +57,7 @@ def read(path: Path) -> Source:
 
 
 def write(path: Path, source: Source) -> None:
-    """Write ``source`` for `read`, whole or not at all: as Parquet if ``path`` is so named, else as CSV.
+    """Write ``source`` for `read`, whole or not at all: as Parquet if ``path`` ends in .parquet, else as CSV.
 
     Images below the table's folder are written relative to it, the others absolute.
 
@@ -86,7 +86,7 @@ def _tables_in(folder: Path) -> list[Path]:
 def _table(path: Path) -> Path:
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path}: does not have the name of a manifest; give a .csv or .parquet file")
+            raise InputError(f"{path}: is not named like a manifest; give a .csv or .parquet file")
         return path
     found = _tables_in(path)
     if len(found) != 1:

@@ -11,10 +11,10 @@ NAMING = official.Naming(KIND, "0002_c1s1_000451_03.jpg", re.compile(r"(-1|\d{4}
 
 
 def recognises(path: Path) -> bool:
-    """Whether the images there are named as Market-1501's."""
+    """Whether the images there have Market-1501's names."""
     return official.recognises(path, NAMING)
 
 
 def read(root: Path) -> Source:
-    """Read the official folders, or any folder of images named as Market-1501's, as `official.read` does."""
+    """Read the official folders, or any folder of images with Market-1501's names, by `official.read`."""
     return official.read(root, NAMING)

@@ -23,7 +23,7 @@ class LabelledImages:
     labels: Tensor  # (n,) int64 in 0..N_c-1, within the image's camera
     identities: Tensor  # (n,) int64 in 0..N-1: offset of the camera + label
     camera_names: tuple[str, ...]  # C
-    identity_cameras: Tensor  # (N,) int64, never decreasing
+    identity_cameras: Tensor  # (N,) int64, ascending
     identity_labels: tuple[str, ...]  # (N,) the user's own label within the camera
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from ccafl.errors import InputError
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 TESTING = frozenset({QUERY, GALLERY, "gallery"})
 NOT_TRAINED = ("-1", "0")  # junk and distractors are only for testing
-LOOKED_AT = 20  # files that are looked at to recognise a naming
+LOOKED_AT = 20  # files whose names are looked at to recognise a data set
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Naming:
     """How a data set names its files.
 
     Attributes:
-        kind: the data set's.
+        kind: of the data set.
         example: a file name, for error messages.
         pattern: matches the beginning of a name; its groups are the official id and the camera's number.
         first_id: the lowest id of a person; distractors and junk lie below it.
@@ -33,7 +33,7 @@ class Naming:
     first_id: int = 1
 
     def record(self, path: Path) -> Record | None:
-        """The image's record, persons numbered from 1; None for another kind of name."""
+        """The image's record, persons numbered from 1; None if its name is of another kind."""
         match = self.pattern.match(path.name)
         if match is None:
             return None
@@ -42,7 +42,7 @@ class Naming:
 
 
 def recognises(root: Path, naming: Naming) -> bool:
-    """Whether one of the first images that `read` would find is so named."""
+    """Whether one of the first images that `read` would find has such a name."""
     if not root.is_dir():
         return False
     home = home_of(root, _has_official_folders)
@@ -57,7 +57,7 @@ def recognises(root: Path, naming: Naming) -> bool:
 
 
 def read(root: Path, naming: Naming) -> Source:
-    """Read the official folders in ``root`` or in a folder of it; without any, all files so named below are training.
+    """Read the official folders in ``root`` or in a folder in it; without any, all files below with such names train.
 
     Distractors and junk are never trained on.
 

@@ -1,4 +1,4 @@
-"""Data opened for use: their unreadable images refused or left out, and query and gallery that can be ranked."""
+"""Opening data: unreadable images are refused or left out, and query and gallery are checked to be rankable."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from ccafl.data.records import Source
 from ccafl.errors import InputError
 from ccafl.terminal import bar, note
 
-_NAMED = 6  # unreadable images in one refusal
+_NAMED = 6  # unreadable images named in one error
 
 
 def readable(source: Source, data: Path, *, skip: bool | None, shown: bool = True) -> Source:
@@ -23,7 +23,7 @@ def readable(source: Source, data: Path, *, skip: bool | None, shown: bool = Tru
         shown: whether this process shows its progress.
 
     Raises:
-        InputError: no training images, an unreadable image that is not to be skipped, or only such ones to train on.
+        InputError: no training images, an unreadable image that is not to be skipped, or no readable training image.
     """
     if not source.train:
         raise InputError(f"{data}: holds no training images; give data that do")
@@ -39,7 +39,7 @@ def readable_paths(paths: Sequence[Path], *, skip: bool) -> list[Path]:
     """The pictures of ``paths`` that can be read.
 
     Args:
-        paths: of pictures.
+        paths: the pictures' files.
         skip: list unreadable pictures once and leave them out.
 
     Raises:
@@ -74,7 +74,8 @@ def rankable(source: Source, data: Path) -> tuple[EvaluationImages, EvaluationIm
     query, gallery = evaluation_images(source.query, source.gallery)
     if len(unmatched_queries(query, gallery)) == len(query):
         raise InputError(
-            f"{data}: no query's person is in the gallery in another camera, nothing to measure; see ccafl data check"
+            f"{data}: no query's person is in the gallery in another camera, so nothing can be measured; "
+            "see ccafl data check"
         )
     return query, gallery
 

@@ -1,6 +1,6 @@
-"""Images with their camera, label and time: what every source gives, without a number and without torch.
+"""Images with their camera, label and time, as every source gives them: by name, without torch.
 
-`ccafl.data.numbering` makes tensors of them.
+`ccafl.data.numbering` turns the names into numbers, in tensors.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ UNKNOWN_CAMERA = -1
 
 
 def parse_time(text: str) -> datetime:
-    """A time in ISO 8601. A date alone is its first moment; without an offset, the time is in UTC.
+    """A time in ISO 8601. A date alone is its midnight; a time without an offset is in UTC.
 
     Raises:
         ValueError: it is not a time.
@@ -28,7 +28,7 @@ class Record:
     """One image of a source.
 
     Attributes:
-        path: where it lies.
+        path: its file.
         camera: the camera's name.
         label: the label within the camera.
         person: the true person, if known.
@@ -58,7 +58,7 @@ class Source:
 
 
 def camera_numbers(names: Iterable[str], known: Sequence[str]) -> Iterator[int]:
-    """The place of each name in ``known``, a run's camera names; `UNKNOWN_CAMERA` for one that is not there."""
+    """The index of each name in ``known``, a run's camera names; `UNKNOWN_CAMERA` for a name that is not in it."""
     numbers = {name: number for number, name in enumerate(known)}
     return (numbers.get(name, UNKNOWN_CAMERA) for name in names)
 

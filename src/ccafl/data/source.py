@@ -1,4 +1,4 @@
-"""Reading a data set of any kind, recognised by what lies there."""
+"""Reading a data set of any kind, recognised by its files."""
 
 import os
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Reader(Protocol):
     KIND: str
 
     def recognises(self, path: Path, /) -> bool:
-        """Whether such data lie at ``path``; cheap, as every kind is asked."""
+        """Whether ``path`` holds such data; cheap, because every kind is tried."""
 
     def read(self, path: Path, /) -> Source:
         """The images at ``path``; InputError for what cannot be used."""
@@ -25,7 +25,7 @@ class Reader(Protocol):
 
 DATA_SETS: tuple[Reader, ...] = (market1501, dukemtmc, msmt17)  # a new data set's module is added here
 
-# A manifest decides whatever lies beside it, and any folder may be <camera>/<label>/.
+# In order: a manifest takes precedence over the files beside it, and any folder could be <camera>/<label>/.
 _READERS: tuple[tuple[Reader, ...], ...] = ((manifest,), DATA_SETS, (folder,))
 _READER_OF = {reader.KIND: reader for readers in _READERS for reader in readers}
 KINDS = tuple(_READER_OF)
@@ -45,7 +45,7 @@ def read_source(path: Path, kind: str | None = None) -> Source:
 
     Raises:
         InputError: ``path`` is missing or empty, the kind is unknown or not recognised, there are no images to train
-            or to evaluate on, an image is there twice, or the kind's reader refuses something.
+            or to evaluate on, an image appears twice, or the kind's reader refuses something.
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"{kind}: no such kind of source; choose one of {', '.join(KINDS)}")

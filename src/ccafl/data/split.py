@@ -11,7 +11,7 @@ def split(records: Sequence[Record], seed: int) -> Source:
     """Two thirds of the persons train; of the rest, the first image of each person and camera is a query.
 
     The persons are sorted and shuffled with ``random.Random(seed)``; the first two thirds train. The first image is the
-    first by file name, and the others are the gallery.
+    first by file name; the others are the gallery.
 
     Raises:
         InputError: a record's person is unknown, or there are fewer than three persons.
@@ -19,7 +19,7 @@ def split(records: Sequence[Record], seed: int) -> Source:
     for record in records:
         if record.person is None:
             raise InputError(
-                f"{record.path}: its true person is unknown, so there can be no test; give a manifest with persons"
+                f"{record.path}: its true person is unknown, so no test set can be made; give a manifest with persons"
             )
     names = sorted({record.person for record in records if record.person is not None}, key=_natural)
     if len(names) < 3:

@@ -1,4 +1,4 @@
-"""Resized images by index: kept in memory or in a file if the budget allows, else decoded at every use."""
+"""Resized images by index: kept in memory or in a file if the budget allows, else decoded on every use."""
 
 import shutil
 import tempfile
@@ -16,7 +16,7 @@ from ccafl.files import disk_errors
 
 
 class CacheBudget:
-    """The bytes that stores may still take, in memory and in a file in ``folder``."""
+    """The bytes that stores may still use, in memory and in a file in ``folder``."""
 
     def __init__(self, memory: int = 0, disk: int = 0, folder: Path | None = None) -> None:
         self.memory, self.disk, self.folder = memory, disk, folder
@@ -24,8 +24,8 @@ class CacheBudget:
     def take(self, *shape: int) -> Tensor | None:
         """An empty uint8 tensor in memory or in a memory-mapped file; None if it fits in neither.
 
-        The file has no name, so it disappears with the process, however that ends. It never takes more than half of
-        the disk's free space.
+        The file has no name, so it disappears with the process, however that ends. It takes at most half of the
+        disk's free space.
 
         Raises:
             InputError: the folder cannot be written to.

@@ -18,7 +18,7 @@ _ERASED = np.rint(255 * np.array(MEAN) * (1 + np.array(STD))).astype(np.uint8)[:
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """Bicubic resize to (height, width): (3, H, W) uint8. The first step for every image, without chance.
+    """Bicubic resize to (height, width): (3, H, W) uint8. The first step for every image; not random.
 
     PyTorch does it several times faster than Pillow, and differs from it only by rounding.
     """
@@ -55,7 +55,7 @@ class Augmentation:
     """The augmentation of training images: flip, pad and random crop, random erasing to one colour (`_ERASED`).
 
     It works on whole batches of bytes where they are loaded. Bytes are a quarter of the size of float32, so they travel
-    to the device as they are, and `normalise` converts them there.
+    to the device faster, and `normalise` converts them there.
 
     Attributes:
         size: (height, width).
@@ -69,7 +69,7 @@ class Augmentation:
     erase: float
 
     def draw(self, images: int, seed: int) -> AugmentationParams:
-        """Draw for a number of images; the seed alone decides."""
+        """Draw the choices for a number of images; they depend on the seed alone."""
         random = np.random.default_rng(seed)
         flips = random.random(images) < self.flip
         corners = random.integers(0, 2 * self.pad, (images, 2), endpoint=True)

@@ -1,4 +1,4 @@
-"""What turns pictures into features: a trained run, or its export without torch.
+"""Encoders turn pictures into features: a trained run, or its export without torch.
 
 ::
 

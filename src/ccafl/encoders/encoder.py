@@ -1,4 +1,4 @@
-"""What every encoder does, and how one is opened: a run with torch, or its ONNX export without."""
+"""What every encoder does, and how to open one: a run with torch, or its ONNX export without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Encoded:
     """Features of n pictures.
 
     Attributes:
-        features: (n, D) float32, L2-normalised: to compare with those of other pictures.
-        image_text: (n, E) float32, L2-normalised: to compare with those of sentences; None without a text tower.
+        features: (n, D) float32, L2-normalised: re-ID features, compared with those of other pictures.
+        image_text: (n, E) float32, L2-normalised: compared with features of sentences; None without a text tower.
     """
 
     features: NDArray[np.float32]
@@ -29,13 +29,13 @@ class PictureEncoder(Protocol):
     """An image encoder with its preprocessing; not thread-safe.
 
     Attributes:
-        fingerprint: of the weights and of every setting that affects features: the same for a run and its export.
+        fingerprint: of the weights and of every setting that affects features; a run and its export have the same.
         name: the run's, for display.
         place: absolute path of the run's folder or the exported file, from which it can be opened again.
-        runtime: what computes, for display: "torch, cpu".
+        runtime: software and device that compute, for display: "torch, cpu".
         dim: D, the length of a feature.
         text_dim: E, the length of a feature to compare with sentences; None without a trained text tower.
-        describes: whether `encode_text` works.
+        describes: whether `encode_text` is supported.
         camera_names: the cameras seen in training.
     """
 
@@ -49,7 +49,7 @@ class PictureEncoder(Protocol):
     camera_names: tuple[str, ...]
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
-        """Features of pictures; ``cameras`` are their cameras' names, which may be unknown to the model."""
+        """Features of pictures; ``cameras`` are the names of their cameras, which the model may not know."""
 
     def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Features of sentences, L2-normalised: (n, E).

@@ -22,7 +22,7 @@ from ccafl.gallery.values import milliseconds
 
 BATCH = 128
 _READERS = max(2, min(8, os.cpu_count() or 1))  # threads
-_PIXELS = 1 << 26  # of the pictures open at a time, besides those being opened
+_PIXELS = 1 << 26  # in all open pictures, besides those being opened
 THUMBNAIL = (256, 256)  # pixels at most, width and height
 _TAKEN, _OFFSET, _EXIF = (
     0x9003,
@@ -51,7 +51,7 @@ class Added:
     Attributes:
         added: written, or rewritten because their camera, label or time changed.
         known: already in the gallery, unchanged.
-        duplicates: of the same content as another of the pictures.
+        duplicates: with the same content as another of the pictures.
         skipped: unreadable, with the reason.
     """
 
@@ -66,7 +66,7 @@ def listed(path: Path, *, camera: str | None = None, kind: str | None = None) ->
 
     Args:
         path: where they are.
-        camera: that took all of them; by default as the data say.
+        camera: the one that took all of them; by default as the data say.
         kind: of data source; recognised by default.
 
     Raises:
@@ -104,11 +104,11 @@ def add_pictures(
     Every batch is committed before the next is read, so that the same call resumes after any interruption.
 
     Args:
-        gallery: open, of the encoder's model.
+        gallery: open, with features of the encoder's model.
         encoder: computes the features.
         pictures: to add.
         skip_unreadable: leave out pictures that cannot be read.
-        advance: called with the number of pictures just finished.
+        advance: called with the number of pictures finished since the last call.
 
     Raises:
         InputError: another model, or an unreadable picture; the batches before it are in the gallery.
@@ -143,7 +143,7 @@ def add_pictures(
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of at most `THUMBNAIL` pixels."""
+    """A JPEG no larger than `THUMBNAIL`."""
     small = image.copy()
     small.thumbnail(THUMBNAIL)
     file = io.BytesIO()
@@ -158,7 +158,7 @@ def _read(
     done: Added,
     skip: bool,
 ) -> dict[K, T]:
-    """``read`` of each picture; unreadable ones are recorded in ``done``, or the first of them raised."""
+    """What ``read`` gives for each picture; unreadable ones are recorded in ``done``, or the first is raised."""
     results: dict[K, T] = {}
     for (key, picture), result in zip(pictures.items(), pool.map(read, pictures.values()), strict=True):
         if isinstance(result, InputError):
@@ -201,7 +201,7 @@ def _opened(picture: Picture) -> Image.Image | InputError:
 
 
 def _updated(picture: Picture, existing: Entry | None) -> Picture | None:
-    """The picture to write, its unknown properties taken from the existing entry; None if that is up to date."""
+    """The picture to write, with unknown properties from the existing entry; None if that is up to date."""
     if existing is None:
         return picture
     camera, label = picture.camera or existing.camera, picture.label or existing.label

@@ -48,7 +48,7 @@ def add(
         model: a run's folder, or an exported ONNX file.
         paths: pictures, folders, manifests or data sets.
         db: the gallery's folder.
-        camera: that took all of them; by default as the data say.
+        camera: the one that took all of them; by default as the data say.
         kind: of data source; recognised by default.
         association: table of camera,label,identity.
         skip_unreadable: leave out pictures that cannot be read, listing them.
@@ -126,7 +126,7 @@ def forget(
         InputError: not exactly one of the three, no such gallery, or no such identity or camera.
     """
     if sum(asked is not None for asked in (person, camera, before)) != 1:
-        raise InputError("nothing to forget; give one of: a person's identity, --camera, --before")
+        raise InputError("not clear what to forget; give exactly one of: a person's identity, --camera, --before")
     with Gallery.open(db, token=token) as gallery:
         if person is not None:
             return gallery.forget(person)
@@ -209,7 +209,7 @@ def find(
         db: the gallery's folder.
         model: where the gallery's model is, if it has moved.
         text: a description.
-        boxes: x,y,width,height of the person in each picture, in pixels of the upright picture; none for no boxes.
+        boxes: x,y,width,height of the person in each picture, in pixels of the upright picture; empty for no boxes.
         filters: which pictures the search looks at.
         fusion: how several pictures are combined; see `Query`.
         rerank: order the nearest by k-reciprocal re-ranking.
@@ -223,9 +223,11 @@ def find(
             what `search` refuses.
     """
     if bool(images) == bool(text):
-        raise InputError("nothing to search for; give pictures of a person, or a description with --text")
+        raise InputError("not clear what to search for; give either pictures of a person, or a description with --text")
     if boxes and len(boxes) != len(images):
-        raise InputError(f"--box: {len(boxes)} for {len(images)} pictures; give one box per picture, in the same order")
+        raise InputError(
+            f"--box: {len(boxes)} boxes for {len(images)} pictures; give one per picture, in the same order"
+        )
     if sheet is not None and sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise InputError(f"{sheet}: a contact sheet must be a .jpg or .png; change the name")
     queries = [load_image(image) for image in images]
@@ -253,7 +255,9 @@ def model_of(gallery: Gallery, place: Path | None = None) -> PictureEncoder:
         InputError: it is not there, or is another model.
     """
     if place is None and not gallery.model_place.exists():
-        raise InputError(f"{gallery.model_place}: the gallery's model is no longer there; say where it is with --model")
+        raise InputError(
+            f"{gallery.model_place}: the gallery's model has moved or is gone; give its place with --model"
+        )
     encoder = open_encoder(place or gallery.model_place)
     gallery.check_model(encoder)
     return encoder
@@ -286,7 +290,7 @@ def _open_or_create(db: Path, encoder: PictureEncoder, uri: str | None, token: s
 
 
 def _joined(table: Path) -> dict[Tracklet, str]:
-    """The identities of a table, without the labels that were joined to no other."""
+    """The identities in a table, without labels that were joined with no other."""
     return {label: identity for label, identity in read_association(table).items() if identity is not None}
 
 

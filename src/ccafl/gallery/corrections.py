@@ -1,4 +1,4 @@
-"""Corrections of joins across cameras by people, and their table for training.
+"""People's corrections of joins across cameras, and their table for training.
 
 If two corrections contradict each other, the later one holds: however must-links are chained, they never join
 tracklets that a cannot-link keeps apart.
@@ -51,7 +51,7 @@ def merge(gallery: Gallery, keys: Sequence[str]) -> str:
     """
     tracklets = _tracklets(gallery, keys)
     if len(tracklets) < 2:
-        raise InputError("a merge needs pictures of at least two labels; add a picture of another")
+        raise InputError("a merge needs pictures of at least two labels; add a picture with another label")
     identities = gallery.ledger.identities()
     members = _connected(tracklets, _neighbours(linked(gallery, MUST_LINK), identities))
     previous = {identities[tracklet] for tracklet in members if tracklet in identities}
@@ -123,7 +123,9 @@ def _tracklets(gallery: Gallery, keys: Sequence[str]) -> list[Tracklet]:
         raise InputError(f"{min(missing)}: no such picture in the gallery; search again")
     for entry in entries:
         if not entry.label:
-            raise InputError(f"{entry.source}: has no label within its camera, so it cannot be joined; add it with one")
+            raise InputError(
+                f"{entry.source}: has no label within its camera, so it cannot be joined; add it with a label"
+            )
     return sorted({(entry.camera, entry.label) for entry in entries})
 
 

@@ -14,7 +14,7 @@ class Entry:
         time: when it was taken, in UTC, if known.
         source: the path or name it came from.
         label: the person's label within its camera, empty if none.
-        identity: the identity joined across cameras, empty if none.
+        identity: the person's identity across cameras, empty if none.
     """
 
     key: str

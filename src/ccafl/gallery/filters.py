@@ -26,7 +26,7 @@ class Filter:
         kind: of its value.
         parameter: its name as an option (``--exclude-camera``) and as a form field (``exclude_camera``).
         description: a phrase for help texts and the API's schema.
-        column: the property of pictures that it looks at: a field of `ccafl.gallery.entries.Entry`.
+        column: the property of pictures that it tests: a field of `ccafl.gallery.entries.Entry`.
         expression: value -> Milvus' boolean expression.
         mask: column (see `ccafl.gallery.nearest.InMemory`) and value -> which pictures pass, (n,) bool.
     """
@@ -97,7 +97,7 @@ class Filters:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> "Filters":
-        """From the values of all parameters: a list of names (or None), or a time (or None)."""
+        """From the values of all parameters, each a list of names, a time, or None."""
         values = {name: parameters[filter_.parameter] for name, filter_ in FILTERS.items()}
         names = (name for name, filter_ in FILTERS.items() if filter_.kind is ValueKind.NAMES)
         return cls(**values | {name: tuple(dict.fromkeys(values[name] or ())) for name in names})
@@ -115,7 +115,7 @@ class Filters:
                 yield from value
 
     def expression(self) -> str:
-        """Milvus' boolean expression of them all; empty where none is in use.
+        """Milvus' boolean expression for all of them; empty if none is in use.
 
         Raises:
             InputError: a name that no gallery can hold.

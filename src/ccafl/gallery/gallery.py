@@ -46,7 +46,7 @@ class GalleryInfo:
         model_name: of the run that made the features.
         fingerprint: of that model.
         model_place: where that model was: a run's folder, or an ONNX file.
-        where: location of the vectors: a folder, or the URI of a Milvus server.
+        where: location of the vectors, a folder or the URI of a Milvus server.
     """
 
     pictures: int
@@ -70,7 +70,7 @@ class Gallery:
         dim: D, the length of a picture's feature.
         text_dim: E, the length of the feature to compare with sentences; None without a trained text tower.
         ledger: thumbnails, identities and corrections.
-        where: location of the vectors: a folder, or the URI of a Milvus server.
+        where: location of the vectors, a folder or the URI of a Milvus server.
     """
 
     def __init__(self, folder: Path, lock: IO[bytes], ledger: Ledger, vectors: VectorStore) -> None:
@@ -202,7 +202,7 @@ class Gallery:
     def put(self, entries: Sequence[Entry], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> None:
         """Write pictures, replacing those with the same keys.
 
-        Thumbnails come first, so that every picture a search finds has one. Identities are not written; see `join`.
+        Thumbnails come first, so that every picture found has one. Identities are not written; see `join`.
 
         Args:
             entries: n pictures with different keys.
@@ -220,7 +220,7 @@ class Gallery:
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace the identities of all cameras' labels.
 
-        `corrections.join` does so without losing corrections.
+        This ignores corrections; `corrections.join` applies them.
         """
         self.ledger.join(identities)
 
@@ -285,7 +285,7 @@ class Gallery:
         return self.ledger.thumbnail(key)
 
     def info(self) -> GalleryInfo:
-        """What it holds; goes through all pictures."""
+        """The gallery in numbers; reads all pictures' properties."""
         cameras: Counter[str] = Counter()
         times: list[int] = []
         tracklets: set[Tracklet] = set()
@@ -344,7 +344,7 @@ class Gallery:
         return len(erased)
 
     def forget(self, identity: str) -> int:
-        """`erase` an identity: its pictures, and the record of the labels joined into it.
+        """Erase an identity with `erase`: its pictures, and the record of the labels joined into it.
 
         Raises:
             InputError: there is no such identity.
@@ -396,12 +396,12 @@ class Gallery:
         for rows in self._vectors.all(fields=["key", "camera", "label"]):
             kept |= {row["key"] for row in rows}
             labels |= {(row["camera"], row["label"]) for row in rows}
-        # This includes thumbnails left by an interrupted addition, which nobody could ask to erase.
+        # This includes thumbnails that an interrupted addition left behind: nobody could ask to erase those.
         self.ledger.erase(self.ledger.thumbnail_keys() - kept, set(erasing.values()) - labels)
         self.ledger.end_erasing()
 
     def _rewrite(self) -> None:
-        """Copy what is left to a new collection and switch to it; one of the two is whole at any moment."""
+        """Copy what is left to a new collection and switch to it; one of the two is complete at any time."""
         target = self._vectors.copy_to(new_collection(self._prefix))
         self.ledger.write_facts({"collection": target.collection})
         self._vectors = target

@@ -31,7 +31,7 @@ _Change = tuple[str, Sequence[Any]]
 
 
 class Ledger:
-    """The file ``path``, created if missing; thread-safe.
+    """The SQLite file at ``path``, created if missing; thread-safe.
 
     Raises:
         InputError: it is not such a file, or cannot be written.
@@ -84,7 +84,7 @@ class Ledger:
         return self._read("select camera, label from identities where identity = ? order by camera, label", identity)
 
     def corrections(self) -> list[tuple[str, str, str, str, str]]:
-        """Kind and the two tracklets of every correction, the lesser tracklet first."""
+        """Kind and the two tracklets of every correction, the smaller tracklet first."""
         return self._read("select * from corrections order by camera_a, label_a, camera_b, label_b")
 
     def correct(

@@ -10,12 +10,12 @@ from ccafl.gallery.filters import FILTERS, Filters
 from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, Row
 
 _AT_ONCE = 1 << 24  # cosines held at a time
-_BLOCK = 64  # cosines
+_BLOCK = 64  # cosines per block maximum
 
 
 @dataclass(frozen=True, slots=True)
 class TextColumn:
-    """A text of each of n pictures, ``values[codes]``.
+    """A text for each of n pictures, ``values[codes]``.
 
     Attributes:
         codes: (n,) int64.
@@ -36,9 +36,9 @@ class InMemory:
     """n pictures as columns.
 
     Attributes:
-        rows: without their vectors, by key.
+        rows: sorted by key, without their vectors.
         vectors: by field, (D, n) float32: a product with them takes half as long as with (n, D).
-        columns: what filters look at: each a `TextColumn`, but ``time`` (n,) float64, milliseconds since 1970 or NaN.
+        columns: what filters test, each a `TextColumn`; only ``time`` is (n,) float64, milliseconds since 1970 or NaN.
     """
 
     rows: list[Row]
@@ -98,7 +98,7 @@ def _column(rows: Sequence[Row], name: str) -> TextColumn | NDArray[np.float64]:
 
 
 def _largest(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices of the ``count`` largest scores and perhaps of some more, ascending.
+    """Indices of the ``count`` largest scores, and possibly of a few more, ascending.
 
     The ``count``-th largest of all block maxima is at most the ``count``-th largest score, and is found sooner.
     """

@@ -15,7 +15,7 @@ from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.vectors import FEATURES, MOST_FOUND, Row
 
 Fusion = Literal["mean", "max"]
-CANDIDATES = 200  # that a search re-ranks: all distances between them are computed
+CANDIDATES = 200  # pictures that a search re-ranks, by all distances between them
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def search_many(gallery: Gallery, queries: Sequence[Query]) -> list[Found]:
 
 
 def _vectors(gallery: Gallery, query: Query) -> NDArray[np.float32]:
-    """The vectors to search by: (n, D), or (1, D) for their mean."""
+    """The vectors to search with: (n, D), or (1, D) for their mean."""
     dim = gallery.text_dim if query.by_text else gallery.dim
     if dim is None:
         raise InputError("the gallery's model has no trained text tower; search by picture")

@@ -8,14 +8,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ccafl.gallery.entries import Hit
 
 COLUMNS = 8
-_TILE, _CAPTION, _GAP = (112, 224), 46, 8  # pixels: a picture, the caption below it, between two
+_TILE, _CAPTION, _GAP = (112, 224), 46, 8  # pixels: size of a picture, height of its caption, space between two
 _PAPER, _INK, _FADED, _EMPTY = "#ffffff", "#1a1a1a", "#5c5c5c", "#d9d9d9"
 
 
 def contact_sheet(
     queries: Sequence[Image.Image], hits: Sequence[Hit], thumbnails: Sequence[bytes | None]
 ) -> Image.Image:
-    """Draw it.
+    """Draw a contact sheet.
 
     Args:
         queries: the query's pictures; none for a description.

@@ -1,4 +1,4 @@
-"""Names and times as a gallery stores them and asks Milvus for them. Does not need NumPy."""
+"""Names and times as a gallery stores them and queries Milvus for them. Does not need NumPy."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def check_name(name: str) -> str:
 
 
 def quoted(names: Sequence[str]) -> str:
-    """A list of names in a Milvus expression; quoting keeps a stranger's input from being more than a name."""
+    """A list of names in a Milvus expression, quoted so that input from outside is nothing but a name."""
     return json.dumps([check_name(name) for name in names], ensure_ascii=False)
 
 

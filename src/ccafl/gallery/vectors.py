@@ -1,6 +1,6 @@
 """The pictures' vectors and the properties they are filtered by, in Milvus: a milvus-lite folder, or a server.
 
-Both take the same client and the same calls; only erasing differs, since a server compacts deleted data itself.
+Both use the same client and the same calls; only erasing differs, since a server compacts deleted data itself.
 """
 
 import logging
@@ -48,7 +48,7 @@ class VectorStore:
             from pymilvus import MilvusClient
         except ImportError as error:
             raise InputError('a gallery needs Milvus\' client; pip install "ccafl[search]"') from error
-        for name in ("pymilvus", "milvus_lite"):  # they log what they raise, with tracebacks
+        for name in ("pymilvus", "milvus_lite"):  # they log every exception they raise, with a traceback
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.where, self.collection = where, collection
         self._dims: dict[str, int] = {}
@@ -208,8 +208,8 @@ class VectorStore:
             self._client.create_collection(collection, schema=schema, index_params=index, consistency_level="Strong")
 
     @contextmanager
-    def _errors(self, advice: str = "free disk space, or check that it runs") -> Iterator[None]:
-        """Turn Milvus' errors into InputErrors that say where it is."""
+    def _errors(self, advice: str = "free disk space, or check that Milvus runs") -> Iterator[None]:
+        """Turn Milvus' errors into InputErrors that name its place."""
         from pymilvus.exceptions import MilvusException
 
         try:

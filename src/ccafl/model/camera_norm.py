@@ -1,4 +1,4 @@
-"""Batch normalisation camera by camera: every layer removes what light, lens and view do to a camera's features. Not in
+"""Batch normalisation camera by camera: every layer removes what a camera's light, lens and view do to features. Not in
 the paper; after Zhuang et al., "Rethinking the Distribution Gap of Person Re-identification with
 Camera-based Batch Normalization" (arXiv 2001.08680).
 """
@@ -11,7 +11,7 @@ from ccafl.data.records import UNKNOWN_CAMERA
 
 
 class Cameras:
-    """The cameras of the batch on its way through a network, sorted by camera; shared by all the network's norms.
+    """The cameras of the batch that is passing through a network, sorted; shared by all norms of the network.
 
     Attributes:
         count: C.
@@ -41,9 +41,9 @@ class Cameras:
 class CameraBatchNorm(nn.Module):
     """A batch norm with one set of weights and the statistics of C cameras.
 
-    In training each camera's images are normalised by their own statistics, a single feature, which has none, by the
-    camera's running ones. In evaluation the camera's running statistics are used, for an unknown camera those of all
-    cameras pooled.
+    In training, each camera's images are normalised by their own statistics; a single feature vector has none, so it
+    takes the camera's running statistics. In evaluation, the camera's running statistics are used; an unknown camera
+    takes those of all cameras pooled.
 
     Attributes:
         running_mean, running_var: (C, channels).
@@ -63,7 +63,7 @@ class CameraBatchNorm(nn.Module):
         self.register_buffer("running_var", norm.running_var.repeat(cameras.count, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, channels) or (B, channels, h, w), sorted by camera as `Cameras.sort` says; the same shape."""
+        """(B, channels) or (B, channels, h, w), in the order that `Cameras.sort` gave -> the same shape, normalised."""
         groups = self.cameras.groups
         parts = features.split([count for _, count in groups])
         return torch.cat([self._normalised(part, camera) for part, (camera, _) in zip(parts, groups, strict=True)])

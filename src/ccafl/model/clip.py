@@ -46,7 +46,7 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
         weights: None for random ones; "shipped" for those that come with the package (clip-synth's); an open_clip tag
             of the architecture ("openai"), downloaded where it is not cached; or the path of a file: OpenAI's
             TorchScript archive, .safetensors, or a saved state dict.
-        quick_gelu: whether the weights were trained with QuickGELU; if this is wrong, features are silently wrong.
+        quick_gelu: whether the weights were trained with QuickGELU; a wrong value gives wrong features, and no error.
             None: what open_clip says of the tag; True for files and random weights, as OpenAI trained with it.
 
     Raises:

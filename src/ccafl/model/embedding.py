@@ -9,7 +9,7 @@ from ccafl.model.image_encoder import ImageEncoder
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 natively: more than twice as fast, cosines the same to 1e-4."""
+    """Whether the device multiplies bfloat16 natively: more than twice as fast as float32, cosines equal to 1e-4."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     abilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -46,11 +46,11 @@ def embed_batches(
 def measure_camera_statistics(
     encoder: ImageEncoder, batches: Iterable[tuple[int, Iterable[Tensor]]], device: torch.device
 ) -> None:
-    """Measure cameras' batch statistics with the encoder as it is: running ones stem from earlier weights.
+    """Measure cameras' batch statistics with the current weights; running statistics stem from earlier ones.
 
     Args:
         encoder: with ``norm_cameras``.
-        batches: each camera with batches of its images, (b, 3, H, W); their statistics are averaged.
+        batches: cameras, each with batches of its images, (b, 3, H, W), whose statistics are averaged.
         device: where ``encoder`` is.
     """
     norm = encoder.norm_cameras

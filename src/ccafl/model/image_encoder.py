@@ -17,7 +17,7 @@ class ImageEncoder(nn.Module):
         image_size: (height, width) of the images.
         reid_dim: D, the size of a re-ID feature.
         image_text_dim: E, the size of an image-text feature; None without a text tower.
-        norm_cameras: the batch's cameras, where batch norms keep each camera's statistics; None elsewhere.
+        norm_cameras: the batch's cameras, if batch norms keep separate statistics for each camera; else None.
 
     Source: paper, section III; the BNNeck from the authors' code.
     """
@@ -27,10 +27,10 @@ class ImageEncoder(nn.Module):
 
         Args:
             tower: the backbone, built for the images' size.
-            norm_cameras: C, where batch norms keep the statistics of each of C cameras; None where they share them.
+            norm_cameras: C, if batch norms keep separate statistics for C cameras; None if cameras share them.
 
         Raises:
-            InputError: cameras' statistics are wanted of a tower without batch norms.
+            InputError: ``norm_cameras`` with a tower that has no batch norms.
         """
         super().__init__()
         self.tower = tower
@@ -44,7 +44,7 @@ class ImageEncoder(nn.Module):
             if not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in tower.modules()):
                 raise InputError("model.camera_norm: this architecture has no batch norms; set model.camera_norm=false")
             by_camera(self, self.norm_cameras)
-        self.to(memory_format=torch.channels_last)  # a sixth faster convolutions on a CPU
+        self.to(memory_format=torch.channels_last)  # makes convolutions a sixth faster on a CPU
 
     def forward(
         self, images: Tensor, image_text: bool = True, cameras: Tensor | None = None
@@ -53,8 +53,8 @@ class ImageEncoder(nn.Module):
 
         Args:
             images: (B, 3, H, W) of the encoder's image size.
-            image_text: whether the image-text feature is wanted; the work for it alone is skipped otherwise.
-            cameras: (B,) int64 in 0..C-1, -1 for an unknown one; read only where norms keep cameras' statistics.
+            image_text: whether to compute the image-text feature too.
+            cameras: (B,) int64 in 0..C-1, -1 for an unknown one; used only if norms keep cameras' statistics.
 
         Returns:
             (re-ID features (B, D), image-text features (B, E) or None). Neither is L2-normalised: the re-ID feature is

@@ -18,7 +18,7 @@ from ccafl.model.timm_tower import TimmTower
 from ccafl.model.tower import Size, Tower
 
 _WITHOUT_TEXT: dict[str, Callable[[str, str | None, Size, int], Tower]] = {"timm/": TimmTower}
-"""Backbones without a text tower, by the prefix of their architectures' names."""
+"""Backbones without a text tower, by the prefix of the architecture's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def build_network(settings: Model, identities: int, cameras: int, seed: int) -> 
     """Build the network for N accumulated identities in C cameras; random parts follow from ``seed``.
 
     Raises:
-        InputError: the architecture or its weights cannot be had, or the architecture lacks what the settings need.
+        InputError: the architecture or its weights are not available, or the architecture lacks what the settings need.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -57,14 +57,14 @@ def build_network(settings: Model, identities: int, cameras: int, seed: int) -> 
 
 
 def resolved(settings: Model) -> Model:
-    """The settings with nothing left to look up in the weights: the run can later be opened without them."""
+    """The settings with what depends on the weights filled in, so that the run can later be opened without them."""
     if settings.quick_gelu is not None or not has_text_tower(settings):
         return settings
     return settings.model_copy(update={"quick_gelu": trained_with_quick_gelu(settings.architecture, settings.weights)})
 
 
 def check_backbone(config: Config) -> None:
-    """Refuse settings that the architecture cannot serve, before any data are read; no weights are fetched.
+    """Refuse settings that do not suit the architecture, before any data are read; no weights are fetched.
 
     Raises:
         InputError: text losses without a text tower, or cameras' statistics without batch norms.

@@ -12,7 +12,7 @@ from ccafl.errors import InputError
 
 
 class PromptLearner(nn.Module):
-    """The sentence "A photo of a [X]1 [X]2 [X]3 [X]4 person.", its X learned for every accumulated identity.
+    """The sentence "A photo of a [X]1 [X]2 [X]3 [X]4 person.", with its own learned X for every accumulated identity.
 
     Attributes:
         tokens: (N, T, W) parameter, the learnable tokens.
@@ -101,7 +101,7 @@ class TextEncoder(nn.Module):
 
         Args:
             embeddings: (B, L, W), the sentences' tokens.
-            eot: position of the end-of-text token, the same in all of them.
+            eot: position of the end-of-text token, the same in every sentence.
 
         Returns:
             (B, E): the end-of-text feature in the space of the images, not normalised.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def tokenized(sentences: Sequence[str], context_length: int) -> Tensor:
-    """Tokens of sentences (B, L), L as the longest needs; sentences over CLIP's ``context_length`` are cut."""
+    """Tokens of sentences: (B, L), L that of the longest; sentences over CLIP's ``context_length`` are truncated."""
     tokens: Tensor = SimpleTokenizer(context_length=context_length)(list(sentences))
     return tokens[:, : int(tokens.argmax(1).max()) + 1]  # the end-of-text token has the highest number
 

@@ -14,14 +14,14 @@ from ccafl.model.tower import Size, Tower
 from ccafl.model.weights import check_fit, first_line, read_weights
 
 _PREFIX = "timm/"
-_PRETRAINED = "pretrained"  # names the weights of the architecture's tag, or of its default tag
+_PRETRAINED = "pretrained"  # the weights of the tag in the architecture's name, or else of its default tag
 
 
 class TimmTower(Tower):
     """A timm model without its classifier.
 
-    GeM pools a model's last feature map; a token model (ViT) pools as timm does, mostly by its class token. GeM cuts
-    off negative values: it suits maps that end in a ReLU, such as a ResNet's.
+    GeM pools a model's last feature map; a token model (ViT) pools as in timm, mostly by its class token. GeM clamps
+    negative values, so it suits maps that end in a ReLU, such as a ResNet's.
     """
 
     scale: Tensor
@@ -35,10 +35,10 @@ class TimmTower(Tower):
             weights: None for random ones; "pretrained" or a pretrained tag of the model ("a1_in1k"), downloaded where
                 it is not cached; or the path of a .safetensors file or a saved state dict.
             image_size: (height, width) of the images it will see.
-            last_stride: 1 dilates the last stage instead of striding, 2 leaves it. A token model has no stages.
+            last_stride: 1 dilates the last stage instead of striding; 2 keeps its stride. A token model has no stages.
 
         Raises:
-            InputError: timm is missing, an unknown name or tag, weights that cannot be had or do not fit, an image
+            InputError: timm is missing, an unknown name or tag, weights that are not available or do not fit, an image
                 size the model does not take, or a last stride that cannot be removed.
         """
         super().__init__()
@@ -70,7 +70,7 @@ class TimmTower(Tower):
 
     @torch.no_grad()
     def _probed(self, architecture: str) -> tuple[bool, int]:
-        """Whether the model gives a feature map, and the size of its feature, by a trial."""
+        """Whether the model gives a feature map, and the size of its feature, found by running it once."""
         height, width = self.image_size
         self.model.eval()
         try:
@@ -80,7 +80,7 @@ class TimmTower(Tower):
             if features.ndim == 4:
                 return True, features.shape[3 if self._channels_last else 1]
             return False, self.model.forward_head(features, pre_logits=True).shape[1]
-        except Exception as error:  # every model says in its own way what it does not take
+        except Exception as error:  # every model refuses an input in its own way
             raise InputError(
                 f"{architecture}: gives no features of {height}x{width} images ({first_line(error)}); "
                 "set another model.image_size or model.architecture"
@@ -123,7 +123,7 @@ def _check_name(timm: Any, architecture: str, name: str) -> None:
 
 
 def _pretrained(timm: Any, tagged: str, architecture: str, options: dict[str, Any]) -> Any:
-    """With the weights of a tag, from the cache or the network."""
+    """The model with the weights of a tag, from the cache or the network."""
     try:
         return timm.create_model(tagged, pretrained=True, **options)
     except Exception as error:  # without a network, three libraries raise many kinds of error
@@ -150,7 +150,7 @@ def _choice(timm: Any, name: str) -> str:
 
 
 def _fill(model: Any, path: Path, architecture: str) -> None:
-    """Load a file's weights but the classifier's."""
+    """Load a file's weights, except the classifier's."""
     classifier = model.pretrained_cfg["classifier"] or ()
     heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
     own = model.state_dict()
@@ -160,7 +160,7 @@ def _fill(model: Any, path: Path, architecture: str) -> None:
 
 
 def _split_norms(module: nn.Module) -> None:
-    """Make timm's batch norms with activation a plain norm and an activation: what replaces norms keeps the latter."""
+    """Split timm's norm-activation layers into a batch norm and an activation, so that the norm can be replaced."""
     from timm.layers import BatchNormAct2d
 
     for name, child in module.named_children():

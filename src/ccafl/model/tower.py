@@ -9,8 +9,8 @@ Size = tuple[int, int]
 
 
 class Tower(nn.Module, ABC):
-    """A backbone for images of one size: the re-ID feature before the BNNeck and, beside a text tower, the image-text
-    feature.
+    """A backbone for images of one size: the re-ID feature before the BNNeck and, if there is a text tower, the
+    image-text feature.
 
     Attributes:
         image_size: (height, width) of the images it takes.
@@ -30,7 +30,7 @@ class Tower(nn.Module, ABC):
 
         Args:
             images: as `ccafl.data.transforms` normalises them.
-            image_text: whether the image-text feature is wanted; skip the work for it otherwise.
+            image_text: whether to compute the image-text feature too.
 
         Returns:
             (pooled features (B, D), image-text features (B, E) or None), not L2-normalised.

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ccafl.errors import InputError
 
-_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # what OpenAI's archives carry beside the weights
+_NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # what OpenAI's archives hold besides the weights
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file of any of the three formats, without what is not a weight.
+    """The state dict in a file of any of the three formats, without entries that are not weights.
 
     Raises:
         InputError: it is damaged or holds no state dict.
@@ -65,7 +65,7 @@ def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path:
     """Refuse weights whose names or shapes are not the architecture's.
 
     Raises:
-        InputError: names the first weight that differs.
+        InputError: with the name of the first weight that differs.
     """
     for key in [*expected, *state]:
         wanted, found = (tuple(side[key].shape) if key in side else None for side in (expected, state))
@@ -83,6 +83,6 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its class where it has none."""
+    """The first line of an error's message, or its class if it has none."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

@@ -32,7 +32,7 @@ def create_app(
         gallery: open; only the application may use it while it runs.
         encoder: of the gallery's model.
         settings: where the service listens and what it accepts.
-        failed: called with what keeps the gallery or the model from loading.
+        failed: called with the error if the gallery or the model cannot be loaded.
 
     Raises:
         InputError: the encoder is not of the gallery's model.
@@ -85,6 +85,6 @@ async def _unprocessable(_: Request, error: Exception) -> Response:
 
 
 async def _busy(_: Request, error: Exception) -> Response:
-    """503, with the time to wait."""
+    """503, with the time to wait before trying again."""
     refusal = busy(cast(BusyError, error).detail, cast(BusyError, error).seconds)
     return JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)

@@ -1,4 +1,4 @@
-"""Searches of all clients, batched: one thread runs the model, one the gallery, several read pictures."""
+"""All clients' searches, batched: one thread runs the model, one searches the gallery, several read pictures."""
 
 import asyncio
 import os
@@ -30,11 +30,11 @@ R = TypeVar("R")
 
 
 class BusyError(Exception):
-    """The search cannot be taken now; try again later.
+    """The service cannot take the search now.
 
     Attributes:
         detail: why, in one line.
-        seconds: after which to try again.
+        seconds: how long to wait before trying again.
     """
 
     def __init__(self, detail: str, seconds: float = 1) -> None:
@@ -78,15 +78,15 @@ class _Pending:
 
 
 class SearchBatcher:
-    """Brings the searches of one event loop to the model and the gallery in batches.
+    """Passes the searches of one event loop to the model and the gallery in batches.
 
-    Each forward pass takes all waiting searches, and so does each search of the gallery. A search that arrives while
+    Each forward pass takes all waiting searches, and so does each search in the gallery. A search that arrives while
     nothing else is in progress starts at once; otherwise it waits, for milliseconds, for those still being read.
 
     Args:
         gallery: open; no other thread may use it meanwhile, except for thumbnails.
         encoder: of the gallery's model.
-        capacity: most pictures of all searches waiting or being answered.
+        capacity: the most pictures in all searches that are waiting or being answered.
         metrics: where batches are counted.
     """
 
@@ -134,7 +134,7 @@ class SearchBatcher:
         self._set_info(info)
 
     def close(self) -> None:
-        """Finish the searches in progress, waiting some seconds at most."""
+        """Finish the searches in progress, waiting a few seconds at most."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -312,7 +312,7 @@ def _stacked(rows: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _each(work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> Sequence[R | Exception]:
-    """All at once; if that fails, one by one, so that one bad search does not fail the others."""
+    """What ``work`` gives for all items at once or, if that fails, one by one, so that one error spoils no other."""
     try:
         return work(items)
     except Exception as error:

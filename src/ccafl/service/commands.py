@@ -24,7 +24,7 @@ def serve(
         model: where the gallery's model is, if it has moved.
         host: name or address to listen on.
         port: to listen on.
-        token: required of every client.
+        token: that every client must send.
         milvus_token: for a Milvus server that requires one.
 
     Raises:

@@ -19,7 +19,7 @@ from ccafl.service.batching import Question
 from ccafl.service.limits import ServiceSettings
 from ccafl.service.schemas import SearchFields, SearchForm
 
-_LARGE = 1024  # pixels of the longer side from which a picture is reduced while it waits for the model
+_LARGE = 1024  # pixels; pictures with a longer side are reduced while they wait for the model
 _NOTHING = np.empty((0, 0), np.float32)
 
 
@@ -64,7 +64,7 @@ def question(form: SearchFields) -> Question:
 def picture_readers(form: SearchFields, settings: ServiceSettings) -> list[Callable[[], Image.Image]]:
     """For each picture of the form, a function that opens it.
 
-    They raise HTTPException: 413 too many pixels, 415 not a picture, 422 a box outside it.
+    The functions raise HTTPException: 413 for too many pixels, 415 for no picture, 422 for a box outside it.
     """
     boxes = form.box or [""] * len(form.picture)
     return [

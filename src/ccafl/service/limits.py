@@ -34,10 +34,10 @@ SECURITY_HEADERS = {
 }
 OVERHEAD = 1 << 20  # bytes of an upload besides its pictures
 OTHER_BODY = 1 << 18  # bytes of any other request
-HELD = 1 << 27  # bytes of all requests being received or answered
+HELD = 1 << 27  # bytes in all requests being received or answered
 _WAITING, _PATIENCE = 256, 10.0  # requests waiting for memory at most, and for how many seconds
 _RECEIVING = 60.0  # seconds for a request's body to arrive
-_DRAINED, _DRAINING = 1 << 26, 2.0  # bytes and seconds of a refused body that are read and discarded
+_DRAINED, _DRAINING = 1 << 26, 2.0  # a refused body is read and discarded for this many bytes and seconds
 _CLIENTS = 4096  # whose rates are remembered
 _EVERYWHERE = ("0.0.0.0", "::")  # on these addresses the service accepts any host name
 
@@ -49,12 +49,12 @@ class ServiceSettings(BaseModel):
         host: name or address to listen on; one that other machines can reach needs a token.
         port: 0 for any free port.
         token: required as ``Authorization: Bearer``.
-        upload_mb: megabytes of an upload, all its pictures together.
-        pixels: of a picture at most, by its header, before it is decoded.
-        pictures: of a search at most.
-        queue: pictures of all searches waiting or being answered at most; further searches are refused.
+        upload_mb: megabytes of an upload at most, all its pictures together.
+        pixels: of a picture at most; its header is checked before it is decoded.
+        pictures: in a search at most.
+        queue: pictures in all searches waiting or being answered at most; further searches are refused.
         rate: requests per second and client, in the long run; None for no limit.
-        burst: requests of a client at once.
+        burst: requests that a client may send at once.
 
     Raises:
         InputError: a host that others can reach without a token, or a token that no header can carry.
@@ -75,11 +75,13 @@ class ServiceSettings(BaseModel):
     @model_validator(mode="after")
     def _together(self) -> "ServiceSettings":
         if self.token is None and not is_loopback(self.host):
-            raise InputError(f"{self.host}: others can reach it there; give a token (--token, or CCAFL_TOKEN)")
+            raise InputError(
+                f"{self.host}: other machines can reach this address; set a token (--token, or CCAFL_TOKEN)"
+            )
         if self.token is not None and not (self.token and all("!" <= letter <= "~" for letter in self.token)):
             raise InputError("the token is empty, or has spaces or characters outside ASCII; give another")
         if self.queue < self.pictures:
-            raise InputError(f"queue {self.queue}: a search of {self.pictures} pictures would not fit; raise it")
+            raise InputError(f"queue {self.queue}: a search with {self.pictures} pictures would not fit; raise queue")
         return self
 
 
@@ -160,7 +162,7 @@ class MemoryBudget:
 
 
 class GuardMiddleware:
-    """Around the whole service: refuses unacceptable requests, counts all, and adds security headers to every answer.
+    """Wraps the whole service: refuses unacceptable requests, counts all, and adds security headers to every answer.
 
     Args:
         app: the service.
@@ -208,7 +210,9 @@ class GuardMiddleware:
     def _refusal(self, scope: Scope, headers: Headers) -> HTTPException | None:
         path = scope["path"]
         if not self._is_own_name(headers.get("host", "")):
-            return HTTPException(421, "the service does not have this name; use the address that it listens on")
+            return HTTPException(
+                421, "the service does not answer to this host name; use the address that it listens on"
+            )
         if self._rates is not None and (cost := _cost(path)):
             wait = self._rates.wait(_network(scope.get("client")), cost)
             if wait:
@@ -288,7 +292,7 @@ class _Exchange:
         await self._send(message)
 
     async def _drain(self) -> None:
-        """Read on a little: a client cut off while sending would see a broken connection instead of the answer."""
+        """Read a little more: a client cut off while sending would see a broken connection instead of the answer."""
         left, more = _DRAINED, True
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAINING):
@@ -299,14 +303,14 @@ class _Exchange:
 
 
 def _cost(path: str) -> float:
-    """Tokens of a request; cheap for thumbnails, of which a page of results loads many."""
+    """Tokens that a request costs; thumbnails are cheap, because a page of results loads many."""
     if path in ("/health", "/ready"):
         return 0
     return 0.1 if path == "/" or path.startswith("/page/") or path.endswith("/thumbnail") else 1
 
 
 def _network(client: Any) -> str:
-    """The client's address; for IPv6 its /64 network, since one client has all of it."""
+    """The client's address; for IPv6 its /64 network, since one client controls all of it."""
     address = str(client[0]) if client else ""
     try:
         parsed = ipaddress.ip_address(address)

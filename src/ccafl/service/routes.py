@@ -53,7 +53,7 @@ _REASONS = {
     409: "The correction is not possible; the detail says why",
     413: "Too large",
     415: "Not a picture that can be read",
-    421: "The service does not have this name",
+    421: "The service does not answer to this host name",
     422: "An invalid value",
     429: "Too many requests",
     503: "Not ready, or too busy",

@@ -106,7 +106,7 @@ class FoundPicture(Picture):
 
 
 class FoundIdentity(BaseModel):
-    """A person found, with the pictures among these hits."""
+    """A person found, and which of these hits show the person."""
 
     identity: str = Field(description="Empty for a picture without an identity")
     score: float
@@ -114,7 +114,7 @@ class FoundIdentity(BaseModel):
 
 
 class SearchFields(BaseModel):
-    """Whom to search for, and how: the fields of `SearchForm` without the filters."""
+    """Whom to search for, and how: the fields of `SearchForm`, without the filters."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -123,7 +123,7 @@ class SearchFields(BaseModel):
         [],
         description="x,y,width,height in pixels of the upright picture, empty for all of it; one per picture, or none",
     )
-    key: list[Key] = Field([], description="Pictures in the gallery that show the person")
+    key: list[Key] = Field([], description="Keys of pictures in the gallery that show the person")
     text: Sentence | SkipJsonSchema[None] = Field(
         None,
         description="The person described, instead of pictures and keys",
@@ -136,7 +136,7 @@ class SearchFields(BaseModel):
 
     @classmethod
     def of(cls, form: FormData) -> "SearchFields":
-        """From the form's fields; empty ones that take one value are left out.
+        """From the form's fields; empty fields that take one value count as missing.
 
         Raises:
             ValidationError: an invalid field.

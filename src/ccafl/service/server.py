@@ -1,4 +1,4 @@
-"""Runs the service until it is told to stop."""
+"""Runs the service until it is stopped."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ from ccafl.service.app import create_app
 from ccafl.service.limits import ServiceSettings
 from ccafl.terminal import note
 
-_GRACE = 10  # seconds for requests in progress to finish when the service is told to stop
+_GRACE = 10  # seconds for requests in progress to finish when the service is stopped
 
 
 def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) -> None:
@@ -37,7 +37,7 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
             log_level="warning",
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # anybody could claim another address and escape the limits
+            proxy_headers=False,  # anybody could claim another address and evade the limits
             timeout_graceful_shutdown=_GRACE,
         )
         server = uvicorn.Server(config)
@@ -46,7 +46,7 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
             place = f"[{address}]" if ":" in address else address
             note(f"{gallery.model_name}: search it at http://{place}:{port} (Ctrl-C to stop)")
             if settings.token is None:
-                note("no token is set: every user and program on this machine can search")
+                note("no token is set, so every user and program on this machine can search")
             server.run(sockets=[listener])
     if failures:
         raise failures[0]

@@ -1,4 +1,4 @@
-// The page's state in its address: after #, so that a description of somebody is not sent or logged as part of a URL.
+// The page's state in its address: after #, so that a person's description is never sent or logged as part of a URL.
 // Pictures chosen on this computer are not in it; the history entry names them while the page is open.
 
 import { noFilters, readFilters, writeFilters } from "./filters.js";
@@ -8,8 +8,8 @@ import { noFilters, readFilters, writeFilters } from "./filters.js";
  *
  * @typedef {Object} State
  * @property {"picture"|"words"} by
- * @property {{id: string, box: number[]|null, camera: string}[]} uploads pictures of this computer
- * @property {string[]} keys pictures of the gallery
+ * @property {{id: string, box: number[]|null, camera: string}[]} uploads pictures from this computer
+ * @property {string[]} keys pictures from the gallery
  * @property {string} text
  * @property {"mean"|"max"} fusion
  * @property {boolean} rerank

@@ -3,7 +3,7 @@
 const KEPT = "ccafl-token";
 const THUMBNAILS = 600; // object URLs kept at a time
 
-/** A refusal by the service, or that it does not answer (status 0). */
+/** The service refused a request, or did not answer (status 0). */
 export class Refusal extends Error {
   constructor(status, detail) {
     super(detail);
@@ -15,7 +15,7 @@ let token = sessionStorage.getItem(KEPT);
 let askForToken = async () => null;
 let asking = null;
 
-/** `ask(wrong)` resolves to a token, or null if none is given; `wrong` says that one was refused. */
+/** `ask(wrong)` resolves to a token, or null if none is given; `wrong` is true if one was refused. */
 export function whenTokenIsNeeded(ask) {
   askForToken = ask;
 }
@@ -40,7 +40,7 @@ async function call(path, options = {}) {
     }
     if (answer.ok) return answer;
     if (answer.status !== 401) throw await refusal(answer);
-    if (token !== sent) continue; // another call has got one meanwhile
+    if (token !== sent) continue; // another call has obtained one meanwhile
     asking ??= askForToken(sent !== null).finally(() => (asking = null));
     const given = await asking;
     if (given === null) throw new Refusal(401, "The service needs a token.");
@@ -55,7 +55,7 @@ async function refusal(answer) {
   try {
     ({ detail } = await answer.json());
   } catch {
-    // no JSON: the status has to do
+    // no JSON: the status must do
   }
   if (typeof detail !== "string" || !detail)
     detail = `The service answered ${answer.status} ${answer.statusText}`.trim();

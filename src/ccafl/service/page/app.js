@@ -17,8 +17,8 @@ const NARROW = matchMedia("(max-width: 899px)");
 
 let gallery = null;
 let state = fromFragment(location.hash, history.state?.uploads ?? []);
-let answer = null; // of the search shown
-let searched = ""; // what the search was, see `asked`
+let answer = null; // to the search shown
+let searched = ""; // what was searched for, see `asked`
 let running = null;
 let drawn = ""; // the view in which the answer is shown
 let panel, selection, dialog;
@@ -171,7 +171,7 @@ function showPicture() {
 const inWords = () => state.by === "words" && gallery.text;
 const noQuery = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length);
 
-/** Everything that decides a search's answer. */
+/** Everything that a search's answer depends on. */
 function asked() {
   const { view, open: opened, ...rest } = state;
   return noQuery() ? "no query" : JSON.stringify(rest);
@@ -299,12 +299,12 @@ function showAnswer() {
 }
 
 function showNothing(offset) {
-  byId("status").textContent = offset ? "There are no more pictures." : "No picture fits.";
+  byId("status").textContent = offset ? "There are no more pictures." : "No pictures found.";
   const filtered = activeFilters(state, inWords()).length > 0;
   const says = offset
-    ? "This is beyond the last page."
+    ? "This page is beyond the last one."
     : filtered
-      ? "No picture passes the filters."
+      ? "No picture matches the filters."
       : "The gallery is empty.";
   const remedy = offset
     ? ["First page", { offset: 0 }]
@@ -341,11 +341,11 @@ function showStart() {
       h("td", {}, bar),
     );
   });
-  const ways = ["Choose, drop or paste a picture of the person; in a whole scene, draw a box around them."];
+  const ways = ["Choose, drop or paste a picture of the person. If it shows a whole scene, draw a box around the person."];
   if (gallery.text) ways.push("Or describe the person in words.");
   ways.push(
-    "Open a result to see the person across cameras, and to search from there.",
-    "Where pictures are wrongly joined, select them and correct it.",
+    "Open a result to see the person across cameras, or to search from there.",
+    "If pictures are wrongly joined, select them and correct the join.",
   );
   fill(
     byId("found"),

@@ -2,8 +2,8 @@
 
 import { byId, fill, h } from "./dom.js";
 
-const EDGE = 14; // screen pixels around a corner within which it can be dragged
-const LEAST = 320; // smallest height of a picture in screen pixels, if there is room
+const EDGE = 14; // a corner can be dragged from this many screen pixels away
+const LEAST = 320; // smallest height of the picture in screen pixels, if there is room
 const SIDES = ["Left", "Top", "Width", "Height"];
 
 /**
@@ -54,7 +54,7 @@ export function drawBox(url, name, given) {
       h(
         "p",
         { id: "boxer-hint", class: "hint" },
-        `Drag over ${name}. With the keyboard, arrow keys move the box and Shift with arrow keys resizes it; or type its numbers.`,
+        `Drag across ${name}. On the keyboard, the arrow keys move the box and Shift with an arrow key resizes it. Or type its numbers.`,
       ),
       stage,
       h(

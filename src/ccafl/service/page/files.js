@@ -1,4 +1,4 @@
-// Pictures of this computer, kept while the page is open. They are sent only as part of a search.
+// Pictures from this computer, kept while the page is open. They are sent only as part of a search.
 
 const files = new Map();
 const begun = Date.now().toString(36);

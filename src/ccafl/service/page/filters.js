@@ -14,7 +14,7 @@ import { cameraName, count } from "./format.js";
  * @typedef {Object} Filter
  * @property {string} name in the state and the address
  * @property {string} group the heading under which its control stands
- * @property {*} none the value that filters nothing
+ * @property {*} none the value that filters out nothing
  * @property {boolean} [byPicture] applies only to searches by picture
  * @property {(value: *) => string} write the value as text in the address
  * @property {(text: string) => *} read the inverse; undefined or an exception for invalid text

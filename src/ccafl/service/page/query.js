@@ -1,4 +1,4 @@
-// The panel of the query: whom to search for, and where.
+// The query panel: whom to search for, and where.
 
 import { picture, remembered, showThumbnail } from "./api.js";
 import { drawBox } from "./boxer.js";
@@ -23,7 +23,7 @@ export function queryPanel(gallery, change, clear) {
   byId("files-hint").textContent =
     limits.pictures > 1
       ? `or drop or paste them here: up to ${limits.pictures}, ${limits.upload_mb} MB together.`
-      : `or drop or paste one here, of up to ${limits.upload_mb} MB.`;
+      : `or drop or paste one here: up to ${limits.upload_mb} MB.`;
   byId("by").hidden = !gallery.text;
   byId("rerank-row").hidden = !gallery.rerank;
   byId("rerank").addEventListener("change", () => change(draft()));
@@ -44,7 +44,7 @@ export function queryPanel(gallery, change, clear) {
     byId("files").value = "";
   });
 
-  /** What the fields say, also if it has not been sent yet. */
+  /** What the fields hold, even if it has not been searched for yet. */
   function draft() {
     return {
       by: gallery.text ? document.querySelector("[name=by]:checked").value : "picture",
@@ -64,13 +64,13 @@ export function queryPanel(gallery, change, clear) {
       if (fits) bytes += file.size;
       else
         problems.push(
-          `${file.name}: ${(file.size / 1e6).toFixed(1)} MB is too large; a query takes up to ${limits.upload_mb} MB.`,
+          `${file.name}: ${(file.size / 1e6).toFixed(1)} MB is too large; a query may have up to ${limits.upload_mb} MB.`,
         );
       return fits;
     });
     if (good.length > free)
       problems.push(
-        `A query takes up to ${several(limits.pictures, "picture")}; ${several(good.length - free, "was", "were")} left out.`,
+        `A query may have up to ${several(limits.pictures, "picture")}; ${several(good.length - free, "was", "were")} left out.`,
       );
     const ids = keep(good.slice(0, Math.max(0, free)));
     if (ids.length)

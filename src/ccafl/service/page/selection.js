@@ -12,7 +12,7 @@ import { labelName, listed, personName, several } from "./format.js";
  */
 export function selectionBar(bar, corrected) {
   const selected = new Map(); // pictures by key
-  let before = []; // what was selected for the last correction
+  let before = []; // the pictures of the last correction
   let last = null; // the box ticked last, for ranges
   const summary = h("p", { class: "summary", role: "status" });
   const hint = h("p", { class: "hint", id: "bar-hint" });
@@ -69,7 +69,7 @@ export function selectionBar(bar, corrected) {
     if (!different.disabled) can.push(`“Not this person” takes ${those} out of ${persons[0]}.`);
     hint.textContent = unlabelled
       ? "A picture without a label within its camera cannot be joined."
-      : can.join(" ") || "Select pictures of two labels to join them, or of one joined person to split them.";
+      : can.join(" ") || "Select pictures with two labels to join them, or pictures of one joined person to split them off.";
   }
 
   function set(pictures, on) {
@@ -103,8 +103,8 @@ export function selectionBar(bar, corrected) {
           ? `Saved: ${listed(names)} are one person, now ${now}.`
           : `Saved: ${listed(names)} ${names.length > 1 ? "are" : "is"} not ${personName(left[0])}, now ${now}.`,
         kind === "same"
-          ? "To undo this, select what does not belong and choose “Not this person”."
-          : "To undo this, select again, add a picture of the person and choose “Same person”.",
+          ? "To undo this, select the pictures that do not belong and choose “Not this person”."
+          : "To undo this, select them again, add a picture of the person and choose “Same person”.",
       );
       show();
       written.focus();

@@ -8,7 +8,7 @@ const WIDTH = 28; // of a thumbnail, and roughly the smallest distance between t
 const ROW = 64;
 const BREAK = 30; // of a cut in time
 const LABEL = 76; // smallest distance between two times on the axis
-const LONG = 1.5; // a pause longer than this times all shorter pauses together is cut out
+const LONG = 1.5; // a pause is cut out if it is longer than this many times all shorter pauses together
 const STEPS = [
   1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800, 2592000,
   7776000, 31536000,
@@ -113,7 +113,7 @@ export function timeline(pictures, cameras, current, open) {
   return place;
 }
 
-/** The stretches of time to draw, in proportion to their length, without the long pauses between them. */
+/** The stretches of time to draw, in proportion to their lengths, without the long pauses between them. */
 function partsOf(times, width) {
   const gaps = times.slice(1).map((time, n) => ({ after: n, length: time - times[n] }));
   let rest = times.at(-1) - times[0];

@@ -162,7 +162,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     const heading = (words) => h("h3", { id: "person-heading" }, words);
     if (!picture.identity) {
       const why = picture.label
-        ? "Its label is not joined with any other. Select it and pictures of the same person, then choose “Same person”."
+        ? "Its label is not joined with any other. Select this picture and others of the same person, then choose “Same person”."
         : "It has no label within its camera, so it cannot be joined.";
       fill(place, heading("Not joined"), h("p", { class: "hint" }, why));
       return;
