@@ -46,6 +46,11 @@ def test_a_run_is_resumed_with_its_own_settings_only(run, config):
         run.check_usable(config, resume=False)
 
 
+def test_a_run_without_the_name_of_its_papers_recipe_is_resumed(run, config):
+    """As runs were written before that setting existed."""
+    run.check_usable(config.model_copy(update={"paper": "msmt17"}), resume=True)
+
+
 @pytest.mark.parametrize("resume", [False, True])
 def test_training_begins_in_a_free_folder_only(tmp_path, config, resume):
     folder = RunFolder(tmp_path / "run")

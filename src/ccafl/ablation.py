@@ -235,7 +235,7 @@ def _finished(run: Path, row: Config) -> Results | None:
     """The results of a finished run with these settings; None if it has not finished."""
     folder = RunFolder(run)
     results: Results | None = folder.read_results()
-    if results is not None and folder.read_config() != row.model_copy(update={"model": resolved(row.model)}):
+    if results is not None and folder.differences(row.model_copy(update={"model": resolved(row.model)})):
         raise InputError(f"{run}: was trained with other settings; remove it, or give another --out")
     return results
 

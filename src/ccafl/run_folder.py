@@ -114,13 +114,17 @@ class RunFolder:
             InputError: something else is in the folder, or the run to resume has other settings.
         """
         if resume and self.begun:
-            before = load_config(str(self.config))
-            if before != config:
-                raise InputError(
-                    f"{self.config}: has other settings ({_differences(before, config)}); use them or another --out"
-                )
+            differences = self.differences(config)
+            if differences:
+                raise InputError(f"{self.config}: has other settings ({differences}); use them or another --out")
         elif not (resume and self.world.is_dir()):
             check_free(self.path)
+
+    def differences(self, config: Config) -> str:
+        """``key: the run's, now config's`` for every setting that differs, except ``paper``, which does not affect training."""
+        old, new = (flattened(settings.model_dump(), ".") for settings in (self.read_config(), config))
+        different = [key for key in old if old[key] != new[key] and key != "paper"]
+        return "; ".join(f"{key}: {old[key]}, now {new[key]}" for key in different)
 
     def read_config(self) -> Config:
         """The run's settings.
@@ -209,9 +213,3 @@ def flattened(values: Mapping[str, Any], separator: str) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-def _differences(before: Config, now: Config) -> str:
-    """``key: before, now`` of the settings that differ."""
-    old, new = (flattened(config.model_dump(), ".") for config in (before, now))
-    return "; ".join(f"{key}: {old[key]}, now {new[key]}" for key in old if old[key] != new[key])
