@@ -121,7 +121,7 @@ class RunFolder:
             check_free(self.path)
 
     def differences(self, config: Config) -> str:
-        """``key: the run's, now config's`` for every setting that differs; ``paper`` does not affect training and may."""
+        """``key: the run's, now config's`` for every setting that differs, but ``paper``, which trains nothing."""
         old, new = (flattened(settings.model_dump(), ".") for settings in (self.read_config(), config))
         different = [key for key in old if old[key] != new[key] and key != "paper"]
         return "; ".join(f"{key}: {old[key]}, now {new[key]}" for key in different)
