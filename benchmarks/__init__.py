@@ -1,1 +1,1 @@
-"""How fast the work around the backbone is: `python -m benchmarks --help`."""
+"""Speed and memory of everything around the backbone: `python -m benchmarks --help`."""

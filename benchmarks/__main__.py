@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import evaluation, method, pictures, processes, scaling, start, steps
-from benchmarks.measure import Comparison, Limit, Row, compared, limited
-from benchmarks.opponents import Opponents, on_the_cpu
+from benchmarks.measure import Comparison, Limit, Row, check_limit, compare
+from benchmarks.opponents import Opponents, disable_cuda
 from ccafl.ablation import commit, hardware
 
 console = Console()
@@ -43,42 +43,42 @@ WORKS: Works = {
 def main(
     opponents: Annotated[
         Path | None,
-        typer.Option(envvar="CCAFL_OPPONENTS", help="Folder of their checkouts, as docs/performance.md says."),
+        typer.Option(envvar="CCAFL_OPPONENTS", help="Folder with their checkouts (docs/performance.md)."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the table as JSON, costs by size as PNG beside it.")] = None,
-    only: Annotated[str, typer.Option(help=f"Some works, such as memories,ranking, of {', '.join(WORKS)}.")] = "",
-    threads: Annotated[int, typer.Option(help="Torch's threads.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the table; a PNG of cost by size beside it.")] = None,
+    only: Annotated[str, typer.Option(help=f"Run only these, separated by commas: {', '.join(WORKS)}.")] = "",
+    threads: Annotated[int, typer.Option(help="Number of threads for torch.")] = 2,
 ) -> None:
-    """Both sides on the same inputs, compared before they are timed; ratios with the bars they should reach."""
+    """Run both sides on the same inputs, compare and then time them, and print ratios with the bars they must reach."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     torch.set_num_threads(threads)
-    on_the_cpu()
+    disable_cuda()
     chosen = only.split(",") if only else list(WORKS)
     unknown = sorted(set(chosen) - set(WORKS))
     if unknown:
-        raise typer.BadParameter(f"unknown work {unknown[0]}; choose of {', '.join(WORKS)}")
-    about = {"commit": commit(), "hardware": hardware(), "torch": torch.__version__}  # of the code as it begins
+        raise typer.BadParameter(f"unknown benchmark {unknown[0]}; choose from {', '.join(WORKS)}")
+    about = {"commit": commit(), "hardware": hardware(), "torch": torch.__version__}  # recorded at the start
     rows: list[Row] = []
     for name in chosen:
         for row in _rows(WORKS[name](Opponents(opponents))):
             rows.append(row)
             console.print(_line(row), highlight=False)
-            _write(out, about, rows, [])  # what is stopped keeps what it has
-    grown = scaling.growths() if not only else []
-    for growth in grown:
-        console.print(f"{growth.work}: seconds grow as size to the {growth.slope:.2f}", highlight=False)
+            _write(out, about, rows, [])  # an interrupted run keeps its rows
+    growths = scaling.growths() if not only else []
+    for growth in growths:
+        console.print(f"{growth.work}: seconds grow as size to the power {growth.slope:.2f}", highlight=False)
     console.print(_table(rows))
-    _write(out, about, rows, grown)
-    if out is not None and grown:
-        scaling.plot(grown, out.with_suffix(".png"))
+    _write(out, about, rows, growths)
+    if out is not None and growths:
+        scaling.plot(growths, out.with_suffix(".png"))
 
 
 def _rows(works: Iterable[Comparison | Limit | Row]) -> Iterator[Row]:
     for work in works:
         if isinstance(work, Comparison):
-            yield compared(work)
+            yield compare(work)
         elif isinstance(work, Limit):
-            yield from limited(work)
+            yield from check_limit(work)
         else:
             yield work
 
@@ -98,9 +98,9 @@ def _table(rows: list[Row]) -> Table:
     return table
 
 
-def _write(out: Path | None, about: dict[str, str], rows: list[Row], grown: list[scaling.Growth]) -> None:
+def _write(out: Path | None, about: dict[str, str], rows: list[Row], growths: list[scaling.Growth]) -> None:
     if out is not None:
-        record = about | {"rows": [asdict(row) for row in rows], "growth": [asdict(growth) for growth in grown]}
+        record = about | {"rows": [asdict(row) for row in rows], "growth": [asdict(growth) for growth in growths]}
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

@@ -14,11 +14,11 @@ from benchmarks.opponents import TORCHREID, Opponents
 from ccafl.evaluation.ranking import Ranking, rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal, k_reciprocal_by_features
 
-DEPTH = 50  # ranks compared
+DEPTH = 50  # number of ranks compared
 
 
 def _truth(queries: int, gallery: int, persons: int, cameras: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Persons and cameras of query and gallery; a quarter of the gallery shows nobody of the query."""
+    """Persons and cameras of query and gallery; a quarter of the gallery's persons are not in the query."""
     random = torch.Generator().manual_seed(0)
     query_ids, gallery_ids = (
         torch.randint(1, count, (size,), generator=random)
@@ -39,7 +39,7 @@ def _features(query_ids: Tensor, gallery_ids: Tensor, dim: int) -> tuple[Tensor,
 
 
 def ranking(opponents: Opponents) -> Iterator[Comparison]:
-    """Market-1501's size, the distances given."""
+    """Market-1501's size, from given distances."""
     truth = _truth(3368, 15913, 750, 6)
     query, gallery = _features(truth[0], truth[2], 256)
     distances = 1 - query @ gallery.T
@@ -52,22 +52,22 @@ def ranking(opponents: Opponents) -> Iterator[Comparison]:
             name,
             lambda: rank_by_distance(lambda rows: distances[rows], *truth),
             theirs,
-            _same_figures,
+            _same_metrics,
             bar=bars[name],
             rounds=1 if "Python" in name else 5,
         )
 
 
-def _same_figures(ours: Ranking, theirs: Any) -> bool:
-    """torchreid gives (cmc, mAP), fast-reid (cmc, average precisions, inverse negative penalties)."""
+def _same_metrics(ours: Ranking, theirs: Any) -> bool:
+    """torchreid returns (cmc, mAP); fast-reid (cmc, average precisions, inverse negative penalties)."""
     cmc, precision = np.asarray(theirs[0]), float(np.mean(theirs[1]))
     return abs(ours.mAP - precision) < 1e-5 and bool(np.allclose(ours.cmc[: len(cmc)].numpy(), cmc, atol=1e-5))
 
 
 def large_ranking() -> Limit:
-    """MSMT17's size, features in, metrics out."""
+    """MSMT17's size, from features to metrics."""
     work = "ranking: 11,659 x 82,161, D=2048, from features"
-    return Limit(work, _large_ranking, _right, seconds=90, gib=3)
+    return Limit(work, _large_ranking, _ranking_is_correct, seconds=90, gib=3)
 
 
 def _large_ranking() -> Callable[[], Ranking]:
@@ -75,8 +75,8 @@ def _large_ranking() -> Callable[[], Ranking]:
     return partial(rank, *_features(truth[0], truth[2], 2048), *truth)
 
 
-def _right(ranking: Ranking) -> bool:
-    """The figures of the first queries follow from sorting their whole rows."""
+def _ranking_is_correct(ranking: Ranking) -> bool:
+    """Check the first queries against sorting the whole gallery."""
     truth = _truth(11659, 82161, 3060, 15)
     query, gallery = _features(truth[0], truth[2], 2048)
     query_ids, query_cameras, gallery_ids, gallery_cameras = truth
@@ -91,7 +91,7 @@ def _right(ranking: Ranking) -> bool:
 
 
 def reranking(opponents: Opponents) -> Iterator[Comparison]:
-    """1,000 x 5,000, the distances given."""
+    """1,000 x 5,000, from given distances."""
     if not opponents.has(TORCHREID):
         return
     truth = _truth(1000, 5000, 250, 6)
@@ -110,7 +110,7 @@ def _same_distances(ours: Tensor, theirs: Any) -> bool:
 def large_reranking() -> Limit:
     """Market-1501's size, from features."""
     work = "k-reciprocal re-ranking: 3,368 x 15,913, D=2048, from features, ranked"
-    return Limit(work, _large_reranking, _ranked_well, seconds=180, gib=16)
+    return Limit(work, _large_reranking, _improves_ranking, seconds=180, gib=16)
 
 
 def _large_reranking() -> Callable[[], Ranking]:
@@ -119,7 +119,7 @@ def _large_reranking() -> Callable[[], Ranking]:
     return lambda: rank_by_distance(k_reciprocal_by_features(query, gallery), *truth)
 
 
-def _ranked_well(ranking: Ranking) -> bool:
-    """Better than without re-ranking."""
+def _improves_ranking(ranking: Ranking) -> bool:
+    """Whether it beats the ranking without re-ranking."""
     truth = _truth(3368, 15913, 750, 6)
     return ranking.mAP > rank(*_features(truth[0], truth[2], 2048), *truth).mAP

@@ -1,4 +1,4 @@
-"""Two ways of doing the same work, side by side in one run: first that they agree, then how long and how large."""
+"""Two implementations of the same work, side by side: first their results, then their time and memory."""
 
 import ctypes
 import gc
@@ -16,16 +16,16 @@ GIB = 1024.0**3
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Our way against another's.
+    """Our implementation against another.
 
     Attributes:
         work: what is done.
-        opponent: whose way is the other.
-        ours, theirs: do it and return what they found.
-        equal: whether both found the same.
+        opponent: name of the other implementation.
+        ours, theirs: do the work and return the result.
+        equal: whether two results are equal.
         bar: how many times as long the other must take, at least.
-        rounds: how often both are timed, in turn.
-        times: how often one timing does the work; the seconds told are of once.
+        rounds: how often both are timed, alternately.
+        times: how often one timing repeats the work; reported seconds are for once.
     """
 
     work: str
@@ -40,26 +40,26 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Work that must stay within so many seconds and GiB, in a process of its own.
+    """Work with a limit on time and memory, done in its own process.
 
     Attributes:
         work: what is done.
-        prepare: makes the inputs and returns the work; importable, as it runs in a fresh process.
-        right: whether what it found is right.
-        seconds: at most.
-        gib: at most, the inputs and the libraries with it.
+        prepare: makes the inputs and returns the work; must be importable, as it runs in a fresh process.
+        correct: whether a result is correct.
+        seconds: time limit.
+        gib: memory limit, including inputs and libraries.
     """
 
     work: str
     prepare: Callable[[], Callable[[], Any]]
-    right: Callable[[Any], bool]
+    correct: Callable[[Any], bool]
     seconds: float
     gib: float
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table; ``ratio`` is what the other takes (or the limit) by what ours takes."""
+    """A row of the table; ``ratio`` is the other's cost (or the limit) divided by ours."""
 
     work: str
     ours_s: float
@@ -72,9 +72,10 @@ class Row:
     unit: str = "s"
 
 
-def compared(comparison: Comparison) -> Row:
-    """Both results compared, then both timed in turn; the ratio is the median of the rounds' ratios, as a machine's
-    speed drifts from round to round.
+def compare(comparison: Comparison) -> Row:
+    """Compare both results, then time both alternately.
+
+    The ratio is the median of the rounds' ratios, because a machine's speed drifts from round to round.
     """
     equal = comparison.equal(comparison.ours(), comparison.theirs())
     rounds = [(timed(comparison.ours)[0], timed(comparison.theirs)[0]) for _ in range(comparison.rounds)]
@@ -84,18 +85,18 @@ def compared(comparison: Comparison) -> Row:
     return Row(comparison.work, ours, comparison.opponent, theirs, ratio, comparison.bar, met, equal)
 
 
-def limited(limit: Limit) -> list[Row]:
-    """A row for the time and one for the memory."""
-    seconds, gib, right = in_own_process(_work_once, limit.prepare, limit.right)
+def check_limit(limit: Limit) -> list[Row]:
+    """One row for time and one for memory."""
+    seconds, gib, correct = in_own_process(_work_once, limit.prepare, limit.correct)
     rows = []
     for taken, most, unit in ((seconds, limit.seconds, "s"), (gib, limit.gib, "GiB")):
-        met = right and taken <= most
-        rows.append(Row(limit.work, taken, "limit", most, most / taken, 1.0, met, right, unit))
+        met = correct and taken <= most
+        rows.append(Row(limit.work, taken, "limit", most, most / taken, 1.0, met, correct, unit))
     return rows
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds it took, and what it returned."""
+    """Seconds that ``work`` took, and its result."""
     gc.collect()
     start = time.perf_counter()
     result = work()
@@ -103,29 +104,29 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def in_own_process(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``work`` returns in a fresh process: its memory is its own."""
+    """Run ``work`` in a fresh process and return its result, so that its memory can be measured on its own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def peak_of(prepare: Callable[[], Callable[[], Any]]) -> float:
-    """GiB that the work needs at most beside its inputs; to be called in a process of its own."""
+    """Peak GiB that the work needs in addition to its inputs; must be called in its own process."""
     work = prepare()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
-    before = _highest()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _peak_gib()
     work()
-    return _highest() - before
+    return _peak_gib() - before
 
 
-def _work_once(prepare: Callable[[], Callable[[], Any]], right: Callable[[Any], bool]) -> tuple[float, float, bool]:
+def _work_once(prepare: Callable[[], Callable[[], Any]], correct: Callable[[Any], bool]) -> tuple[float, float, bool]:
     seconds, result = timed(prepare())
-    highest = _highest()
-    return seconds, highest, right(result)
+    peak = _peak_gib()
+    return seconds, peak, correct(result)
 
 
-def _highest() -> float:
-    """The most memory this process has held, GiB; Linux tells it."""
+def _peak_gib() -> float:
+    """Peak memory of this process in GiB; Linux only."""
     status = Path("/proc/self/status").read_text("ascii")
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / GIB

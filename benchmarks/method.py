@@ -1,4 +1,4 @@
-"""The method's parts against the authors' code and against plain ways."""
+"""The parts of the method against the authors' code and plain implementations."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.measure import Comparison, Limit, Row, in_own_process, peak_of
-from benchmarks.opponents import AUTHORS, Opponents, on_the_cpu
+from benchmarks.opponents import AUTHORS, Opponents, disable_cuda
 from ccafl.method.association import associate, nearest_cross_camera_pairs
 from ccafl.method.inter_camera import adversarial_loss, adversarial_positives
 from ccafl.method.memory import HybridMemory, PrototypeMemory
@@ -22,7 +22,7 @@ Inputs = tuple[Tensor, ...]
 
 
 def memories(opponents: Opponents) -> Iterator[Comparison]:
-    """Losses, backward pass and update; a batch of 16 x 8, D = 2048."""
+    """Losses, backward pass and update with a batch of 16 x 8, D = 2048."""
     if opponents.has(AUTHORS):
         yield _hybrid(opponents)
         yield _prototypes(opponents)
@@ -102,7 +102,7 @@ def adversarial(opponents: Opponents) -> Iterator[Comparison]:
         loss.backward()
         return loss.detach(), _gradient(leaf)
 
-    def theirs() -> Inputs:  # masks as their training step makes them, from tables of the epoch
+    def theirs() -> Inputs:  # with masks made from per-epoch tables, as in their training step
         leaf = cosines.clone().requires_grad_()
         own_camera = of_camera[identity_cameras[identities]]
         positives = (of_person[association[identities]] - own_camera).clamp(min=0)
@@ -116,7 +116,7 @@ def adversarial(opponents: Opponents) -> Iterator[Comparison]:
 
 
 def association_world(total: int, cameras: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Centres of persons that several cameras see, (N, D) and (N,)."""
+    """Centres (N, D) and cameras (N,) of persons seen by several cameras."""
     random = torch.Generator().manual_seed(0)
     persons = torch.randn(total // 4, dim, generator=random)
     centres = persons[torch.randint(len(persons), (total,), generator=random)]
@@ -125,7 +125,7 @@ def association_world(total: int, cameras: int, dim: int) -> tuple[Tensor, Tenso
 
 
 def association(opponents: Opponents) -> Iterator[Comparison]:
-    """N = 4,821 in 15 cameras, D = 2048: the same partition."""
+    """N = 4,821 in 15 cameras, D = 2048; both must give the same partition."""
     if opponents.has(AUTHORS):
         work = "association: N=4,821, 15 cameras, D=2048"
         ours, theirs = _association_of_ours(), _association_of_theirs(opponents)
@@ -133,7 +133,7 @@ def association(opponents: Opponents) -> Iterator[Comparison]:
 
 
 def association_memory(opponents: Opponents) -> Iterator[Row]:
-    """What the same association takes of memory, beside its inputs."""
+    """Memory of the same association, in addition to its inputs."""
     if opponents.has(AUTHORS):
         ours = in_own_process(peak_of, _association_of_ours)
         theirs = in_own_process(peak_of, partial(_association_of_theirs, opponents))
@@ -148,7 +148,7 @@ def _association_of_ours() -> Callable[[], Tensor]:
 def _association_of_theirs(opponents: Opponents) -> Callable[[], Tensor]:
     from scipy.spatial.distance import cdist
 
-    on_the_cpu()
+    disable_cuda()
     centres, cameras = (values.numpy() for values in association_world(4821, 15, 2048))
     propagate = opponents.association().propagate_label
     return lambda: torch.from_numpy(propagate(cdist(centres, centres, "sqeuclidean"), cameras, cameras, 1.7 * 4821))
@@ -157,30 +157,30 @@ def _association_of_theirs(opponents: Opponents) -> Callable[[], Tensor]:
 def large_association(total: int = 100_000) -> Limit:
     """N = 100,000 in 200 cameras, D = 512, checked against brute force for some identities."""
     work = f"association: N={total:,}, 200 cameras, D=512"
-    return Limit(work, partial(_large, total), partial(_right_by_brute_force, total), seconds=240, gib=4)
+    return Limit(work, partial(_prepare_large, total), partial(_agrees_with_brute_force, total), seconds=240, gib=4)
 
 
-def _large(total: int) -> Callable[[], Tensor]:
+def _prepare_large(total: int) -> Callable[[], Tensor]:
     return partial(associate, *association_world(total, 200, 512), 1.7)
 
 
-def _right_by_brute_force(total: int, labels: Tensor) -> bool:
-    """The pairs looked at are all that are as near, for 100 identities by float64; and the labels follow from them."""
+def _agrees_with_brute_force(total: int, labels: Tensor) -> bool:
+    """For 100 identities, check in float64 that no pair as near was overlooked, and that the labels follow."""
     centres, cameras = association_world(total, 200, 512)
     pairs = nearest_cross_camera_pairs(centres, cameras, int(1.7 * total))
     least = (centres[pairs[-1, 0]].double() @ centres[pairs[-1, 1]].double()).item()
-    looked_at = {(first, second) for first, second in pairs.tolist()}
+    examined = {(first, second) for first, second in pairs.tolist()}
     for one in range(0, total, total // 100):
         products = centres.double() @ centres[one].double()
         near = ((products > least + 1e-6) & (cameras != cameras[one])).nonzero().squeeze(1).tolist()
-        if any((min(one, other), max(one, other)) not in looked_at for other in near):
+        if any((min(one, other), max(one, other)) not in examined for other in near):
             return False
     joined = labels[pairs]
     return bool((labels.max() > 0) & (joined[0, 0] == joined[0, 1]))
 
 
 def prompts(opponents: Opponents) -> Iterator[Comparison]:
-    """A step of stage 1, 64 images, RN50's text tower: a camera at a time over CLIP's 77 places, against ours."""
+    """A stage 1 step (64 images, RN50's text tower), against one camera at a time over all of CLIP's 77 positions."""
     del opponents
     torch.manual_seed(0)
     clip = load_clip("RN50", None)
@@ -225,7 +225,7 @@ def _gradient(leaf: Tensor) -> Tensor:
 
 
 def _close(ours: Inputs, theirs: Inputs) -> bool:
-    """Within 1e-4 of the largest value, array by array."""
+    """Whether each pair of arrays agrees to 1e-4 of the largest value."""
     return all(
         bool((one - other).abs().max() <= 1e-4 * other.abs().max().clamp(min=1e-6))
         for one, other in zip(ours, theirs, strict=True)
@@ -233,6 +233,6 @@ def _close(ours: Inputs, theirs: Inputs) -> bool:
 
 
 def _same_partition(ours: Tensor, theirs: Tensor) -> bool:
-    """The same -1 and the same groups, whatever their numbers."""
+    """Whether both have the same groups, whatever their numbers, and -1 in the same places."""
     pairs = torch.stack([ours, theirs]).unique(dim=1)
     return bool(((ours < 0) == (theirs < 0)).all()) and pairs.shape[1] == len(ours.unique()) == len(theirs.unique())

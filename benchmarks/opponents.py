@@ -1,7 +1,8 @@
-"""Others' ways, loaded from checkouts outside this repository; docs/performance.md says how to obtain and build them.
+"""Other implementations, loaded from checkouts outside this repository; docs/performance.md says how to get and build
+them.
 
-Only the files that a benchmark needs are run, by their paths. What they import and do not use is stood in for, and
-`.cuda()` stays on the CPU.
+Only the files that a benchmark needs are run, by path. Modules that they import but do not use are replaced by stubs,
+and `.cuda()` stays on the CPU.
 """
 
 import importlib.util
@@ -17,19 +18,19 @@ AUTHORS, TORCHREID, FASTREID = "CLIP-ICS", "deep-person-reid", "fast-reid"
 
 
 class Opponents:
-    """The checkouts in a folder; each may be missing."""
+    """The checkouts in a folder; any of them may be missing."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def has(self, name: str) -> bool:
-        """Whether the checkout is there."""
+        """Whether the checkout exists."""
         return self.folder is not None and (self.folder / name).is_dir()
 
     def memory(self) -> ModuleType:
         """The authors' memories: ``ClusterMemory``."""
-        _stand_in("clustercontrast", "clustercontrast.losses", "clustercontrast.models")
-        _stand_in("clustercontrast.losses.focal_loss", FocalLoss=None)
+        _stub_modules("clustercontrast", "clustercontrast.losses", "clustercontrast.models")
+        _stub_modules("clustercontrast.losses.focal_loss", FocalLoss=None)
         self._load("clustercontrast.models.losses", AUTHORS, "clustercontrast/models/losses.py")
         hybrid = self._load("clustercontrast.models.hm", AUTHORS, "clustercontrast/models/hm.py")
         hybrid.__dict__.setdefault("tccl", None)
@@ -37,9 +38,9 @@ class Opponents:
 
     def association(self) -> ModuleType:
         """The authors' association: ``propagate_label``."""
-        _stand_in("clustercontrast", "clustercontrast.utils")
-        _stand_in("clustercontrast.utils.faiss_rerank", compute_jaccard_distance=None)
-        _stand_in("clustercontrast.evaluators", extract_vit_features=None)
+        _stub_modules("clustercontrast", "clustercontrast.utils")
+        _stub_modules("clustercontrast.utils.faiss_rerank", compute_jaccard_distance=None)
+        _stub_modules("clustercontrast.evaluators", extract_vit_features=None)
         return self._load("clustercontrast.utils.cluster_labels", AUTHORS, "clustercontrast/utils/cluster_labels.py")
 
     def adversarial(self) -> ModuleType:
@@ -73,7 +74,7 @@ class Opponents:
         return _run_file(name, self.folder / checkout / file)
 
     def _built(self, checkout: str, folder: str) -> ModuleType | None:
-        """A compiled ``rank_cy``, if it was built for this Python."""
+        """The compiled ``rank_cy``, if it was built for this Python."""
         assert self.folder is not None
         files = sorted((self.folder / checkout / folder).glob(f"rank_cy.*{sys.version_info[0]}{sys.version_info[1]}*"))
         return _run_file("rank_cy", files[0]) if files else None
@@ -89,14 +90,14 @@ def _run_file(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _stand_in(*names: str, **attributes: Any) -> None:
+def _stub_modules(*names: str, **attributes: Any) -> None:
     for name in names:
         module = sys.modules.setdefault(name, ModuleType(name))
         module.__dict__.setdefault("__path__", [])
         module.__dict__.update(attributes)
 
 
-def on_the_cpu() -> None:
-    """Code that calls ``.cuda()`` runs on the CPU from here on, in this process."""
+def disable_cuda() -> None:
+    """Make ``.cuda()`` keep everything on the CPU for the rest of this process."""
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]
     nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[assignment, method-assign]

@@ -23,22 +23,22 @@ from ccafl.data.transforms import MEAN, STD, Augmentation, normalise
 from ccafl.evaluation.embedder import Embedder
 from ccafl.model.network import build_encoder
 
-SIZE, SOURCE = (256, 128), (128, 64)  # height and width, as the network takes them and as Market-1501 has them
+SIZE, SOURCE = (256, 128), (128, 64)  # height and width of the network's input and of Market-1501's images
 BATCH, BATCHES, PAD = 64, 64, 10
 
 
 def _jpegs(folder: Path, count: int) -> list[Path]:
-    """Pictures of noise that is smooth enough to compress like photographs."""
-    chance = np.random.default_rng(0)
+    """Noise images, smooth enough to compress like photographs."""
+    rng = np.random.default_rng(0)
     paths = [folder / f"{number}.jpg" for number in range(count)]
     for path in paths:
-        small = chance.integers(0, 256, (SOURCE[0] // 4, SOURCE[1] // 4, 3), dtype=np.uint8)
+        small = rng.integers(0, 256, (SOURCE[0] // 4, SOURCE[1] // 4, 3), dtype=np.uint8)
         Image.fromarray(small).resize(SOURCE[::-1], Image.Resampling.BICUBIC).save(path, quality=90)
     return paths
 
 
-class _Theirs(Dataset[dict[str, Any]]):
-    """torchreid's item: read, transform, and what goes with it."""
+class _TorchreidDataset(Dataset[dict[str, Any]]):
+    """A data set in torchreid's format: the transformed image with its labels."""
 
     def __init__(self, paths: list[Path], read: Any, transform: Any) -> None:
         self.paths, self.read, self.transform = paths, read, transform
@@ -52,7 +52,7 @@ class _Theirs(Dataset[dict[str, Any]]):
 
 
 def loading(opponents: Opponents) -> Iterator[Comparison]:
-    """Flip, pad, crop, normalise, erase: 4,096 images in batches of 64, loaded by two workers."""
+    """Loading 4,096 images in batches of 64 with two workers: flip, pad, crop, normalise, erase."""
     if not opponents.has(TORCHREID):
         return
     theirs, tools = opponents.loading()
@@ -75,7 +75,7 @@ def loading(opponents: Opponents) -> Iterator[Comparison]:
 
         def load_theirs(transform: Any, workers: int = 2) -> Tensor:
             random.seed(0)
-            data = _Theirs(paths, tools.read_image, transforms.Compose(transform))
+            data = _TorchreidDataset(paths, tools.read_image, transforms.Compose(transform))
             return _last(batch["img"] for batch in DataLoader(data, BATCH, num_workers=workers))
 
         def load_ours(budget: int, augmentation: Augmentation) -> Tensor:
@@ -84,13 +84,13 @@ def loading(opponents: Opponents) -> Iterator[Comparison]:
             return _last(map(normalise, batches.loaded(workers=2)))
 
         kept = ImageStore(paths, SIZE, CacheBudget(memory=1 << 30))
-        still, moving = (Augmentation(SIZE, flip=p, pad=pad, erase=p) for p, pad in ((0.0, 0), (0.5, PAD)))
+        still, augmenting = (Augmentation(SIZE, flip=p, pad=pad, erase=p) for p, pad in ((0.0, 0), (0.5, PAD)))
         agree = _nearly(load_ours(1, still), load_theirs(plain)) and _nearly(load_ours(0, still), load_theirs(plain))
         for budget, name in ((0, "decode and augment, nothing kept"), (1 << 30, "augment, decoded images kept")):
             yield Comparison(
                 f"{name}: JPEGs of 128x64 to 256x128, 2 workers",
                 "torchreid's loader",
-                lambda budget=budget: load_ours(budget, moving),  # type: ignore[misc]
+                lambda budget=budget: load_ours(budget, augmenting),  # type: ignore[misc]
                 lambda: load_theirs(augmented),
                 lambda ours, theirs: agree and ours.shape == theirs.shape,
                 bar=2.0,
@@ -100,13 +100,13 @@ def loading(opponents: Opponents) -> Iterator[Comparison]:
 
 def _last(batches: Any) -> Tensor:
     batch: Tensor
-    for batch in batches:  # noqa: B007 - all are loaded
+    for batch in batches:  # noqa: B007 - loads every batch
         pass
     return batch
 
 
 def _nearly(ours: Tensor, theirs: Tensor) -> bool:
-    """Up to a step of 8 bits."""
+    """Equal up to one step of 8 bits."""
     return bool((ours - theirs).abs().max() <= 1.01 / 255 / min(STD))
 
 

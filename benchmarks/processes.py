@@ -1,6 +1,6 @@
-"""Two processes against one, a thread each, on gloo: what Lightning Fabric's DDP gives on the cores of one machine.
+"""Two processes against one, with one thread each, over gloo: the gain of Lightning Fabric's DDP on one machine's CPU.
 
-`python -m benchmarks.processes PROCESSES OUT` is the program that Fabric starts as often as needed.
+`python -m benchmarks.processes PROCESSES OUT` is the program that Fabric starts once per process.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Row, timed
-from benchmarks.steps import PHASES, Pictures, epoch_of
+from benchmarks.steps import PHASES, NoiseStore, epoch_of
 from ccafl.config import Config, load_config
 from ccafl.model.network import build_encoder
 from ccafl.training.fabric import make_fabric
@@ -30,9 +30,9 @@ SETTINGS = [
 
 
 def processes() -> Iterator[Row]:
-    """Features of 2,048 images, and steps of stage 2 with a batch of 128 in all; tiny network, 64x32."""
+    """Features of 2,048 images, and stage 2 steps with a total batch of 128; tiny network, 64x32."""
     with tempfile.TemporaryDirectory() as folder:
-        one, two = (_of_processes(Path(folder) / f"{count}.pt", count) for count in (1, 2))
+        one, two = (_measure_in_processes(Path(folder) / f"{count}.pt", count) for count in (1, 2))
     same = bool((one["features"] - two["features"]).abs().max() < 1e-4)
     for work in ("features of 2,048 images", "a step of stage 2, B=128"):
         ours, theirs = (float(found[work]) for found in (two, one))
@@ -41,7 +41,7 @@ def processes() -> Iterator[Row]:
         yield Row(name, ours, "one process, a thread each", theirs, ratio, 1.0, same and ratio >= 1, same)
 
 
-def _of_processes(out: Path, count: int) -> dict[str, Tensor]:
+def _measure_in_processes(out: Path, count: int) -> dict[str, Tensor]:
     command = [sys.executable, "-m", "benchmarks.processes", str(count), str(out)]
     subprocess.run(command, check=True, capture_output=True)
     found: dict[str, Tensor] = torch.load(out, weights_only=True)
@@ -49,13 +49,13 @@ def _of_processes(out: Path, count: int) -> dict[str, Tensor]:
 
 
 def main(count: str, out: str) -> None:
-    """Measure as one of ``count`` processes; the first one writes seconds and features to ``out``."""
+    """Measure as one of ``count`` processes; the first writes seconds and features to ``out``."""
     torch.set_num_threads(1)
     config: Config = load_config("market-split", [*SETTINGS, f"runtime.devices={count}"])
     fabric = make_fabric(config.runtime)
     fabric.launch()
     torch.manual_seed(0)
-    store = Pictures(config.model.image_size, IMAGES)
+    store = NoiseStore(config.model.image_size, IMAGES)
     encoder = build_encoder(config.model, 6)
 
     def extract() -> Tensor:

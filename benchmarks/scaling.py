@@ -1,4 +1,4 @@
-"""How costs grow: measured at several sizes, a line fitted through their logarithms."""
+"""How costs grow with size: measured at several sizes, with a line fitted in log-log scale."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from ccafl.method.memory import HybridMemory
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Seconds by size, and the exponent by which they grow.
+    """Seconds by size, and the exponent of their growth.
 
     Attributes:
-        work: what is done, and what its size counts.
-        sizes, seconds: measured.
-        slope: of the line through the logarithms of the upper three.
+        work: what is done, and what size means.
+        sizes, seconds: the measurements.
+        slope: of the log-log line through the three largest sizes.
     """
 
     work: str
@@ -32,21 +32,21 @@ class Growth:
     seconds: list[float]
     slope: float
 
-    def at(self, size: int) -> float:
-        """Seconds that the line foretells."""
+    def predicted(self, size: int) -> float:
+        """Seconds predicted by the line."""
         return float(self.seconds[-1] * (size / self.sizes[-1]) ** self.slope)
 
 
 def growths() -> list[Growth]:
-    """The costs that could grow with the square of something."""
+    """Growth of the costs that could be quadratic."""
     return [
-        _grown("association, by identities (D=512)", _association, (2500, 5000, 10_000, 20_000, 40_000)),
-        _grown("ranking, by gallery images (500 queries, D=512)", _ranking, (5000, 10_000, 20_000, 40_000, 80_000)),
-        _grown("hybrid memory's step, by identities (D=512)", _memory, (500, 1000, 2000, 4000, 8000)),
+        _growth("association, by identities (D=512)", _association, (2500, 5000, 10_000, 20_000, 40_000)),
+        _growth("ranking, by gallery images (500 queries, D=512)", _ranking, (5000, 10_000, 20_000, 40_000, 80_000)),
+        _growth("hybrid memory's step, by identities (D=512)", _memory, (500, 1000, 2000, 4000, 8000)),
     ]
 
 
-def _grown(work: str, prepare: Callable[[int], Callable[[], Any]], sizes: tuple[int, ...]) -> Growth:
+def _growth(work: str, prepare: Callable[[int], Callable[[], Any]], sizes: tuple[int, ...]) -> Growth:
     seconds = []
     for size in sizes:
         job = prepare(size)
@@ -82,15 +82,15 @@ def _memory(size: int) -> Callable[[], Any]:
     return step
 
 
-def plot(grown: list[Growth], path: Path) -> None:
-    """Log-log, a line a work, its slope beside it."""
+def plot(growths: list[Growth], path: Path) -> None:
+    """Log-log plot with one line for each cost, labelled with its slope."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    for growth in grown:
+    for growth in growths:
         (line,) = axes.loglog(growth.sizes, growth.seconds, "o", markersize=4)
-        fitted = [growth.at(size) for size in growth.sizes]
+        fitted = [growth.predicted(size) for size in growth.sizes]
         label = f"{growth.work}: slope {growth.slope:.2f}"
         axes.loglog(growth.sizes, fitted, color=line.get_color(), linewidth=1, label=label)
     axes.set(xlabel="size", ylabel="seconds")

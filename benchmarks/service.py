@@ -1,7 +1,7 @@
-"""`python -m benchmarks.service`: how the HTTP service answers picture queries of many clients at once.
+"""`python -m benchmarks.service`: how the HTTP service handles picture queries from many concurrent clients.
 
-The gallery holds random unit vectors in identities; the service, in a process of its own, has an encoder that costs
-next to nothing unless a model is named; clients, in another, post pictures over and over on connections that stay open.
+The gallery holds random unit vectors grouped into identities. The service runs in its own process, with an almost free
+encoder unless a model is named. The clients run in another process and post pictures over persistent connections.
 """
 
 import asyncio
@@ -36,17 +36,17 @@ from ccafl.service.limits import ServiceSettings
 from ccafl.service.server import serve
 
 DIM = 512  # of clip-synth's features
-IDENTITY = 16  # pictures
+IDENTITY = 16  # pictures per identity
 CAMERAS = 8
 TOP = 10
-PICTURES = 64  # different queries
-LIMIT = 24  # pictures a page
-_AT_ONCE = 2_000
+PICTURES = 64  # distinct queries
+LIMIT = 24  # hits per query
+_BATCH = 2_000
 _BOUNDARY = "b0d7a5c1"
 
 
 class Projection:
-    """Pictures by random directions: features that differ, almost for nothing."""
+    """An almost free encoder: projects pictures onto random directions."""
 
     def __init__(self) -> None:
         self.fingerprint, self.name, self.runtime = hashlib.sha256(b"projection").hexdigest(), "projection", "numpy"
@@ -63,8 +63,8 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A query's times in seconds: in all, and of that in its forward pass and before it, while another's went on."""
+class QueryTimes:
+    """A query's seconds: in total, in its forward pass, and waiting for another query's forward pass."""
 
     latency: float
     model: float
@@ -73,18 +73,18 @@ class Answered:
 
 def main(
     vectors: Annotated[int, typer.Option(help="Pictures in the gallery.")] = 100_000,
-    clients: Annotated[int, typer.Option(help="Clients at once.")] = 16,
-    seconds: Annotated[float, typer.Option(help="How long they ask.")] = 20,
-    filtered: Annotated[bool, typer.Option(help="Every query leaves out a camera, another each time.")] = False,
-    model: Annotated[Path | None, typer.Option(help="A run's folder or exported ONNX file.")] = None,
-    db: Annotated[Path | None, typer.Option(help="Keep the gallery there, for the next time.")] = None,
+    clients: Annotated[int, typer.Option(help="Concurrent clients.")] = 16,
+    seconds: Annotated[float, typer.Option(help="Duration of the measurement.")] = 20,
+    filtered: Annotated[bool, typer.Option(help="Exclude a different camera from each query.")] = False,
+    model: Annotated[Path | None, typer.Option(help="A run's folder or an exported ONNX file.")] = None,
+    db: Annotated[Path | None, typer.Option(help="Keep the gallery here for later runs.")] = None,
 ) -> None:
-    """Latencies of picture queries, and whether they find what exhaustive search does."""
+    """Measure the latency of picture queries, and their recall against exhaustive search."""
     with tempfile.TemporaryDirectory() as folder:
-        row = measured(vectors, clients, seconds, filtered, model, db or Path(folder) / "gallery.db")
+        row = measure(vectors, clients, seconds, filtered, model, db or Path(folder) / "gallery.db")
     Console(stderr=True).print(
         f"{row['vectors']:,} vectors, {clients} clients, {row['encoder']}: {row['queries_a_second']:.0f} queries/s, "
-        f"p50/p95/p99 {_three(row['latency_ms'])} ms, beyond the forward pass {_three(row['beyond_model_ms'])} ms, "
+        f"p50/p95/p99 {_joined(row['latency_ms'])} ms, beyond the forward pass {_joined(row['beyond_model_ms'])} ms, "
         f"recall@{TOP} {row['recall']:.4f}",
         highlight=False,
         soft_wrap=True,
@@ -92,14 +92,14 @@ def main(
     typer.echo(json.dumps(row))
 
 
-def measured(
+def measure(
     vectors: int, clients: int, seconds: float, filtered: bool, model: Path | None, folder: Path
 ) -> dict[str, Any]:
-    """A gallery made, served, and asked."""
+    """Make a gallery, serve it, query it, and return the measurements."""
     encoder = _encoder(model)
-    held = unit(np.random.default_rng(1).standard_normal((vectors, encoder.dim), np.float32))
+    stored = unit(np.random.default_rng(1).standard_normal((vectors, encoder.dim), np.float32))
     if not folder.exists():
-        _fill(folder, encoder, held)
+        _fill(folder, encoder, stored)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     fresh = multiprocessing.get_context("spawn")
@@ -108,10 +108,10 @@ def measured(
     try:
         _wait(f"http://127.0.0.1:{port}/ready", service)
         pictures = _pictures()
-        recall = _recall(port, encoder, pictures, held)
+        recall = _recall(port, encoder, pictures, stored)
         with fresh.Pool(1) as pool:
             before = _cpu(service.pid)
-            answered = pool.apply(_ask_all, (port, pictures, clients, seconds, filtered))
+            answered = pool.apply(_query_all, (port, pictures, clients, seconds, filtered))
             used = _cpu(service.pid) - before
     finally:
         service.terminate()
@@ -142,19 +142,19 @@ def _encoder(model: Path | None) -> PictureEncoder:
     return Projection() if model is None else open_encoder(model)
 
 
-def _fill(folder: Path, encoder: PictureEncoder, held: NDArray[np.float32]) -> None:
+def _fill(folder: Path, encoder: PictureEncoder, stored: NDArray[np.float32]) -> None:
     first, small = datetime(2026, 1, 1, tzinfo=UTC), thumbnail(Image.new("RGB", (64, 128)))
     with Gallery.create(folder, encoder) as gallery:
-        for start in range(0, len(held), _AT_ONCE):
-            numbers = range(start, min(start + _AT_ONCE, len(held)))
+        for start in range(0, len(stored), _BATCH):
+            numbers = range(start, min(start + _BATCH, len(stored)))
             entries = [
                 Entry(_key(n), f"c{n % CAMERAS}", first + timedelta(seconds=n), f"{n}.jpg", f"p{n // IDENTITY}", "")
                 for n in numbers
             ]
-            some = held[start : start + _AT_ONCE]
-            text = None if encoder.text_dim is None else unit(np.ones((len(some), encoder.text_dim), np.float32))
-            gallery.put(entries, Encoded(some, text), {entry.key: small for entry in entries})
-        gallery.join({(f"c{n % CAMERAS}", f"p{n // IDENTITY}"): str(n // IDENTITY) for n in range(len(held))})
+            rows = stored[start : start + _BATCH]
+            text = None if encoder.text_dim is None else unit(np.ones((len(rows), encoder.text_dim), np.float32))
+            gallery.put(entries, Encoded(rows, text), {entry.key: small for entry in entries})
+        gallery.join({(f"c{n % CAMERAS}", f"p{n // IDENTITY}"): str(n // IDENTITY) for n in range(len(stored))})
 
 
 def _key(number: int) -> str:
@@ -177,13 +177,13 @@ def _wait(address: str, service: Any) -> None:
 
 
 def _cpu(process: int) -> float:
-    """Seconds of the processor's time that it has had; Linux tells it."""
+    """CPU seconds used by a process; Linux only."""
     fields = Path(f"/proc/{process}/stat").read_text("ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _pictures() -> list[bytes]:
-    """Files of smooth noise of the size of a person's picture."""
+    """JPEG files of smooth noise, as large as a person's picture."""
     rng, files = np.random.default_rng(2), []
     for _ in range(PICTURES):
         small = Image.fromarray(rng.integers(0, 256, (16, 8, 3), np.uint8))
@@ -193,10 +193,10 @@ def _pictures() -> list[bytes]:
     return files
 
 
-def _recall(port: int, encoder: PictureEncoder, pictures: list[bytes], held: NDArray[np.float32]) -> float:
-    """How many of the nearest by exhaustive cosine the service finds."""
+def _recall(port: int, encoder: PictureEncoder, pictures: list[bytes], stored: NDArray[np.float32]) -> float:
+    """Share of the nearest pictures by exhaustive cosine search that the service finds."""
     features = encoder.encode([Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]).features
-    nearest = np.argsort(-(features.astype(np.float64) @ held.astype(np.float64).T), axis=1)[:, :TOP]
+    nearest = np.argsort(-(features.astype(np.float64) @ stored.astype(np.float64).T), axis=1)[:, :TOP]
 
     async def found() -> list[set[str]]:
         async with _Connection(port) as connection:
@@ -207,29 +207,31 @@ def _recall(port: int, encoder: PictureEncoder, pictures: list[bytes], held: NDA
     return sum(len(keys & {_key(n) for n in right}) for keys, right in pairs) / nearest.size
 
 
-def _ask_all(port: int, pictures: list[bytes], clients: int, seconds: float, filtered: bool) -> list[Answered]:
-    """Every client asks, reads the answer, and asks again."""
+def _query_all(port: int, pictures: list[bytes], clients: int, seconds: float, filtered: bool) -> list[QueryTimes]:
+    """Each client posts a query, reads the answer, and repeats until the time is up."""
 
-    async def client(number: int, until: float) -> list[Answered]:
-        answered: list[Answered] = []
+    async def client(number: int, until: float) -> list[QueryTimes]:
+        answered: list[QueryTimes] = []
         async with _Connection(port) as connection:
             while (start := time.perf_counter()) < until:
                 turn = number * 7 + len(answered)
                 body = _body(pictures[turn % PICTURES], {"exclude_camera": f"c{turn % CAMERAS}"} if filtered else {})
                 head, _ = await connection.post(body)
                 latency = time.perf_counter() - start
-                answered.append(Answered(latency, _told(head, "model"), _told(head, "wait")))
+                answered.append(QueryTimes(latency, _server_timing(head, "model"), _server_timing(head, "wait")))
         return answered
 
-    async def everybody() -> list[Answered]:
-        await asyncio.gather(*(client(number, time.perf_counter() + 1) for number in range(clients)))  # warm
+    async def all_clients() -> list[QueryTimes]:
+        await asyncio.gather(*(client(number, time.perf_counter() + 1) for number in range(clients)))  # warm-up
         until = time.perf_counter() + seconds
-        return [one for some in await asyncio.gather(*(client(n, until) for n in range(clients))) for one in some]
+        results = await asyncio.gather(*(client(n, until) for n in range(clients)))
+        return [times for result in results for times in result]
 
-    return asyncio.run(everybody())
+    return asyncio.run(all_clients())
 
 
-def _told(head: str, part: str) -> float:
+def _server_timing(head: str, part: str) -> float:
+    """Seconds of one part of the Server-Timing header."""
     return float(head.partition(f"{part};dur=")[2].split(",")[0].split()[0]) / 1000
 
 
@@ -243,7 +245,7 @@ def _body(picture: bytes, fields: dict[str, str] | None = None) -> bytes:
 
 
 class _Connection:
-    """HTTP on one connection, with little work for the client: it shares the cores with the service."""
+    """Minimal HTTP over one connection: the client must use little CPU, as it shares the cores with the service."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -256,7 +258,7 @@ class _Connection:
         self._writer.close()
 
     async def post(self, body: bytes) -> tuple[str, bytes]:
-        """Head and body of a search's answer."""
+        """Post a search and return the head and body of the response."""
         head = (
             f"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
             f"Content-Type: multipart/form-data; boundary={_BOUNDARY}\r\n\r\n"
@@ -273,7 +275,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
     return {f"p{share}": round(float(np.percentile(values, share)), 2) for share in (50, 95, 99)}
 
 
-def _three(percentiles: dict[str, float]) -> str:
+def _joined(percentiles: dict[str, float]) -> str:
     return "/".join(f"{value:.0f}" for value in percentiles.values())
 
 

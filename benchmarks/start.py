@@ -1,4 +1,4 @@
-"""How long a command takes to say anything."""
+"""How long a command takes to start."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from benchmarks.measure import Comparison
 
 
 def start() -> Iterator[Comparison]:
-    """`ccafl --help` against the import that most of its commands need."""
+    """`ccafl --help` against importing torch, which most commands need."""
     command = Path(sys.executable).with_name("ccafl")
 
     def run(*arguments: str) -> int:

@@ -1,4 +1,4 @@
-"""A step of stage 2: everything but the backbone, against the backbone's own forward and backward pass."""
+"""A stage 2 step without the backbone, against the backbone's forward and backward pass."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,15 +15,15 @@ from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.learning import EpochStart
 from ccafl.training.schedule import Phase
 
-IDENTITIES, CAMERAS, IMAGES = 3262, 6, 4  # Market-1501's accumulated identities; images of each
+IDENTITIES, CAMERAS, IMAGES = 3262, 6, 4  # Market-1501's accumulated identities, its cameras, and images per identity
 PHASES = {
     "intra-camera": Phase("intra", text=False, adversarial=False),
     "inter-camera with ICAL": Phase("inter", text=True, adversarial=True),
 }
 
 
-class Pictures:
-    """Stands for a store that keeps ``count`` images in memory: noise, one picture for all."""
+class NoiseStore:
+    """Stands in for a store with ``count`` images in memory, all the same noise."""
 
     def __init__(self, size: tuple[int, int], count: int) -> None:
         self.picture, self.count = torch.randint(256, (3, *size), dtype=torch.uint8), count
@@ -36,13 +36,13 @@ class Pictures:
 
 
 def tiny_steps() -> Iterator[Comparison]:
-    """The tiny network at 64x32, B = 128: at most 15 % of the backbone's time."""
+    """The tiny network at 64x32, B = 128: the rest of the step takes at most 15 % of the backbone's time."""
     config = load_config("market-split", ["stage2.identities=16", "stage2.images=8", "stage2.steps_per_epoch=10"])
     yield from _steps("tiny network, 64x32", config, share=0.15, rounds=5)
 
 
 def full_steps() -> Iterator[Comparison]:
-    """RN50 at 256x128, B = 128: at most 3 %."""
+    """RN50 at 256x128, B = 128: the rest of the step takes at most 3 % of the backbone's time."""
     config = load_config("market1501", ["model.weights=null", "stage2.steps_per_epoch=1"])
     yield from _steps("RN50, 256x128", config, share=0.03, rounds=2)
 
@@ -58,9 +58,9 @@ def _steps_of(phase_name: str, name: str, config: Config, share: float, rounds: 
     batch = config.stage2.identities * config.stage2.images
     epoch = epoch_of(config, phase, Fabric(accelerator="cpu", devices=1))
     encoder = epoch.encoder
-    epoch.encoder = _Given(encoder, batch, phase.text)
-    epoch.optimizer.zero_grad = lambda: None  # type: ignore[method-assign] # the gradients are given, too
-    store = Pictures(config.model.image_size, IDENTITIES * IMAGES)
+    epoch.encoder = _FixedEncoder(encoder, batch, phase.text)
+    epoch.optimizer.zero_grad = lambda: None  # type: ignore[method-assign] # gradients are given as well
+    store = NoiseStore(config.model.image_size, IDENTITIES * IMAGES)
     pixels = torch.randn(batch, 3, *config.model.image_size)
     cameras = epoch.images.cameras[epoch.draws()[0]]
     return Comparison(
@@ -68,15 +68,15 @@ def _steps_of(phase_name: str, name: str, config: Config, share: float, rounds: 
         "its backbone",
         lambda: list(epoch.steps(store)),  # type: ignore[arg-type]
         partial(_backbone, encoder, phase, pixels, cameras, steps),
-        lambda ours, theirs: True,  # parts of one step, not two ways of the same
+        lambda ours, theirs: True,  # parts of one step, with nothing to compare
         bar=1 / share,
         rounds=rounds,
         times=steps,
     )
 
 
-class _Given(nn.Module):
-    """Stands in for an encoder: features and its parameters' gradients are given, the rest of a step is real."""
+class _FixedEncoder(nn.Module):
+    """Stands in for an encoder: returns fixed features and sets fixed gradients; the rest of the step is real."""
 
     def __init__(self, encoder: nn.Module, batch: int, text: bool) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Given(nn.Module):
 
 
 def _backbone(encoder: nn.Module, phase: Phase, pixels: Tensor, cameras: Tensor, steps: int) -> None:
-    """Its forward and backward pass."""
+    """The backbone's forward and backward pass."""
     parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     for _ in range(steps):
         features, image_text = encoder(pixels, phase.text, cameras)
@@ -99,7 +99,7 @@ def _backbone(encoder: nn.Module, phase: Phase, pixels: Tensor, cameras: Tensor,
 
 
 def epoch_of(config: Config, phase: Phase, fabric: Fabric) -> EncoderEpoch:
-    """An epoch at Market-1501's size: features, text features and association are random."""
+    """An epoch at Market-1501's size with random features and text features and a made-up association."""
     torch.manual_seed(0)
     identity_cameras = (torch.arange(IDENTITIES) * CAMERAS // IDENTITIES).sort().values
     identities = torch.arange(IDENTITIES).repeat_interleave(IMAGES)

@@ -1,4 +1,4 @@
-"""The synthetic world's claims: how fast it is drawn, and that colours alone do not solve it.
+"""Claims about the synthetic world: how fast it is drawn, and that colour alone does not solve it.
 
 `python -m benchmarks.world`
 """
@@ -21,12 +21,12 @@ from ccafl.data.source import read_source
 from ccafl.evaluation.ranking import rank
 from ccafl.synthetic.write import count_images, synthesize
 
-STRIPES, BINS = 6, (8, 4, 4)  # of a picture's height; of hue, saturation and value
+STRIPES, BINS = 6, (8, 4, 4)  # horizontal stripes; bins of hue, saturation and value
 
 
 def main(seed: int = 0, persons: int = 150, cameras: int = 6, processes: int = 2) -> None:
-    """The default world: images a second and memory at three sizes, and a colour histogram's mAP."""
-    rates = [in_own_process(_drawn, seed, count, cameras, processes) for count in (persons // 2, persons, 4 * persons)]
+    """Images per second and memory of the default world at three sizes, and the mAP of a colour histogram."""
+    rates = [in_own_process(_rate, seed, count, cameras, processes) for count in (persons // 2, persons, 4 * persons)]
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder) / "world"
         synthesize(world, seed=seed, persons=persons, cameras=cameras, processes=processes)
@@ -35,8 +35,8 @@ def main(seed: int = 0, persons: int = 150, cameras: int = 6, processes: int = 2
     typer.echo(json.dumps(found, indent=2))
 
 
-def _drawn(seed: int, persons: int, cameras: int, processes: int) -> dict[str, float]:
-    """128x64 images a second with that many processes, and the most memory one of them holds."""
+def _rate(seed: int, persons: int, cameras: int, processes: int) -> dict[str, float]:
+    """128x64 images per second with this many processes, and the peak memory of a single process."""
     images = count_images(seed=seed, persons=persons, cameras=cameras)
     with tempfile.TemporaryDirectory() as folder:
         settings = {"seed": seed, "persons": persons, "cameras": cameras, "processes": processes}
@@ -46,7 +46,7 @@ def _drawn(seed: int, persons: int, cameras: int, processes: int) -> dict[str, f
 
 
 def colour_histogram(data: Path) -> tuple[float, float]:
-    """mAP and rank-1 of query and gallery by the colours of horizontal stripes (Hellinger kernel)."""
+    """mAP and rank-1 when ranking by colour histograms of horizontal stripes (Hellinger kernel)."""
     source = read_source(data)
     query, gallery = evaluation_images(source.query, source.gallery)
     features = (torch.stack([_histogram(path) for path in images.paths]) for images in (query, gallery))

@@ -1,4 +1,4 @@
-"""Exported files: right for any number of images, written whole or not at all, and the card that goes with them."""
+"""Exported files: correct for any batch size, written completely or not at all, with a model card."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from ccafl.encoders.export_metadata import ExportMetadata, read_export_metadata
 from ccafl.errors import InputError
 from ccafl.export import export_run, graph
 from ccafl.export import write as writing
-from ccafl.export.card import Written, model_card
+from ccafl.export.card import ExportedFile, model_card
 from ccafl.export.graph import EncoderGraph
 from ccafl.model.clip import load_clip
 from ccafl.model.clip_towers import clip_tower
@@ -48,7 +48,7 @@ def card(exported):
 
 @pytest.fixture
 def run(trained, exported, tmp_path):
-    """A copy of the run that may be harmed, with what was exported."""
+    """A copy of the run and its exports that a test may damage."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
@@ -58,7 +58,7 @@ def images_of(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def normed_encoder() -> ImageEncoder:
-    """An encoder whose cameras' statistics all differ."""
+    """An encoder with different statistics for every camera."""
     torch.manual_seed(0)
     encoder = ImageEncoder(clip_tower(load_clip("tiny", None).visual, SIZE), norm_cameras=3).eval()
     for name, value in encoder.state_dict().items():
@@ -67,14 +67,14 @@ def normed_encoder() -> ImageEncoder:
     return encoder
 
 
-def test_what_is_written_and_said_of_it(trained, exported):
+def test_files_are_written_and_described(trained, exported):
     for kind, name in (("onnx", "model.onnx"), ("program", "model.pt2")):
         file = trained / "export" / name
-        said = exported[kind]
-        assert said["path"] == str(file)
-        assert said["mib"] == file.stat().st_size / 2**20 > 1
-        assert 0.9999 <= said["cosine"] <= 1
-        assert said["seconds"] > 0
+        description = exported[kind]
+        assert description["path"] == str(file)
+        assert description["mib"] == file.stat().st_size / 2**20 > 1
+        assert 0.9999 <= description["cosine"] <= 1
+        assert description["seconds"] > 0
     assert exported["card"] == str(trained / "export" / "model_card.md")
     assert exported["fingerprint"] == ccafl.load(trained).fingerprint()
     assert {path.name for path in (trained / "export").iterdir()} == {"model.onnx", "model.pt2", "model_card.md"}
@@ -83,7 +83,7 @@ def test_what_is_written_and_said_of_it(trained, exported):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["onnx", "program"])
-def test_any_number_of_images_is_right(trained, exported, kind, count):
+def test_features_are_right_for_any_batch_size(trained, exported, kind, count):
     images = images_of(count, seed=count)
     encoder = ccafl.load(trained).encoder.cpu()
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_any_number_of_images_is_right(trained, exported, kind, count):
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
-def test_the_files_say_what_they_are_and_nothing_of_the_machine(trained, exported):
+def test_the_files_describe_themselves_and_reveal_nothing_of_the_machine(trained, exported):
     session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
     assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
         ("images", "tensor(uint8)", ["batch", 3, *SIZE])
@@ -115,7 +115,7 @@ def test_the_files_say_what_they_are_and_nothing_of_the_machine(trained, exporte
         assert str(trained).encode() not in content
 
 
-def test_looking_cameras_up_is_sorting_by_them():
+def test_looking_up_cameras_equals_sorting_by_them():
     encoder = normed_encoder()
     images, cameras = images_of(7), torch.tensor([2, -1, 0, 1, 0, 2, -1])
     with torch.no_grad():
@@ -127,10 +127,10 @@ def test_looking_cameras_up_is_sorting_by_them():
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
         torch.testing.assert_close(strange, one)
     assert (F.cosine_similarity(found[0][2], looked_up(images[2:3], torch.tensor([1]))[0][0], 0)) < 0.999
-    assert encoder.norm_cameras is not None  # left as it was
+    assert encoder.norm_cameras is not None  # the encoder is unchanged
 
 
-def test_a_file_of_other_features_is_not_written(run, monkeypatch):
+def test_a_file_with_different_features_is_not_written(run, monkeypatch):
     before = {path.name: path.read_bytes() for path in (run / "export").iterdir()}
     monkeypatch.setattr(graph, "MEAN", (0.9, 0.1, 0.1))
     with pytest.raises(InputError, match=r"not written, its features are not the encoder's \(cosine"):
@@ -138,19 +138,19 @@ def test_a_file_of_other_features_is_not_written(run, monkeypatch):
     assert {path.name: path.read_bytes() for path in (run / "export").iterdir()} == before
 
 
-def test_a_file_that_is_right_waits_for_the_others(run, monkeypatch):
+def test_a_correct_file_is_not_written_if_another_fails(run, monkeypatch):
     def broken(*arguments):
         return lambda images, cameras: [torch.full((len(images), 512), torch.nan)]
 
     monkeypatch.setattr(writing, "_write_onnx", lambda *arguments: lambda images, cameras: next(right))
-    right = iter([features for *_, features in writing._probes(*probed(run), image_text=False)])
+    right = iter([features for *_, features in writing._probes(*probe_inputs(run), image_text=False)])
     monkeypatch.setattr(writing, "_write_program", broken)
     with pytest.raises(InputError, match=r"model\.pt2: not written"):
         export_run(run, run / "elsewhere", program=True)
     assert not list((run / "elsewhere").iterdir())
 
 
-def probed(run: Path):
+def probe_inputs(run: Path):
     embedder = ccafl.load(run)
     return embedder.encoder.cpu(), ExportMetadata("", "", SIZE, embedder.camera_names)
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_exported_is_refused(run, monkeypatch, tmp_path):
         export_run(run, onnx=False)
     with pytest.raises(InputError, match="is not a run"):
         export_run(tmp_path)
-    monkeypatch.setattr(writing, "_LARGEST", 1_000)
+    monkeypatch.setattr(writing, "_ONNX_LIMIT", 1_000)
     with pytest.raises(InputError, match="2 GiB"):
         export_run(run)
     monkeypatch.setattr(writing, "find_spec", lambda name: None if name == "onnxscript" else name)
@@ -168,14 +168,14 @@ def test_what_cannot_be_exported_is_refused(run, monkeypatch, tmp_path):
         export_run(run)
 
 
-def test_the_card_tells_what_where_how_well_and_what_not(trained, exported, card):
+def test_the_card_describes_the_model_its_data_its_results_and_its_limits(trained, exported, card):
     results = json.loads((trained / "results.json").read_text())
     headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
     assert headings == [
         "Files", "In and out", "Training data", "Results", "Limits", "Responsible use", "How it was made",
     ]  # fmt: skip
     assert card.startswith("# Model card: `run`\n")
-    for said in (
+    for text in (
         exported["fingerprint"],
         f"| mAP | {results['mAP']:.3f} |",
         f"| association: precision | {results['association']['precision']:.3f} |",
@@ -188,40 +188,40 @@ def test_the_card_tells_what_where_how_well_and_what_not(trained, exported, card
         f"| `model.onnx` | ONNX | {exported['onnx']['mib']:.1f} | {exported['onnx']['cosine']:.6f} |",
         "Features are not anonymous",
     ):
-        assert said in card
+        assert text in card
     assert "image_text" not in card
     assert "`cameras`" not in card
     readme = " ".join((DOCUMENT.parents[1] / "README.md").read_text().split())
     assert " ".join(re.search(r"## Responsible use\n\n(.+?)\n\n", card, re.DOTALL)[1].split()) in readme
 
 
-def described(run: Path) -> str:
+def card_of(run: Path) -> str:
     embedder = ccafl.load(run)
     metadata = ExportMetadata("f" * 64, "a `odd`\nname", SIZE, embedder.camera_names)
-    return model_card(run, embedder, metadata, {"onnx": Written("model.onnx", 3.4, 0.99999, 1.0)})
+    return model_card(run, embedder, metadata, {"onnx": ExportedFile("model.onnx", 3.4, 0.99999, 1.0)})
 
 
 def test_the_card_of_an_unfinished_run_says_so(run):
     (run / "results.json").unlink()
-    card = described(run)
+    card = card_of(run)
     assert card.startswith("# Model card: `a 'odd' name`\n")
-    assert "None: the run was not trained to its end" in card
+    assert "None: the run was not trained to the end" in card
     assert "mAP" not in card
 
 
-def test_the_card_of_a_run_that_could_not_be_measured(run):
+def test_the_card_of_an_unmeasured_run_says_so(run):
     results = json.loads((run / "results.json").read_text())
     (run / "results.json").write_text(json.dumps(results | {"mAP": None, "rank1": None, "association": None}))
-    assert "| ranking | not measured: the data had no query and gallery |" in described(run)
+    assert "| ranking | not measured: the data had no query and gallery |" in card_of(run)
 
 
-def test_damaged_results_are_not_taken_for_none(run):
+def test_damaged_results_are_not_mistaken_for_missing_ones(run):
     (run / "results.json").write_text("{")
     with pytest.raises(InputError, match=r"results\.json: is damaged"):
-        described(run)
+        card_of(run)
 
 
-def test_the_document_s_example_runs(exported, trained, tmp_path):
+def test_the_documents_example_runs(exported, trained, tmp_path):
     (example,) = re.findall(r"```python\n(.+?)```", DOCUMENT.read_text(), re.DOTALL)
     shutil.copy(exported["onnx"]["path"], tmp_path)
     generator = np.random.default_rng(0)
@@ -230,7 +230,7 @@ def test_the_document_s_example_runs(exported, trained, tmp_path):
         blotches = Image.fromarray(generator.integers(0, 256, (6, 3, 3), dtype=np.uint8))
         blotches.resize((60, 130), Image.Resampling.BICUBIC).save(path)
     program = f"import sys\nsys.modules['torch'] = sys.modules['ccafl'] = None\n{example}"
-    said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     one, other = ccafl.load(trained).embed(paths)
-    assert float(said.stdout) == pytest.approx(float(one @ other), abs=2e-3)
+    assert float(result.stdout) == pytest.approx(float(one @ other), abs=2e-3)
     assert len(example.strip().splitlines()) < 20

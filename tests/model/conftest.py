@@ -8,8 +8,8 @@ from torch import nn
 from ccafl.model.clip import load_clip
 
 
-def _stir(model: nn.Module) -> None:
-    """Give every weight and statistic a value that matters: PyTorch starts many at 0 or 1."""
+def _randomise(model: nn.Module) -> None:
+    """Give norm weights and statistics values that have an effect: PyTorch initialises them to 0 or 1."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
             nn.init.uniform_(module.weight, 0.5, 1.0)
@@ -20,25 +20,25 @@ def _stir(model: nn.Module) -> None:
 
 
 @pytest.fixture(scope="session")
-def stir() -> Callable[[nn.Module], None]:
-    return _stir
+def randomise() -> Callable[[nn.Module], None]:
+    return _randomise
 
 
 @pytest.fixture(scope="session")
 def tiny() -> CLIP:
-    """A tiny CLIP in eval mode; not to be changed."""
+    """A tiny CLIP in eval mode; tests must not change it."""
     torch.manual_seed(0)
     model = load_clip("tiny", None)
-    _stir(model)
+    _randomise(model)
     return model.eval()
 
 
 @pytest.fixture(scope="session")
 def small_vit() -> CLIP:
-    """A CLIP with a small ViT (patches of 16, 64x64 pixels) in eval mode; not to be changed."""
+    """A CLIP with a small ViT (patches of 16, 64x64 pixels) in eval mode; tests must not change it."""
     torch.manual_seed(0)
     text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
     vision = {"image_size": 64, "layers": 2, "width": 128, "patch_size": 16}
     model = CLIP(embed_dim=96, vision_cfg=vision, text_cfg=text, quick_gelu=True)
-    _stir(model)
+    _randomise(model)
     return model.eval()

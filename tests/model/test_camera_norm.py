@@ -24,25 +24,25 @@ def encoder(norm_cameras: int | None) -> ImageEncoder:
     return ImageEncoder(clip_tower(load_clip("tiny", None).visual, (32, 16)), norm_cameras=norm_cameras)
 
 
-def test_in_training_each_camera_is_normalised_apart(images):
-    together, apart = encoder(3).train(), encoder(None).train()
+def test_in_training_each_camera_is_normalised_separately(images):
+    together, separate = encoder(3).train(), encoder(None).train()
     features = together(images, cameras=CAMERAS)[0]
     for camera in range(3):
-        torch.testing.assert_close(features[camera == CAMERAS], apart(images[camera == CAMERAS])[0])
+        torch.testing.assert_close(features[camera == CAMERAS], separate(images[camera == CAMERAS])[0])
 
 
-def test_gradients_are_those_of_the_cameras_apart(images):
-    """In float64: the rounding of float32, which differs between processors, grows in the backward pass."""
-    together, apart, images = encoder(3).train().double(), encoder(None).train().double(), images.double()
+def test_gradients_are_those_of_separate_cameras(images):
+    """In float64, because float32 rounding differs between processors and grows in the backward pass."""
+    together, separate, images = encoder(3).train().double(), encoder(None).train().double(), images.double()
     together(images, cameras=CAMERAS)[0].square().sum().backward()
     for camera in range(3):
-        apart(images[camera == CAMERAS])[0].square().sum().backward()
-    for ours, theirs in zip(together.parameters(), apart.parameters(), strict=True):
+        separate(images[camera == CAMERAS])[0].square().sum().backward()
+    for ours, theirs in zip(together.parameters(), separate.parameters(), strict=True):
         if theirs.grad is not None:
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-9)
 
 
-def test_running_statistics_are_the_cameras_own(images):
+def test_each_camera_has_its_own_running_statistics(images):
     norm = CameraBatchNorm(nn.BatchNorm2d(3), Cameras(3)).train()
     order = norm.cameras.sort(CAMERAS, 8)
     norm(images[order])
@@ -53,7 +53,7 @@ def test_running_statistics_are_the_cameras_own(images):
         torch.testing.assert_close(norm.running_var[camera], one.running_var)
 
 
-def test_in_evaluation_an_image_depends_on_its_camera_alone(images):
+def test_in_evaluation_features_depend_only_on_the_image_and_its_camera(images):
     network = encoder(3).train()
     network(images, cameras=CAMERAS)
     network.eval()
@@ -65,7 +65,7 @@ def test_in_evaluation_an_image_depends_on_its_camera_alone(images):
     assert (together - elsewhere).abs().max() > 1e-3
 
 
-def test_cameras_with_the_same_statistics_are_a_plain_norm(images):
+def test_cameras_with_equal_statistics_give_a_plain_norm(images):
     with torch.no_grad():
         for cameras in (CAMERAS, torch.full_like(CAMERAS, -1), None):
             torch.testing.assert_close(
@@ -73,7 +73,7 @@ def test_cameras_with_the_same_statistics_are_a_plain_norm(images):
             )
 
 
-def test_an_unknown_camera_has_the_statistics_of_all_together():
+def test_an_unknown_camera_uses_the_pooled_statistics():
     norm = CameraBatchNorm(nn.BatchNorm1d(2), Cameras(2)).eval()
     seen = torch.randn(2, 1000, 2) * torch.tensor([[[1.0, 2.0]], [[3.0, 0.5]]]) + torch.tensor([[[4.0]], [[-1.0]]])
     norm.running_mean.copy_(seen.mean(1))
@@ -84,7 +84,7 @@ def test_an_unknown_camera_has_the_statistics_of_all_together():
     torch.testing.assert_close(normalised.var(0, correction=0), torch.ones(2), rtol=1e-4, atol=1e-4)
 
 
-def test_a_lone_feature_is_normalised_by_running_statistics():
+def test_a_cameras_only_image_is_normalised_by_running_statistics():
     norm = CameraBatchNorm(nn.BatchNorm1d(2), Cameras(2)).train()
     norm.running_mean[1] = torch.tensor([1.0, 2.0])
     norm.cameras.sort(torch.tensor([0, 0, 1]), 3)

@@ -1,4 +1,4 @@
-"""Weights in every format give open_clip's own features; whatever is wrong with them is told in one line."""
+"""Weights in every format give open_clip's features; anything wrong with them is reported in one line."""
 
 import socket
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ SENTENCES = ["a photo of a person in a red coat.", "a bicycle"]
 
 
 class Reference(NamedTuple):
-    """open_clip's own model, unmodified, and what it makes of two images and two sentences."""
+    """open_clip's unmodified model, with its features for two images and two sentences."""
 
     architecture: str
     state: dict[str, Tensor]
@@ -33,12 +33,12 @@ class Reference(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=["RN50", "ViT-B-16"])
-def reference(request: pytest.FixtureRequest, stir: Callable[[nn.Module], None]) -> Reference:
+def reference(request: pytest.FixtureRequest, randomise: Callable[[nn.Module], None]) -> Reference:
     torch.manual_seed(0)
     model = open_clip.create_model(request.param, force_quick_gelu=True).eval()
-    stir(model)
+    randomise(model)
     with torch.no_grad():
-        for value in model.state_dict().values():  # half precision holds every value, so half files lose nothing
+        for value in model.state_dict().values():  # exact in half precision, so half-precision files lose nothing
             value.copy_(value.half())
         images = torch.randn(2, 3, 224, 224)
         tokens = open_clip.tokenize(SENTENCES)
@@ -47,7 +47,7 @@ def reference(request: pytest.FixtureRequest, stir: Callable[[nn.Module], None])
 
 
 def write_openai_archive(state: Mapping[str, Tensor], path: Path) -> None:
-    """As OpenAI's: TorchScript, matrices in half precision, three numbers beside the weights."""
+    """Write OpenAI's format: TorchScript, matrices in half precision, three numbers beside the weights."""
 
     class Archive(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def test_every_format_gives_open_clips_features(
 ) -> None:
     write(reference.state, tmp_path / name)
     clip = load_clip(reference.architecture, str(tmp_path / name)).eval()
-    (tmp_path / name).unlink()  # hundreds of megabytes, which pytest would keep
+    (tmp_path / name).unlink()  # hundreds of megabytes that pytest would keep
 
     loaded = clip.state_dict()
     assert loaded.keys() == reference.state.keys()
@@ -118,7 +118,7 @@ def test_plain_gelu_is_wrong_for_weights_trained_with_quick_gelu(tiny: CLIP, tmp
     assert (plain - expected).norm() > 1e-3 * expected.norm()
 
 
-def test_activation_of_a_tag_is_open_clips(tiny: CLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tags_activation_is_open_clips(tiny: CLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tiny.safetensors"
     write_safetensors(tiny.state_dict(), path)
     for quick in (True, False):
@@ -128,7 +128,7 @@ def test_activation_of_a_tag_is_open_clips(tiny: CLIP, tmp_path: Path, monkeypat
         assert activation == ("QuickGELU" if quick else "GELU")
 
 
-def test_statistics_counters_may_be_missing(tiny: CLIP, tmp_path: Path) -> None:
+def test_batch_norm_counters_may_be_missing(tiny: CLIP, tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     state = {key: value for key, value in tiny.state_dict().items() if not key.endswith("num_batches_tracked")}
     save_file(state, path)
@@ -144,7 +144,7 @@ def test_random_weights_follow_the_seed() -> None:
 
 
 def refusal(architecture: str, weights: str | Path | None) -> str:
-    """The message with which a model is refused."""
+    """The error message for a refused model."""
     with pytest.raises(InputError) as caught:
         load_clip(architecture, None if weights is None else str(weights))
     message = str(caught.value)
@@ -158,7 +158,7 @@ def refusal(architecture: str, weights: str | Path | None) -> str:
 @pytest.mark.parametrize(
     "content", [b"these are not weights\n", b"", b"PK\x03\x04 a damaged archive PK\x05\x06" + bytes(18)]
 )
-def test_refuses_what_is_not_weights(tmp_path: Path, name: str, content: bytes) -> None:
+def test_refuses_files_that_are_not_weights(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     assert refusal("tiny", path).startswith(f"{path}: unreadable, damaged or not weights")
@@ -166,7 +166,9 @@ def test_refuses_what_is_not_weights(tmp_path: Path, name: str, content: bytes) 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning", "ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("write", [write_openai_archive, write_safetensors, write_checkpoint, write_old_state_dict])
-def test_refuses_half_a_file(tiny: CLIP, tmp_path: Path, write: Callable[[Mapping[str, Tensor], Path], None]) -> None:
+def test_refuses_a_truncated_file(
+    tiny: CLIP, tmp_path: Path, write: Callable[[Mapping[str, Tensor], Path], None]
+) -> None:
     path = tmp_path / ("a.safetensors" if write is write_safetensors else "a.pt")
     write({"a": tiny.visual.conv1.weight.detach(), "b": tiny.text_projection.detach()}, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -184,7 +186,7 @@ def test_refuses_a_file_that_would_run_code(tmp_path: Path) -> None:
     assert "not weights" in refusal("tiny", tmp_path / "a.pt")
 
 
-def test_names_the_first_weight_of_another_shape(tiny: CLIP, tmp_path: Path) -> None:
+def test_names_the_first_weight_with_a_wrong_shape(tiny: CLIP, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save(tiny.state_dict() | {"visual.conv1.weight": torch.zeros(32, 3, 7, 7)}, path)
     message = refusal("tiny", path)
@@ -220,7 +222,7 @@ def test_refuses_unknown_architectures_and_other_towers() -> None:
 @pytest.mark.parametrize(
     ("architecture", "tag"), [("RN50", "openai"), ("RN50", "cc12m"), ("ViT-B-16", "laion2b_s34b_b88k")]
 )
-def test_tells_when_a_tag_cannot_be_downloaded(
+def test_reports_a_tag_that_cannot_be_downloaded(
     architecture: str, tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_network(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""The image encoder: map, positions, features, gradients, at any image size."""
+"""The image encoder at any image size: feature map, positions, features and gradients."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_last_stride_sets_the_map(tiny: CLIP, last_stride: int, size: tuple[int,
 
 
 def test_last_stride_changes_no_weights(tiny: CLIP) -> None:
-    """Without the last pools, the map's every second value is CLIP's before them: the weights are the same."""
+    """Removing the last stride enlarges the map and keeps the weights, except for the position embedding."""
     kept, removed = (ImageEncoder(clip_tower(tiny.visual, (64, 64), stride)).tower.resnet for stride in (2, 1))
     states = kept.state_dict(), removed.state_dict()
     assert states[0].keys() == states[1].keys()
@@ -60,7 +60,7 @@ def test_reid_feature_of_a_vit_is_the_class_token_before_its_projection(small_vi
 @pytest.mark.parametrize("model", ["tiny", "small_vit"])
 @pytest.mark.parametrize("size", [(256, 128), (128, 64), (64, 32), (77, 50), (40, 90), (16, 16)])
 @torch.no_grad()
-def test_any_image_size(request: pytest.FixtureRequest, model: str, size: tuple[int, int]) -> None:
+def test_any_image_size_works(request: pytest.FixtureRequest, model: str, size: tuple[int, int]) -> None:
     encoder = ImageEncoder(clip_tower(request.getfixturevalue(model).visual, size)).eval()
     images = torch.randn(2, 3, *size)
     reid, image_text = encoder(images)
@@ -78,7 +78,7 @@ def test_refuses_images_too_small_or_of_another_size(request: pytest.FixtureRequ
         ImageEncoder(clip_tower(visual, (64, 32)))(torch.zeros(1, 3, 32, 64))
 
 
-def test_refuses_another_tower_and_another_stride(tiny: CLIP) -> None:
+def test_refuses_an_unknown_tower_and_an_unsupported_stride(tiny: CLIP) -> None:
     with pytest.raises(TypeError, match="Linear"):
         ImageEncoder(clip_tower(nn.Linear(1, 1), (64, 32)))
     with pytest.raises(ValueError, match="last_stride"):
@@ -102,7 +102,7 @@ def test_gradients_reach_every_trained_weight_and_no_frozen_one(request: pytest.
     assert all(weight.grad is None for weight in clip.parameters())
 
 
-def test_without_image_text_the_attention_pool_rests(tiny: CLIP) -> None:
+def test_without_image_text_the_attention_pool_gets_no_gradient(tiny: CLIP) -> None:
     encoder = ImageEncoder(clip_tower(tiny.visual, (64, 32)))
     reid, image_text = encoder(torch.randn(2, 3, 64, 32), image_text=False)
     assert image_text is None
@@ -110,7 +110,7 @@ def test_without_image_text_the_attention_pool_rests(tiny: CLIP) -> None:
     assert all(weight.grad is None for weight in encoder.tower.resnet.attnpool.parameters())
 
 
-def test_the_clip_model_is_left_as_it_was(tiny: CLIP) -> None:
+def test_the_clip_model_is_left_unchanged(tiny: CLIP) -> None:
     before = {key: value.clone() for key, value in tiny.state_dict().items()}
     encoder = ImageEncoder(clip_tower(tiny.visual, (64, 32))).train()
     encoder(torch.randn(4, 3, 64, 32))[0].sum().backward()

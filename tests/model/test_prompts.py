@@ -1,4 +1,4 @@
-"""Prompts and the text encoder that reads them."""
+"""Prompts and the text encoder."""
 
 import open_clip
 import pytest
@@ -32,7 +32,7 @@ def test_real_words_in_the_slot_give_clips_text_features(
 
 
 @torch.no_grad()
-def test_cutting_after_the_end_of_text_is_exact(tiny: CLIP) -> None:
+def test_cutting_off_after_the_end_of_text_is_exact(tiny: CLIP) -> None:
     encoder = TextEncoder(tiny).eval()
     embeddings, eot = PromptLearner(tiny, 3)(torch.arange(3))
     assert embeddings.shape == (3, eot + 1, 128)
@@ -40,7 +40,7 @@ def test_cutting_after_the_end_of_text_is_exact(tiny: CLIP) -> None:
     torch.testing.assert_close(encoder(padded, eot), encoder(embeddings, eot), rtol=0, atol=0)
 
 
-def test_the_sentence_holds_the_slot_where_the_template_says(tiny: CLIP) -> None:
+def test_the_tokens_stand_where_the_template_has_its_slot(tiny: CLIP) -> None:
     prompts = PromptLearner(tiny, 2)
     embeddings, eot = prompts(torch.tensor([1]))
     words = open_clip.tokenize("A photo of a X X X X person.")[0]
@@ -50,7 +50,7 @@ def test_the_sentence_holds_the_slot_where_the_template_says(tiny: CLIP) -> None
     assert torch.equal(embeddings[0], expected)
 
 
-def test_tokens_are_drawn_small(tiny: CLIP) -> None:
+def test_tokens_start_with_small_values(tiny: CLIP) -> None:
     torch.manual_seed(0)
     tokens = PromptLearner(tiny, 200, tokens=6).tokens
     assert tokens.shape == (200, 6, 128)
@@ -75,7 +75,7 @@ def test_only_the_tokens_in_the_batch_learn(tiny: CLIP) -> None:
         ("word " * 80 + "{}", "CLIP reads 77"),
     ],
 )
-def test_refuses_a_template(tiny: CLIP, template: str, reason: str) -> None:
+def test_refuses_an_invalid_template(tiny: CLIP, template: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         PromptLearner(tiny, 2, template)
 

@@ -1,4 +1,4 @@
-"""Sentences read as open_clip reads them."""
+"""Sentences are encoded as open_clip encodes them."""
 
 import torch
 from open_clip.model import CLIP
@@ -22,12 +22,12 @@ def test_features_are_those_of_open_clip() -> None:
     assert torch.allclose(ours, model.encode_text(whole), atol=1e-5)
 
 
-def test_no_place_is_read_that_no_sentence_needs() -> None:
+def test_tokens_are_padded_only_to_the_longest_sentence() -> None:
     assert tokenized(SENTENCES[:1], 64).shape == (1, 4)
     assert tokenized(SENTENCES, 64).shape == (4, 64)
 
 
-def test_the_company_changes_nothing() -> None:
+def test_other_sentences_in_the_batch_change_nothing() -> None:
     model = clip()
     alone = encode_sentences(model, tokenized(SENTENCES[:1], 64))
     together = encode_sentences(model, tokenized(SENTENCES, 64))[:1]

@@ -1,4 +1,4 @@
-"""timm's models as backbones: features, weights, and what is refused."""
+"""timm models as backbones: features, weights, and refused configurations."""
 
 import socket
 import sys
@@ -28,7 +28,7 @@ def tower(name: str, weights: str | None = None, last_stride: int = 1, size: tup
 
 
 def refusal(name: str, weights: str | Path | None = None, **options: object) -> str:
-    """The message with which a model is refused."""
+    """The error message for a refused model."""
     with pytest.raises(InputError) as caught:
         tower(name, None if weights is None else str(weights), **options)
     message = str(caught.value)
@@ -43,7 +43,7 @@ def settings(*sets: str) -> Config:
 
 
 def seen_by_timm(images: torch.Tensor, name: str) -> torch.Tensor:
-    """Images of our normalisation in the one that the model was made for."""
+    """Images renormalised from our mean and standard deviation to those the model was made for."""
     own = timm.get_pretrained_cfg(name)
     ours, theirs = ([torch.tensor(c)[:, None, None] for c in pair] for pair in ((MEAN, STD), (own.mean, own.std)))
     return (images * ours[1] + ours[0] - theirs[0]) / theirs[1]
@@ -51,7 +51,7 @@ def seen_by_timm(images: torch.Tensor, name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize(("last_stride", "map_size"), [(1, (4, 2)), (2, (2, 1))])
 @torch.no_grad()
-def test_a_map_is_timms_and_pooled_by_gem(last_stride: int, map_size: tuple[int, int]) -> None:
+def test_a_feature_map_is_timms_and_pooled_by_gem(last_stride: int, map_size: tuple[int, int]) -> None:
     built = tower("test_resnet", last_stride=last_stride)
     plain = timm.create_model("test_resnet", num_classes=0, output_stride=16 * last_stride).eval()
     plain.load_state_dict(built.model.state_dict())
@@ -78,7 +78,7 @@ def test_a_token_model_is_pooled_by_its_class_token() -> None:
 
 
 @torch.no_grad()
-def test_a_map_of_channels_last_is_turned() -> None:
+def test_a_channels_last_feature_map_is_permuted() -> None:
     built = tower("swin_tiny_patch4_window7_224", last_stride=2)
     images = torch.randn(2, 3, *SIZE)
     assert built.feature_map(images).shape == (2, 768, 2, 1)
@@ -86,7 +86,7 @@ def test_a_map_of_channels_last_is_turned() -> None:
 
 
 @torch.no_grad()
-def test_norms_that_are_split_from_their_activation_compute_the_same() -> None:
+def test_norms_split_from_their_activation_compute_the_same() -> None:
     built = tower("test_efficientnet")
     plain = timm.create_model("test_efficientnet", num_classes=0, output_stride=16).eval()
     for ours, theirs in zip(built.model.parameters(), plain.parameters(), strict=True):
@@ -99,8 +99,8 @@ def test_norms_that_are_split_from_their_activation_compute_the_same() -> None:
     assert {type(norm) for norm in norms} == {nn.BatchNorm2d}
 
 
-def test_cameras_statistics_keep_the_activations() -> None:
-    """The same images as one camera's batch, with and without cameras' statistics."""
+def test_camera_norms_keep_the_activations() -> None:
+    """With all images from one camera, camera norms must give the same features as plain ones."""
     images = torch.randn(4, 3, *SIZE)
     plain = ImageEncoder(tower("test_efficientnet")).train()
     normed = ImageEncoder(tower("test_efficientnet"), norm_cameras=2).train()
@@ -115,7 +115,7 @@ def test_gradients_reach_every_trained_weight(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
-def test_weights_from_a_file_with_its_classifier(name: str, tmp_path: Path) -> None:
+def test_weights_are_read_from_a_file_that_includes_a_classifier(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
     state = timm.create_model(name, num_classes=5).state_dict()
     save_file(state, tmp_path / "weights.safetensors")
@@ -124,27 +124,27 @@ def test_weights_from_a_file_with_its_classifier(name: str, tmp_path: Path) -> N
         filled = tower(name, str(file)).model.state_dict()
         assert len(filled) == len(state) - 2
         assert all(torch.equal(value, state[key]) for key, value in filled.items() if key != "pos_embed")
-    if name == "test_vit":  # its positions are those of the images' grid
+    if name == "test_vit":  # position embeddings are resized to the images' grid
         assert filled["pos_embed"].shape[1] < state["pos_embed"].shape[1]
 
 
-def test_a_tag_is_asked_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_a_tag_is_passed_on_to_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = []
     create = timm.create_model
 
-    def noted(name: str, *, pretrained: bool = False, **options: object) -> nn.Module:
-        asked.append((name, pretrained))
+    def recorded(name: str, *, pretrained: bool = False, **options: object) -> nn.Module:
+        requests.append((name, pretrained))
         return create(name, **options)
 
-    monkeypatch.setattr(timm, "create_model", noted)
+    monkeypatch.setattr(timm, "create_model", recorded)
     tower("resnet18", "pretrained")
     tower("resnet18", "tv_in1k")
     tower("resnet18.a1_in1k", "pretrained")
-    names = [name for name, pretrained in asked if pretrained]
+    names = [name for name, pretrained in requests if pretrained]
     assert names == ["resnet18", "resnet18.tv_in1k", "resnet18.a1_in1k"]
 
 
-def test_tells_when_weights_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_: object, **__: object) -> None:
         raise OSError("Network is unreachable")
 
@@ -169,7 +169,7 @@ def test_refuses_unknown_names_tags_and_files(tmp_path: Path) -> None:
     assert "unreadable" in refusal("resnet18", tmp_path / "damaged.pt")
 
 
-def test_refuses_images_and_strides_that_a_model_does_not_take() -> None:
+def test_refuses_image_sizes_and_strides_that_a_model_does_not_support() -> None:
     assert "gives no features of 64x32 images (" in refusal("mixer_s16_224")
     assert "set model.last_stride=2" in refusal("swin_tiny_patch4_window7_224")
     assert "set model.last_stride=2" in refusal("vgg11")
@@ -188,7 +188,7 @@ def test_a_network_without_text_has_no_text_parts() -> None:
     assert network.classifier.weight.shape == (5, network.encoder.reid_dim)
 
 
-def test_an_encoder_is_built_again_without_its_weights(tmp_path: Path) -> None:
+def test_an_encoder_is_rebuilt_without_its_weights_file(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "weights.pt")
     model = settings("model.architecture=timm/test_vit", f"model.weights={tmp_path / 'weights.pt'}").model
     encoder = build_network(resolved(model), 5, 2, seed=0).encoder.eval()
@@ -200,12 +200,12 @@ def test_an_encoder_is_built_again_without_its_weights(tmp_path: Path) -> None:
     assert resolved(model).quick_gelu is None
 
 
-@pytest.mark.parametrize("asked", ["stage2.intra_camera.text=true", "stage2.inter_camera.text_from=3"])
-def test_text_losses_without_a_text_tower_are_refused(asked: str) -> None:
+@pytest.mark.parametrize("setting", ["stage2.intra_camera.text=true", "stage2.inter_camera.text_from=3"])
+def test_text_losses_without_a_text_tower_are_refused(setting: str) -> None:
     check_backbone(settings("model.architecture=timm/resnet18", *NO_TEXT))
-    check_backbone(settings(asked))
+    check_backbone(settings(setting))
     with pytest.raises(InputError) as caught:
-        check_backbone(settings("model.architecture=timm/resnet18", *NO_TEXT, asked))
+        check_backbone(settings("model.architecture=timm/resnet18", *NO_TEXT, setting))
     assert str(caught.value) == (
         "model.architecture timm/resnet18: has no text tower; "
         "set stage2.intra_camera.text=false and stage2.inter_camera.text_from=null"
@@ -213,13 +213,13 @@ def test_text_losses_without_a_text_tower_are_refused(asked: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["timm/test_vit", "ViT-B-32"])
-def test_cameras_statistics_without_batch_norms_are_refused(architecture: str) -> None:
+def test_camera_norms_without_batch_norms_are_refused(architecture: str) -> None:
     check_backbone(settings("model.architecture=timm/test_resnet", "model.camera_norm=true", *NO_TEXT))
     with pytest.raises(InputError, match=r"no batch norms; set model\.camera_norm=false"):
         check_backbone(settings(f"model.architecture={architecture}", "model.camera_norm=true", *NO_TEXT))
 
 
-def test_a_tower_needs_no_more_than_its_forward() -> None:
+def test_a_tower_needs_only_a_forward_method() -> None:
     class Mean(Tower):
         image_size, reid_dim = (2, 1), 3
 

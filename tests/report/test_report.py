@@ -1,4 +1,4 @@
-"""A run's page: what it says, that it needs nothing from elsewhere, whom it shows, what it says of missing parts."""
+"""A run's page: its contents, its independence from the network, whom it shows, and how it explains missing parts."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ from ccafl.pipeline import train_run
 from ccafl.report import run_report
 from ccafl.report.activation import has_map
 from ccafl.report.curves import loss_lines, phases, quality_plots
-from ccafl.report.embedding_map import evenly
+from ccafl.report.embedding_map import sample_persons
 from ccafl.report.inputs import drawn_by_ccafl, read_events
 from ccafl.report.probability import OTHER, OWN, SAME, probabilities
 from ccafl.report.rank_lists import rank_lists
@@ -64,7 +64,7 @@ def page(trained):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of the run that may be harmed."""
+    """A copy of the run that a test may damage."""
     return Path(shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("report.html")))
 
 
@@ -92,7 +92,7 @@ def manifest(path: Path, rows: list[dict[str, str]]) -> Path:
 # --- What the page says -----------------------------------------------------------------------------------------------
 
 
-def test_every_section_is_there_with_its_picture(page):
+def test_every_section_has_its_figure(page):
     assert re.findall(r'<section id="(\w+)">', page) == SECTIONS
     for name in ("losses", "quality", "probability", "map", "activation"):
         body = section(page, name)
@@ -103,7 +103,7 @@ def test_every_section_is_there_with_its_picture(page):
     assert 'class="reason"' not in page
 
 
-def test_the_page_needs_nothing_from_elsewhere(page):
+def test_the_page_is_self_contained(page):
     links = re.findall(r"(?:src|href)=[\"']([^\"']+)", page)
     assert links
     assert all(link.startswith(("data:", "#")) for link in links)
@@ -116,7 +116,7 @@ def test_the_same_run_gives_the_same_page(trained, page, tmp_path):
     assert report_run(trained, out=tmp_path / "again.html").read_text() == page
 
 
-def test_the_numbers_are_the_runs_own(trained, page):
+def test_the_page_shows_the_runs_numbers(trained, page):
     results = json.loads((trained / "results.json").read_text())
     found = dict(re.findall(r'<tr><th scope="row">([^<]+)</th><td>([^<]+)</td></tr>', section(page, "results")))
     flat = {name: value for name, value in results.items() if name != "association"}
@@ -133,35 +133,35 @@ def test_the_numbers_are_the_runs_own(trained, page):
     assert "4 of 4 epochs, 8 steps" in page
 
 
-def test_the_words_on_figure_5_are_what_the_numbers_say(page):
+def test_the_text_on_figure_5_agrees_with_the_numbers(page):
     body = section(page, "probability")
-    said = re.search(
-        r"in other cameras (\w+) from (\S+) to (\S+), the own identity\S+ (\w+) from (\S+) to (\S+)\.<",
+    changes = re.search(
+        r"in other cameras (\w+) from (\S+) to (\S+), that of the own identity (\w+) from (\S+) to (\S+)\.<",
         body,
     ).groups()
-    for word, old, new in (said[:3], said[3:]):
+    for word, old, new in (changes[:3], changes[3:]):
         assert word == ("rose" if float(new) > float(old) else "fell")
     table = re.findall(r"<td>([\d.]+)</td>", body)
-    assert [said[1], said[2], said[4], said[5]] == [table[0], table[1], table[3], table[4]]
+    assert [changes[1], changes[2], changes[4], changes[5]] == [table[0], table[1], table[3], table[4]]
     for column in (0, 1):
         assert sum(float(value) for value in table[column::3]) == pytest.approx(1, abs=2e-4)
 
 
-def test_before_ical_is_the_network_and_the_classifier_of_then(run, page):
+def test_before_ical_uses_the_network_and_classifier_saved_then(run, page):
     kept = run / "checkpoints" / "before_adversarial.pt"
-    told = re.findall(r"<td>([\d.]+)</td>", section(page, "probability"))
+    original = re.findall(r"<td>([\d.]+)</td>", section(page, "probability"))
     for part, name in (("encoder", "bnneck.weight"), ("classifier", "weight")):
         state = load_checkpoint(kept)
         state[part][name] = -state[part][name]
         torch.save(state, run / "changed.pt")
         whole, _ = kept.read_bytes(), kept.write_bytes((run / "changed.pt").read_bytes())
         changed = re.findall(r"<td>([\d.]+)</td>", section(report_run(run).read_text(), "probability"))
-        assert changed[3] != told[3], part  # own identity, before
-        assert changed[4] == told[4], part  # and after
+        assert changed[3] != original[3], part  # own identity, before
+        assert changed[4] == original[4], part  # and after
         kept.write_bytes(whole)
 
 
-def test_curves_are_the_events(trained):
+def test_curves_show_the_events(trained):
     events = read_events(trained / "events.jsonl")
     assert phases(events) == [(0, "intra"), (2, "inter"), (3, "inter + ICAL")]
     lines = loss_lines(events)
@@ -172,28 +172,28 @@ def test_curves_are_the_events(trained):
             for event in events
             if event["stage"] == stage and name in event["losses"]
         ]
-    told = {line.name: line.points for plot in quality_plots(events) for line in plot.lines}
+    curves = {line.name: line.points for plot in quality_plots(events) for line in plot.lines}
     learnt = [event for event in events if event["stage"] == 2]
     last = learnt[-1]
-    assert told["mAP"] == [(2, learnt[1]["ranking"]["mAP"]), (4, last["ranking"]["mAP"])]
-    own = "nearest strangers of the own camera"
-    assert told[own][-1] == (4, last["ranking"]["own_camera_neighbours"])
-    assert told["recall"] == [
+    assert curves["mAP"] == [(2, learnt[1]["ranking"]["mAP"]), (4, last["ranking"]["mAP"])]
+    own = "nearest other persons from the own camera"
+    assert curves[own][-1] == (4, last["ranking"]["own_camera_neighbours"])
+    assert curves["recall"] == [
         *((event["epoch"], event["association"]["recall"]) for event in learnt),
         (4, last["final_association"]["recall"]),
     ]
-    assert told["mean probability"][-1] == (4, last["final_same_person_mass"])
+    assert curves["mean probability"][-1] == (4, last["final_same_person_mass"])
 
 
-def test_names_of_the_user_are_only_names(world, trained, tmp_path):
+def test_users_names_are_shown_literally(world, trained, tmp_path):
     names = {"c1": "_left", "c2": r"$\foo$", "c3": "<b>&"}
     rows = [{**row, "camera": names[row["camera"]]} for row in rows_of(world)]
     tests = [row for row in rows if row["split"] != "train"]
-    said = report_run(trained, data=manifest(world / "names.csv", tests), out=tmp_path / "page.html").read_text()
+    html = report_run(trained, data=manifest(world / "names.csv", tests), out=tmp_path / "page.html").read_text()
     for name in ("map", "ranks", "activation"):
-        assert is_drawn(said, name), name
-    assert "&lt;b&gt;&amp;" in said
-    assert "<b>&" not in said
+        assert is_drawn(html, name), name
+    assert "&lt;b&gt;&amp;" in html
+    assert "<b>&" not in html
 
 
 # --- Whom it shows ----------------------------------------------------------------------------------------------------
@@ -211,23 +211,23 @@ def test_real_persons_are_shown_only_when_asked_for(world, trained, tmp_path, mo
         return drawn(maps, pictures, titles)
 
     monkeypatch.setattr(run_report, "activation_figure", activation_figure)
-    said = report_run(trained, out=tmp_path / "drawn.html").read_text()
-    assert THUMBNAIL in said
-    assert "of nobody" in said
+    html = report_run(trained, out=tmp_path / "drawn.html").read_text()
+    assert THUMBNAIL in html
+    assert "show no real person" in html
     hidden = report_run(trained, data=real, out=tmp_path / "hidden.html").read_text()
     assert THUMBNAIL not in hidden
     assert "<img" not in section(hidden, "ranks")
     assert "No pictures are shown" in hidden
     assert "the pictures themselves are not shown" in hidden
-    assert re.search(r"✓ right</b><br>no\. \d+<br>c\d<br>person\d+<", hidden)
+    assert re.search(r"✓ right</b><br>rank \d+<br>c\d<br>person\d+<", hidden)
     shown = report_run(trained, data=real, out=tmp_path / "shown.html", with_images=True).read_text()
     assert THUMBNAIL in shown
-    assert "may be of real persons" in shown
+    assert "may show real persons" in shown
     assert under_maps == [True, False, True]
 
 
 @pytest.mark.parametrize("content", ["{}", '{"seed": 1}', "hello", "[]"])
-def test_any_world_json_is_not_ours(content, tmp_path):
+def test_a_foreign_world_json_is_not_taken_for_ccafls(content, tmp_path):
     (tmp_path / "world.json").write_text(content)
     assert not drawn_by_ccafl(tmp_path)
 
@@ -246,93 +246,93 @@ def test_pictures_from_outside_a_drawn_world_are_not_shown(world, trained, tmp_p
 # --- Where parts are missing ------------------------------------------------------------------------------------------
 
 
-def test_a_run_without_end_or_ical_says_so(run):
+def test_an_unfinished_run_or_one_without_ical_says_so(run):
     (run / "checkpoints" / "before_adversarial.pt").unlink()
     (run / "results.json").unlink()
-    said = report_run(run).read_text()
-    assert "no inter-camera adversarial learning" in section(said, "probability")
-    assert "has not finished" in section(said, "results")
-    assert all(is_drawn(said, name) for name in ("losses", "quality", "map", "ranks", "activation"))
+    html = report_run(run).read_text()
+    assert "no inter-camera adversarial learning" in section(html, "probability")
+    assert "has not finished" in section(html, "results")
+    assert all(is_drawn(html, name) for name in ("losses", "quality", "map", "ranks", "activation"))
 
 
 def test_a_run_whose_images_have_moved_says_so(run, tmp_path):
     for content in (json.dumps({"path": str(tmp_path / "gone"), "source": "manifest"}), "[1]"):
         (run / "data.json").write_text(content)
-        said = report_run(run).read_text()
+        html = report_run(run).read_text()
         for name in FROM_IMAGES:
-            assert "give --data" in section(said, name), (content, name)
-        assert is_drawn(said, "losses")
+            assert "give --data" in section(html, name), (content, name)
+        assert is_drawn(html, "losses")
 
 
-def test_a_run_that_is_being_written_is_shown_as_far_as_it_is(run):
+def test_a_run_in_progress_is_shown_as_far_as_it_has_come(run):
     lines = (run / "events.jsonl").read_text().splitlines(keepends=True)
     (run / "events.jsonl").write_text("".join(lines[:3]) + lines[3][: len(lines[3]) // 2])
     (run / "checkpoints" / "last.pt").unlink()
     (run / "results.json").write_text('{"mAP": ')
-    said = report_run(run).read_text()
-    assert "2 of 4 epochs" in said
-    assert is_drawn(said, "losses")
-    assert "damaged" in section(said, "results")
+    html = report_run(run).read_text()
+    assert "2 of 4 epochs" in html
+    assert is_drawn(html, "losses")
+    assert "damaged" in section(html, "results")
     for name in FROM_IMAGES:
-        assert "no such checkpoint" in section(said, name)
+        assert "no such checkpoint" in section(html, name)
 
 
-def test_a_run_before_its_first_epoch_has_nothing_to_draw(run):
+def test_a_run_before_its_first_epoch_has_no_curves(run):
     (run / "events.jsonl").write_text("")
-    said = report_run(run).read_text()
-    assert "No epoch has ended" in section(said, "losses")
-    assert "Nothing was measured" in section(said, "quality")
+    html = report_run(run).read_text()
+    assert "No epoch has ended" in section(html, "losses")
+    assert "Nothing was measured" in section(html, "quality")
 
 
-def test_other_data_are_not_taken_for_the_training_images(run, tmp_path):
-    (run / "association.csv").unlink()  # as before a run's end
+def test_other_data_are_not_mistaken_for_the_training_images(run, tmp_path):
+    (run / "association.csv").unlink()  # as in an unfinished run
     other = synthesize(tmp_path / "other", seed=9, persons=24, cameras=3, images=4, size=(32, 16))
-    said = report_run(run, data=other).read_text()
-    assert "not those the run was trained on" in section(said, "probability")
-    assert all(is_drawn(said, name) for name in ("map", "ranks", "activation"))
+    html = report_run(run, data=other).read_text()
+    assert "not those the run was trained on" in section(html, "probability")
+    assert all(is_drawn(html, name) for name in ("map", "ranks", "activation"))
 
 
-def test_as_many_labels_of_other_names_are_not_taken_for_the_runs(world, trained, tmp_path):
+def test_equally_many_labels_with_other_names_are_not_mistaken_for_the_runs(world, trained, tmp_path):
     rows = [{**row, "label": row["label"].replace("p", "q")} for row in rows_of(world)]
-    said = report_run(trained, data=manifest(world / "renamed.csv", rows), out=tmp_path / "page.html").read_text()
-    assert "not those the run was trained on" in section(said, "probability")
+    html = report_run(trained, data=manifest(world / "renamed.csv", rows), out=tmp_path / "page.html").read_text()
+    assert "not those the run was trained on" in section(html, "probability")
 
 
-def test_without_a_test_set_the_map_is_of_training_images(world, trained, tmp_path):
+def test_without_a_test_set_the_map_shows_training_images(world, trained, tmp_path):
     training = [row for row in rows_of(world) if row["split"] == "train"]
-    said = report_run(trained, data=manifest(world / "train.csv", training), out=tmp_path / "page.html").read_text()
-    assert is_drawn(said, "map")
-    assert f"{len(training)} training features" in section(said, "map")
-    assert "the true persons" in section(said, "map")
+    html = report_run(trained, data=manifest(world / "train.csv", training), out=tmp_path / "page.html").read_text()
+    assert is_drawn(html, "map")
+    assert f"{len(training)} training features" in section(html, "map")
+    assert "the true persons" in section(html, "map")
     for name in ("ranks", "activation"):
-        assert "no query and gallery" in section(said, name)
+        assert "no query and gallery" in section(html, name)
     unknown = manifest(world / "unknown.csv", [{**row, "person": ""} for row in training])
-    said = report_run(trained, data=unknown, out=tmp_path / "page.html").read_text()
+    html = report_run(trained, data=unknown, out=tmp_path / "page.html").read_text()
     for name in ("map", "probability"):
-        assert is_drawn(said, name)
-        assert "own association" in section(said, name)
+        assert is_drawn(html, name)
+        assert "own association" in section(html, name)
 
 
 def test_a_test_set_alone_says_what_cannot_be_shown(world, trained, tmp_path):
     tests = [row for row in rows_of(world) if row["split"] != "train"]
-    said = report_run(trained, data=manifest(world / "test.csv", tests), out=tmp_path / "page.html").read_text()
-    assert "no training images" in section(said, "probability")
-    assert is_drawn(said, "ranks")
+    html = report_run(trained, data=manifest(world / "test.csv", tests), out=tmp_path / "page.html").read_text()
+    assert "no training images" in section(html, "probability")
+    assert is_drawn(html, "ranks")
     one_camera = [row for row in tests if row["camera"] == "c1"]
-    said = report_run(trained, data=manifest(world / "one.csv", one_camera), out=tmp_path / "page.html").read_text()
-    assert "in another camera" in section(said, "ranks")
+    html = report_run(trained, data=manifest(world / "one.csv", one_camera), out=tmp_path / "page.html").read_text()
+    assert "in another camera" in section(html, "ranks")
     few = [row for row in tests if row["split"] == "query"] + [row for row in tests if row["split"] == "gallery"][:2]
-    said = report_run(trained, data=manifest(world / "few.csv", few), out=tmp_path / "page.html").read_text()
-    assert "Too few images" in section(said, "map")
+    html = report_run(trained, data=manifest(world / "few.csv", few), out=tmp_path / "page.html").read_text()
+    assert "Too few images" in section(html, "map")
 
 
 def test_unreadable_images_are_left_out_and_counted(world, trained, tmp_path):
-    data = Path(shutil.copytree(world, tmp_path / "harmed"))
+    data = Path(shutil.copytree(world, tmp_path / "damaged"))
     for row in [row for row in rows_of(world) if row["split"] == "gallery"][:2]:
         (data / row["image"]).write_text("no picture")
-    said = report_run(trained, data=data, out=tmp_path / "page.html").read_text()
-    assert "2 images could not be read" in said
-    assert all(is_drawn(said, name) for name in FROM_IMAGES)
+    html = report_run(trained, data=data, out=tmp_path / "page.html").read_text()
+    assert "2 images could not be read" in html
+    assert all(is_drawn(html, name) for name in FROM_IMAGES)
 
 
 def test_only_a_resnet_has_a_map():
@@ -345,15 +345,15 @@ def test_only_a_resnet_has_a_map():
 
 def test_a_tower_without_a_map_says_so(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(run_report, "has_map", lambda encoder: False)
-    said = report_run(trained, out=tmp_path / "page.html").read_text()
-    assert "ViT" in section(said, "activation")
-    assert is_drawn(said, "ranks")
+    html = report_run(trained, out=tmp_path / "page.html").read_text()
+    assert "ViT" in section(html, "activation")
+    assert is_drawn(html, "ranks")
 
 
 # --- Bad input --------------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_ends_with_one_line(world, trained, run, tmp_path, capsys):
+def test_bad_input_gives_a_one_line_error(world, trained, run, tmp_path, capsys):
     assert "is not a run" in refusal(capsys, "report", tmp_path)
     assert "no such file" in refusal(capsys, "report", trained, "--data", tmp_path / "none")
     assert "no such kind" in refusal(capsys, "report", trained, "--data", world, "--source", "nothing")
@@ -367,8 +367,8 @@ def test_bad_input_ends_with_one_line(world, trained, run, tmp_path, capsys):
     assert not (run / "report.html").exists()
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_work(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run_report, "_page", lambda *_: pytest.fail("worked for nothing"))
+def test_an_unwritable_output_is_reported_before_the_work(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run_report, "_page", lambda *_: pytest.fail("work was done before the output was checked"))
     folder = tmp_path / "folder"
     folder.mkdir()
     for place in (folder, "/proc/none/page.html"):
@@ -387,13 +387,13 @@ def test_a_missing_library_is_named(trained, monkeypatch):
 
 def test_in_a_browser_without_network(browser, trained, tmp_path):
     file = report_run(trained, out=tmp_path / "page.html")
-    said = []
+    problems = []
 
     def only_files(route):
         if route.request.url.startswith(("file:", "data:")):
             route.continue_()
         else:
-            said.append(f"wants {route.request.url}")
+            problems.append(f"requests {route.request.url}")
             route.abort()
 
     for width, scheme in ((1200, "light"), (1200, "dark"), (390, "light")):
@@ -401,9 +401,9 @@ def test_in_a_browser_without_network(browser, trained, tmp_path):
         context.set_offline(True)
         context.route("**/*", only_files)
         tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.on("requestfailed", lambda request: said.append(request.url))
+        tab.on("console", lambda message: problems.append(message.text))
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("requestfailed", lambda request: problems.append(request.url))
         tab.goto(file.as_uri())
         assert tab.locator("section").count() == len(SECTIONS)
         assert all(tab.locator(f"#{name} h2").is_visible() for name in SECTIONS)
@@ -421,10 +421,10 @@ def test_in_a_browser_without_network(browser, trained, tmp_path):
         tab.locator("details summary").click()
         assert "stage2:" in tab.locator("details pre").inner_text()
         context.close()
-    assert said == []
+    assert problems == []
 
 
-# --- What it is made from ---------------------------------------------------------------------------------------------
+# --- The parts it is made from ----------------------------------------------------------------------------------------
 
 
 def test_rank_lists_follow_the_protocol():
@@ -469,7 +469,7 @@ def test_probabilities_show_the_same_person_in_the_same_places(world):
         assert kinds.count(OWN) == 1
         cameras = [bar.camera for bar in sample.bars if bar.kind != OTHER]
         assert cameras[0] == sample.camera
-        assert len(set(cameras)) == len(cameras)  # a person has one identity a camera
+        assert len(set(cameras)) == len(cameras)  # a person has one identity per camera
         assert sum(bar.before for bar in sample.bars) + sample.rest_before == pytest.approx(1, abs=1e-5)
     assert 0 < found.before.same < 1
     assert found.before.same != found.after.same
@@ -480,10 +480,10 @@ def test_probabilities_show_the_same_person_in_the_same_places(world):
 
 def test_the_map_takes_whole_persons_and_no_junk():
     persons = torch.arange(3000) // 10 + 1
-    kept = evenly(persons, 1000)
+    kept = sample_persons(persons, 1000)
     assert len(kept) <= 1000
     assert set(torch.bincount(persons[kept])[persons[kept].unique()].tolist()) == {10}
     market = torch.cat([torch.full((3819,), -1), torch.zeros(2798, dtype=torch.int64), persons])
-    kept = evenly(market, 1000)
+    kept = sample_persons(market, 1000)
     assert 500 < len(kept) <= 1000
     assert int(market[kept].min()) > 0

@@ -1,4 +1,4 @@
-"""Captions: true to the person and to the side that is seen, in many wordings."""
+"""Captions are true to the person and to the visible side, in many wordings."""
 
 import re
 from dataclasses import replace
@@ -21,23 +21,23 @@ def words(person: Person, heading: float) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_every_colour_told_is_one_of_the_persons_own(seed: int) -> None:
+def test_every_colour_mentioned_is_one_of_the_persons_own(seed: int) -> None:
     person = random_person(np.random.default_rng(seed))
     worn = {person.upper_colour.name, person.lower_colour.name, person.shoes.name, person.hair_colour.name}
     worn |= {person.bag_colour.name} if person.bag != "none" else set()
     worn |= {person.hat_colour.name} if person.hat != "none" else set()
-    told_other = person.pattern != "plain" or person.carried != "none"
-    worn |= {person.pattern_colour.name} if told_other else set()
-    told = words(person, 0.0)
-    told = {"grey" if word == "gray" else "beige" if word == "tan" else word for word in told}
-    assert (told & (COLOURS.keys() | HAIR_COLOURS.keys())) <= worn
-    assert {person.upper_colour.name, person.lower_colour.name} <= told
+    shows_pattern_colour = person.pattern != "plain" or person.carried != "none"
+    worn |= {person.pattern_colour.name} if shows_pattern_colour else set()
+    mentioned = words(person, 0.0)
+    mentioned = {"grey" if word == "gray" else "beige" if word == "tan" else word for word in mentioned}
+    assert (mentioned & (COLOURS.keys() | HAIR_COLOURS.keys())) <= worn
+    assert {person.upper_colour.name, person.lower_colour.name} <= mentioned
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_what_is_told_is_worn_and_what_is_not_worn_is_not_told(seed: int) -> None:
+def test_captions_mention_what_is_worn_and_nothing_else(seed: int) -> None:
     person = random_person(np.random.default_rng(seed))
-    told = " ".join(captions(person, 0.0, 80))
+    text = " ".join(captions(person, 0.0, 80))
     for value, option in (
         *((person.bag, bag) for bag in ("backpack", "shoulder bag", "handbag")),
         *((person.hat, hat) for hat in ("cap", "beanie", "sun hat")),
@@ -46,23 +46,23 @@ def test_what_is_told_is_worn_and_what_is_not_worn_is_not_told(seed: int) -> Non
         *((person.lower, lower) for lower in ("shorts", "skirt")),
         *((person.upper, upper) for upper in ("t-shirt", "jacket")),
     ):
-        assert (re.search(rf"\b{option}\b", told) is not None) == (value == option), option
-    assert ("bald" in told) == (person.hair == "bald" and person.hat == "none")
-    assert (re.search(r"\b(man|male|guy)\b", told) is not None) == (person.sex == "man")
+        assert (re.search(rf"\b{option}\b", text) is not None) == (value == option), option
+    assert ("bald" in text) == (person.hair == "bald" and person.hat == "none")
+    assert (re.search(r"\b(man|male|guy)\b", text) is not None) == (person.sex == "man")
 
 
 @pytest.mark.parametrize(
     ("heading", "side"),
     [(0, "front"), (45, "front"), (90, "side"), (-90, "side"), (180, "back"), (225, "back"), (360, "front")],
 )
-def test_the_side_that_is_seen(heading: float, side: str) -> None:
+def test_captions_name_the_visible_side(heading: float, side: str) -> None:
     assert seen_side(heading) == side
-    told = " ".join(captions(PERSON, heading))
+    text = " ".join(captions(PERSON, heading))
     for other, phrase in (("front", "from the front"), ("back", "from behind"), ("side", "in profile")):
-        assert (phrase in told) == (other == side)
+        assert (phrase in text) == (other == side)
 
 
-def test_a_logo_is_told_only_where_it_shows() -> None:
+def test_a_logo_is_mentioned_only_where_it_shows() -> None:
     person = replace(PERSON, pattern="logo", pattern_colour=Garment("pink", (0.6, 0.2, 0.3)), back_print=False)
     assert {"logo", "print"} <= words(person, 0)
     assert not {"logo", "print"} & words(person, 90)
@@ -70,6 +70,6 @@ def test_a_logo_is_told_only_where_it_shows() -> None:
     assert {"logo", "print"} <= words(replace(person, back_print=True), 180)
 
 
-def test_wordings_vary_and_follow_from_the_generator() -> None:
+def test_wordings_vary_and_are_determined_by_the_generator() -> None:
     assert len(set(captions(PERSON, 0, 100))) > 60
     assert captions(PERSON, 0) == captions(PERSON, 0)

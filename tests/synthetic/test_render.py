@@ -1,4 +1,4 @@
-"""The renderer against geometry done by hand, and the body against what it must show."""
+"""The renderer against geometry worked out by hand, and the body against what it must show."""
 
 from dataclasses import replace
 from math import cos, pi, radians, sin
@@ -50,70 +50,70 @@ def ball(centre: tuple[float, float, float], radius: float, colour: tuple[float,
     return parts
 
 
-def test_a_ball_is_a_disc_of_the_size_that_the_pinhole_gives_it() -> None:
+def test_a_ball_is_a_disc_of_the_size_given_by_pinhole_projection() -> None:
     radius, distance = 0.5, 6.0
-    _, there = render(PERSON, ball((0, 0, 0.9), radius, (0.5, 0.5, 0.5)), seen_from(0, distance), square(0.3, 400))
+    _, mask = render(PERSON, ball((0, 0, 0.9), radius, (0.5, 0.5, 0.5)), seen_from(0, distance), square(0.3, 400))
     tangent = radius / (distance**2 - radius**2) ** 0.5
     pixels = (np.arange(400) + 0.5) / 400 * 0.3 - 0.15
     inside = pixels[None] ** 2 + pixels[:, None] ** 2 < tangent**2
-    assert (there != inside).mean() < 1e-4
+    assert (mask != inside).mean() < 1e-4
 
 
-def test_what_is_twice_as_far_is_half_as_large() -> None:
+def test_twice_as_far_is_half_as_large() -> None:
     near, far = (extent(ball((0, 0, 0.9), 0.01, (1, 1, 1)), seen_from(30, distance))[0] for distance in (4.0, 8.0))
     assert far == pytest.approx(near / 2, rel=1e-2)
 
 
-def test_looking_for_a_part_in_its_box_only_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restricting_each_part_to_its_box_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed, azimuth in enumerate((0, 75, 160, 290)):
         person = random_person(np.random.default_rng(seed))
         parts, view = build(person, seed), seen_from(azimuth, 3.5, 4.0)
         window = around(parts, view, 64)
-        light, there = render(person, parts, view, window)
+        light, mask = render(person, parts, view, window)
         with monkeypatch.context() as patch:
             patch.setattr(renderer, "extent", lambda parts, view: np.array([[-9.0, -9, 9, 9]] * len(parts.origins)))
             everywhere = render(person, parts, view, window)
-        assert np.array_equal(there, everywhere[1])
+        assert np.array_equal(mask, everywhere[1])
         assert np.array_equal(light, everywhere[0])
 
 
-def test_the_nearer_part_hides_the_farther_whatever_their_order() -> None:
+def test_the_nearer_part_hides_the_farther_in_either_order() -> None:
     view, window = seen_from(0), square(0.1, 20)
     for order in (1, -1):
         parts = Parts()
         for centre, colour in [((0, 1, 0.9), (1.0, 0, 0)), ((0, -1, 0.9), (0, 1.0, 0))][::order]:
             parts.ellipsoid(centre, (0.3,) * 3, colour)
-        light, there = render(PERSON, parts, view, window)
-        assert there[10, 10]
+        light, mask = render(PERSON, parts, view, window)
+        assert mask[10, 10]
         assert light[10, 10, 0] > 0
         assert light[10, 10, 1] == 0
 
 
-def test_the_side_towards_the_sun_is_the_bright_one() -> None:
+def test_the_side_facing_the_sun_is_brighter() -> None:
     window = square(0.2, 40)
-    light, there = render(PERSON, ball((0, 0, 0.9), 0.5, (1, 1, 1)), seen_from(0, sun=(1, 0, 0)), window)
-    assert there.mean() > 0.5
-    left, right = light[:, :15][there[:, :15]].mean(), light[:, -15:][there[:, -15:]].mean()
+    light, mask = render(PERSON, ball((0, 0, 0.9), 0.5, (1, 1, 1)), seen_from(0, sun=(1, 0, 0)), window)
+    assert mask.mean() > 0.5
+    left, right = light[:, :15][mask[:, :15]].mean(), light[:, -15:][mask[:, -15:]].mean()
     assert left > 1.4 * right  # the person's left is on the left of the picture
-    light, there = render(PERSON, ball((0, 0, 0.9), 0.5, (1, 1, 1)), seen_from(0, sun=(0, 0, 1)), window)
-    top, bottom = light[:15][there[:15]].mean(), light[-15:][there[-15:]].mean()
+    light, mask = render(PERSON, ball((0, 0, 0.9), 0.5, (1, 1, 1)), seen_from(0, sun=(0, 0, 1)), window)
+    top, bottom = light[:15][mask[:15]].mean(), light[-15:][mask[-15:]].mean()
     assert top > 1.4 * bottom
 
 
-def test_a_cut_takes_a_half_away() -> None:
+def test_a_cut_removes_half() -> None:
     parts = Parts()
-    parts.ellipsoid((0, 0, 0.9), (0.3,) * 3, (1, 1, 1), cut=(0.0, 0.0, 1.0, 0.0))  # the lower half stays
-    _, there = render(PERSON, parts, seen_from(0), square(0.2, 40))
-    assert there[21:29, 20].all()
-    assert not there[:19].any()
+    parts.ellipsoid((0, 0, 0.9), (0.3,) * 3, (1, 1, 1), cut=(0.0, 0.0, 1.0, 0.0))  # the lower half remains
+    _, mask = render(PERSON, parts, seen_from(0), square(0.2, 40))
+    assert mask[21:29, 20].all()
+    assert not mask[:19].any()
 
 
 def test_a_cone_narrows_from_joint_to_joint() -> None:
     parts = Parts()
     parts.cone((0, 0, 0.4), (0, 0, 1.4), (0.4, 0.1), (1, 1, 1))
-    _, there = render(PERSON, parts, seen_from(0), square(0.3, 120))
-    widths = there.sum(1)[there.any(1)]
-    assert (np.diff(widths[:-3]) >= 0).all()  # the last rows are its round end, seen from above
+    _, mask = render(PERSON, parts, seen_from(0), square(0.3, 120))
+    widths = mask.sum(1)[mask.any(1)]
+    assert (np.diff(widths[:-3]) >= 0).all()  # the last rows are its round end seen from above
     assert 3 < widths[-4] / widths[3] < 4.5
 
 
@@ -125,10 +125,10 @@ def test_the_lower_foot_stands_on_the_ground_and_bones_keep_their_length(phase: 
         assert min(leg.ankle[2] for leg in joints.legs) == pytest.approx(0.045 * person.height)
         for leg in joints.legs:
             assert leg.hip[2] == pytest.approx(joints.trunk.pelvis)
-            assert _apart(leg.hip, leg.knee) == pytest.approx(0.235 * person.height, rel=0.02)
-            assert _apart(leg.knee, leg.ankle) == pytest.approx(0.23 * person.height, rel=0.03)
+            assert _distance(leg.hip, leg.knee) == pytest.approx(0.235 * person.height, rel=0.02)
+            assert _distance(leg.knee, leg.ankle) == pytest.approx(0.23 * person.height, rel=0.03)
         for arm in joints.arms:
-            assert _apart(arm.shoulder, arm.elbow) == pytest.approx(0.165 * person.height)
+            assert _distance(arm.shoulder, arm.elbow) == pytest.approx(0.165 * person.height)
 
 
 def test_legs_and_arms_swing_against_each_other() -> None:
@@ -138,7 +138,7 @@ def test_legs_and_arms_swing_against_each_other() -> None:
     assert joints.arms[0].hand[1] < joints.arms[1].hand[1]
 
 
-def test_a_body_stands_whole_between_soles_and_crown() -> None:
+def test_a_body_reaches_from_soles_to_crown() -> None:
     for seed in range(6):
         person = replace(random_person(np.random.default_rng(seed)), hat="none", hair="bald")
         corners = build(person, 0.0).corners()
@@ -192,7 +192,7 @@ def test_every_attribute_shows(changes: dict[str, object], azimuth: float) -> No
     assert _magenta(replace(plain, **changes), azimuth) > 0.002  # type: ignore[arg-type]
 
 
-def test_the_shadow_lies_at_the_feet_and_nowhere_else() -> None:
+def test_the_shadow_lies_only_at_the_feet() -> None:
     view, window = seen_from(0, height=3.0), square(0.8, 64)
     kept = shadow(view, window, 0.3)
     feet = (np.zeros(3) - view.eye) @ np.stack([view.right, view.down, view.forward], 1)
@@ -203,11 +203,11 @@ def test_the_shadow_lies_at_the_feet_and_nowhere_else() -> None:
 
 
 def _magenta(person: Person, azimuth: float) -> float:
-    """Share of the picture that gives back no green but red and blue."""
-    light, there = drawn(person, azimuth)
-    return float((there & (light[..., 1] == 0) & (light[..., 0] > 0)).mean())
+    """Share of the picture that reflects red and blue but no green."""
+    light, mask = drawn(person, azimuth)
+    return float((mask & (light[..., 1] == 0) & (light[..., 0] > 0)).mean())
 
 
-def _apart(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+def _distance(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     difference: Floats = np.subtract(one, other)
     return float(np.linalg.norm(difference))

@@ -1,4 +1,4 @@
-"""The synthetic world: the same everywhere, true to its manifest, and hard in the way that real cameras are."""
+"""The synthetic world is reproducible, true to its manifest, and as hard as real cameras are."""
 
 import csv
 from collections import defaultdict
@@ -17,10 +17,10 @@ from ccafl.synthetic.caption import seen_side
 from ccafl.synthetic.world import (
     CAMERA,
     CAPTION,
+    CAPTIONED,
     HEADING,
     IMAGE,
     LABELS,
-    MOMENT,
     PERSON,
     PRETRAINING_SEED,
     VISIT,
@@ -51,7 +51,7 @@ def rows(written: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
-# The same everywhere
+# Reproducible
 
 
 def test_the_same_seed_gives_the_same_bytes(written: Path, rows: list[Row], tmp_path: Path) -> None:
@@ -61,14 +61,14 @@ def test_the_same_seed_gives_the_same_bytes(written: Path, rows: list[Row], tmp_
         assert (again.parent / row["image"]).read_bytes() == (written.parent / row["image"]).read_bytes()
 
 
-def test_another_seed_gives_other_persons_cameras_and_pictures() -> None:
+def test_different_seeds_give_different_persons_cameras_and_pictures() -> None:
     one, other = World(0, 3, 2), World(1, 3, 2)
     assert one.person(0) != other.person(0)
     assert not np.array_equal(one.camera(0).colours, other.camera(0).colours)
     assert np.abs(pixels(one, 0, 0, 0) - pixels(other, 0, 0, 0)).mean() > 5
 
 
-def test_a_picture_depends_neither_on_the_counts_nor_on_the_order() -> None:
+def test_a_picture_depends_neither_on_counts_nor_on_order() -> None:
     few, many = World(SEED, 3, 2), World(SEED, 50, 5)
     many.picture(4, 3, 2, SIZE)
     assert few.person(0) == many.person(0)
@@ -79,7 +79,7 @@ def test_a_picture_depends_neither_on_the_counts_nor_on_the_order() -> None:
 def test_generators_of_different_purposes_never_coincide() -> None:
     world, indices = World(SEED, 3, 2), range(4)
     keys: list[tuple[int, ...]] = [
-        (kind, i) for kind in (PERSON, CAMERA, VISIT, LABELS, MOMENT, HEADING) for i in indices
+        (kind, i) for kind in (PERSON, CAMERA, VISIT, LABELS, CAPTIONED, HEADING) for i in indices
     ]
     keys += [(WALK, i, j) for i in indices for j in indices]
     keys += [(IMAGE, i, j, k) for i in indices for j in indices for k in indices]
@@ -100,7 +100,7 @@ def test_the_manifest_names_every_picture_once_with_its_camera_and_label(written
         assert Image.open(written.parent / row["image"]).size == SIZE[::-1]
 
 
-def test_a_label_of_a_camera_is_one_person_and_the_persons_are_all_there(rows: list[Row]) -> None:
+def test_a_label_within_a_camera_is_one_person_and_no_person_is_missing(rows: list[Row]) -> None:
     persons: dict[tuple[str, str], set[str]] = defaultdict(set)
     labels: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
@@ -116,19 +116,19 @@ def test_a_person_is_in_one_place_at_a_time_and_passes_the_cameras_in_turn(rows:
         times[row["person"], row["camera"]].append(datetime.fromisoformat(row["time"]))
     for person in {row["person"] for row in rows}:
         cameras = sorted(camera for who, camera in times if who == person)
-        moments = [moment for camera in cameras for moment in times[person, camera]]
-        assert all(earlier < later for earlier, later in pairwise(moments))
-        assert all(moment.utcoffset() == timedelta(0) for moment in moments)
+        in_turn = [time for camera in cameras for time in times[person, camera]]
+        assert all(earlier < later for earlier, later in pairwise(in_turn))
+        assert all(time.utcoffset() == timedelta(0) for time in in_turn)
 
 
-def test_training_and_test_persons_are_disjoint_and_a_third_is_tested(rows: list[Row]) -> None:
+def test_training_and_test_persons_are_disjoint_and_a_third_are_test_persons(rows: list[Row]) -> None:
     training = {row["person"] for row in rows if row["split"] == "train"}
     tested = {row["person"] for row in rows if row["split"] != "train"}
     assert not training & tested
     assert len(tested) == PERSONS // 3
 
 
-def test_the_first_picture_of_a_tested_person_and_camera_is_the_query(rows: list[Row]) -> None:
+def test_a_test_persons_first_picture_in_each_camera_is_the_query(rows: list[Row]) -> None:
     groups: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for row in rows:
         if row["split"] != "train":
@@ -138,7 +138,7 @@ def test_the_first_picture_of_a_tested_person_and_camera_is_the_query(rows: list
         assert len(group) > 1
 
 
-def test_two_cameras_at_least_see_a_person_and_not_every_camera_does() -> None:
+def test_at_least_two_cameras_but_not_all_see_each_person() -> None:
     world = World(SEED, 300, 5)
     seen = [world.cameras_of(person) for person in range(300)]
     assert min(map(len, seen)) == 2
@@ -153,7 +153,7 @@ def test_walks_have_about_the_number_of_images_asked_for() -> None:
     assert abs(np.mean(counts) - 6) < 0.4
 
 
-def test_training_labels_tell_nothing_across_cameras(tmp_path: Path) -> None:
+def test_training_labels_reveal_nothing_across_cameras(tmp_path: Path) -> None:
     manifest = synthesize(tmp_path / "out", seed=3, persons=90, cameras=2, images=2, size=(16, 16))
     with manifest.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
@@ -176,20 +176,20 @@ def test_a_picture_is_not_blank(written: Path, rows: list[Row]) -> None:
         assert np.asarray(Image.open(written.parent / row["image"]).convert("L")).std() > 6
 
 
-def test_a_walk_comes_nearer_turns_little_and_shows_one_side_mostly() -> None:
+def test_most_walks_follow_the_usual_direction_and_turn_little() -> None:
     world = World(SEED, 400, 4)
     sides = [seen_side(world.heading(person, 1, 0) - world.usual_heading(1)) for person in range(400)]
-    assert 0.65 < sides.count("front") / 400 < 0.95  # as most walk there
+    assert 0.65 < sides.count("front") / 400 < 0.95  # the camera's usual side
     headings = [world.heading(3, 1, index) for index in range(6)]
     assert np.ptp(headings) <= 25.1
 
 
-def test_cameras_side_by_side_see_other_sides() -> None:
+def test_consecutive_cameras_see_different_sides() -> None:
     world = World(SEED, 3, 4)
     assert [seen_side(world.usual_heading(camera)) for camera in range(4)] == ["front", "back", "side", "side"]
 
 
-def test_captions_of_the_manifest_are_the_worlds(rows: list[Row]) -> None:
+def test_manifest_captions_are_the_worlds(rows: list[Row]) -> None:
     world = World(SEED, PERSONS, CAMERAS)
     for row in rows[::7]:
         person, camera = int(row["person"].removeprefix("person")), int(row["camera"].removeprefix("c")) - 1
@@ -197,7 +197,7 @@ def test_captions_of_the_manifest_are_the_worlds(rows: list[Row]) -> None:
         assert row["caption"] == world.caption(person, camera, index)
 
 
-def test_processes_draw_the_same_world(tmp_path: Path) -> None:
+def test_any_number_of_processes_draws_the_same_world(tmp_path: Path) -> None:
     one, two = (
         synthesize(
             tmp_path / str(processes), seed=1, persons=70, cameras=3, images=2, size=(16, 16), processes=processes
@@ -219,7 +219,7 @@ def test_many_persons_look_alike_and_no_two_are_the_same() -> None:
         assert len({getattr(person, attribute) for person in persons}) > 1
 
 
-def test_the_camera_changes_a_picture_more_than_the_person_does() -> None:
+def test_a_change_of_camera_alters_a_picture_more_than_a_change_of_person() -> None:
     world = World(SEED, 12, 3)
     pictures = np.array(
         [[[pixels(world, person, camera, index) for index in (0, 2)] for camera in range(3)] for person in range(12)]
@@ -234,43 +234,43 @@ def test_the_camera_changes_a_picture_more_than_the_person_does() -> None:
     assert same_camera < other_person < other_camera
 
 
-def test_strain_is_how_far_a_camera_departs_from_a_true_picture() -> None:
-    true, usual, strained = (random_camera(np.random.default_rng(3), 1, strain) for strain in (0.0, 1.0, 2.0))
-    assert true.blur == true.noise == 0
-    assert true.colours.sum(axis=1) == pytest.approx(1)  # grey stays grey
+def test_strain_sets_how_far_a_camera_departs_from_a_faithful_picture() -> None:
+    faithful, usual, strained = (random_camera(np.random.default_rng(3), 1, strain) for strain in (0.0, 1.0, 2.0))
+    assert faithful.blur == faithful.noise == 0
+    assert faithful.colours.sum(axis=1) == pytest.approx(1)  # grey stays grey
     assert strained.blur == pytest.approx(2 * usual.blur)
     assert strained.noise == pytest.approx(2 * usual.noise)
     casts = [np.log(camera.colours.sum(axis=1)) for camera in (usual, strained)]
     assert casts[1] == pytest.approx(2 * casts[0])
-    some, most = (np.abs(camera.tones.astype(float) - true.tones).mean() for camera in (usual, strained))
-    assert 0 < some < most
+    little, much = (np.abs(camera.tones.astype(float) - faithful.tones).mean() for camera in (usual, strained))
+    assert 0 < little < much
 
 
-# What the user may get wrong
+# User errors
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("bad", "message"),
     [
         ({"persons": 2}, "persons 2"),
         ({"cameras": 1}, "cameras 1"),
         ({"images": 1}, "images 1"),
         ({"seed": -1}, "seed -1"),
-        ({"seed": PRETRAINING_SEED}, "kept for pretraining"),
+        ({"seed": PRETRAINING_SEED}, "reserved for pretraining"),
         ({"size": (128, 4)}, "size 128x4"),
         ({"test_fraction": 1.0}, "test fraction 1.0"),
     ],
 )
 def test_a_number_out_of_range_is_refused_and_nothing_is_written(
-    tmp_path: Path, wrong: dict[str, object], said: str
+    tmp_path: Path, bad: dict[str, object], message: str
 ) -> None:
     good: dict[str, object] = {"seed": 0, "persons": 3, "cameras": 2}
-    with pytest.raises(InputError, match=said):
-        synthesize(tmp_path / "out", **(good | wrong))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=message):
+        synthesize(tmp_path / "out", **(good | bad))  # type: ignore[arg-type]
     assert not any(tmp_path.iterdir())
 
 
-def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
+def test_a_non_empty_folder_is_left_untouched(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="exists already"):
         synthesize(tmp_path, seed=0, persons=3, cameras=2)
@@ -278,7 +278,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("existed", [True, False])
-def test_nothing_half_written_remains_and_progress_counts_images(tmp_path: Path, existed: bool) -> None:
+def test_an_interrupted_world_leaves_nothing_and_progress_counts_images(tmp_path: Path, existed: bool) -> None:
     out = tmp_path / "out"
     seen: list[int] = []
     if existed:

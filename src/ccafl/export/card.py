@@ -1,4 +1,4 @@
-"""The model card: what a file is, how it was made, how well it does, and what it must not be used for."""
+"""The model card: what a file is, how it was made, how well it performs, and what it must not be used for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,27 +20,27 @@ footage, features and joined labels as personal data, no longer than needed; nev
 anybody: the published systems are wrong for one query in twenty on their own benchmark, and more often elsewhere.
 Features are not anonymous."""
 
-_FIGURES = {
+_MEASURES = {
     "mAP": "mAP",
     "rank1": "rank-1",
     "rank5": "rank-5",
     "rank10": "rank-10",
     "unmatched": "queries without a match, left out",
-    "camera_probe": "camera told from the features (less is better)",
+    "camera_probe": "camera recognised from the features (lower is better)",
     "camera_chance": "the same by chance",
 }
 _JOINED = {"precision": "precision", "recall": "recall", "f1": "F1", "joined": "identities joined"}
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ExportedFile:
     """A file that computes the run's features.
 
     Attributes:
-        path: where it lies.
+        path: where it is.
         mib: its size.
-        cosine: the least between its features and the encoder's, over all images that were tried and both outputs.
-        seconds: that writing and comparing took.
+        cosine: the lowest between its features and the encoder's, over all test images and outputs.
+        seconds: time taken to write and compare it.
     """
 
     path: str
@@ -49,14 +49,14 @@ class Written:
     seconds: float
 
 
-def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written: Mapping[str, Written]) -> str:
-    """Markdown, of the run's settings and of its results where it has any.
+def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written: Mapping[str, ExportedFile]) -> str:
+    """The card in Markdown, from the run's settings and its results if there are any.
 
     Args:
-        run: its folder.
-        embedder: the run, opened.
-        metadata: stored in the files.
-        written: the files by kind, ``onnx`` or ``program``.
+        run: the run's folder.
+        embedder: the opened run.
+        metadata: the metadata stored in the files.
+        written: the exported files by kind, ``onnx`` or ``program``.
 
     Raises:
         InputError: ``results.json`` is damaged.
@@ -67,7 +67,7 @@ def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written:
         "Files": _files(written),
         "In and out": _in_and_out(embedder, metadata),
         "Training data": _data(config, metadata, results),
-        "Results": _figures(results),
+        "Results": _results(results),
         "Limits": _limits(config, metadata),
         "Responsible use": RESPONSIBLE_USE,
         "How it was made": _making(config, written),
@@ -80,18 +80,18 @@ def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written:
 
 def _what(config: Config, metadata: ExportMetadata, embedder: Embedder) -> str:
     model = config.model
-    started = "random weights" if model.weights is None else f"the weights {_inline(Path(model.weights).name)}"
+    initial = "random weights" if model.weights is None else f"the weights {_inline(Path(model.weights).name)}"
     return (
-        "An image encoder for person re-identification: pictures of one person, cut out of camera images, become "
-        f"vectors of {embedder.dim} numbers whose products say how alike the persons are. Made by "
-        "[ccafl](https://arxiv.org/abs/2409.19563) from labels that were given camera by camera.\n\n"
-        f"- network: image tower {model.architecture}, begun with {started}\n"
+        "An image encoder for person re-identification: it maps a picture of one person, cropped from a camera image, "
+        f"to a vector of {embedder.dim} numbers; the product of two vectors says how alike the persons are. Trained by "
+        "[ccafl](https://arxiv.org/abs/2409.19563) from labels made camera by camera.\n\n"
+        f"- network: image tower {model.architecture}, initialised with {initial}\n"
         f"- trained as: {config.mode}\n"
         f"- fingerprint: `{metadata.fingerprint}`"
     )
 
 
-def _files(written: Mapping[str, Written]) -> str:
+def _files(written: Mapping[str, ExportedFile]) -> str:
     kinds = {"onnx": "ONNX", "program": "torch.export"}
     rows = (
         f"| `{Path(file.path).name}` | {kinds[kind]} | {file.mib:.1f} | {file.cosine:.6f} |"
@@ -99,11 +99,11 @@ def _files(written: Mapping[str, Written]) -> str:
     )
     return "\n".join(
         [
-            "| file | form | MiB | least cosine with the features of the run in float32 |",
+            "| file | format | MiB | lowest cosine with the run's float32 features |",
             "|---|---|---|---|",
             *rows,
             "",
-            "Compared on black, white, chequered, shaded and random images, batches of 1, 2, 5 and more.",
+            "Compared on black, white, chequered, shaded and random images, in batches of 1, 2, 5 and more.",
         ]
     )
 
@@ -111,10 +111,10 @@ def _files(written: Mapping[str, Written]) -> str:
 def _in_and_out(embedder: Embedder, metadata: ExportMetadata) -> str:
     (height, width), model = metadata.image_size, embedder.config.model
     lines = [
-        f"In: `{IMAGES}`, uint8, (B, 3, {height}, {width}), any B from 1: the whole person, upright as EXIF says, RGB, "
-        f"resized to {width} x {height} (width x height) by antialiased bicubic interpolation, without keeping the "
-        "proportions, channels first. Values 0 to 255: the file itself normalises them "
-        f"(mean {_row(MEAN)}, standard deviation {_row(STD)}, of 255)."
+        f"In: `{IMAGES}`, uint8, (B, 3, {height}, {width}), any B from 1: the whole person, upright (EXIF orientation "
+        f"applied), RGB, resized to {width} x {height} (width x height) by antialiased bicubic interpolation without "
+        "keeping the proportions, channels first. Values are 0 to 255; the file itself normalises them "
+        f"(mean {_comma_separated(MEAN)} and standard deviation {_comma_separated(STD)}, times 255)."
     ]
     if model.camera_norm:
         numbers = ", ".join(f"{number} = {_inline(name)}" for number, name in enumerate(metadata.camera_names))
@@ -122,13 +122,13 @@ def _in_and_out(embedder: Embedder, metadata: ExportMetadata) -> str:
             f"In: `{CAMERAS}`, int64, (B,): the number of each image's camera, -1 for any other camera: {numbers}."
         )
     lines.append(
-        f"Out: `{FEATURES}`, float32, (B, {embedder.dim}), of length 1: the product of two is their cosine; nothing is "
-        "left to be done."
+        f"Out: `{FEATURES}`, float32, (B, {embedder.dim}), of length 1, so the product of two is their cosine; no "
+        "further processing is needed."
     )
     if embedder.describes:
         lines.append(
-            f"Out: `{IMAGE_TEXT}`, float32, (B, {embedder.image_text_dim}), of length 1, to be compared with "
-            "sentences' features of the CLIP that training began with; its text tower is not in the file."
+            f"Out: `{IMAGE_TEXT}`, float32, (B, {embedder.image_text_dim}), of length 1, comparable with "
+            "the sentence features of the CLIP that training started from; its text tower is not in the file."
         )
     return "\n\n".join(lines)
 
@@ -137,48 +137,48 @@ def _data(config: Config, metadata: ExportMetadata, results: Mapping[str, Any] |
     names = ", ".join(_inline(name) for name in metadata.camera_names)
     cameras = f"Cameras ({len(metadata.camera_names)}): {names}."
     if results is None:
-        return f"The run has no results yet, which would name its data. {cameras}"
+        return f"Unknown: the data are named in the run's results, and it has none yet. {cameras}"
     kind, _, name = str(results.get("dataset", "")).partition(":")
     counts = ", ".join(f"{results[what]:,} {what}" for what in ("images", "cameras") if what in results)
     identities = f", {results['identities']:,} labels within a camera" if "identities" in results else ""
-    use = "the true persons across cameras" if config.mode == "supervised" else "no label across cameras"
+    use = "with the true persons across cameras" if config.mode == "supervised" else "without labels across cameras"
     return f"{_inline(name)}, read as {kind}: {counts}{identities}; {use}. {cameras}"
 
 
-def _figures(results: Mapping[str, Any] | None) -> str:
+def _results(results: Mapping[str, Any] | None) -> str:
     if results is None:
         return (
-            "None: the run was not trained to its end, or its results.json is gone. The weights are those of its last "
-            "checkpoint. Do not use it for anything before it has been measured."
+            "None: the run was not trained to the end, or its results.json is missing. The weights are those of its "
+            "last checkpoint. Do not use the file before it has been evaluated."
         )
     rows = [
-        f"| {said} | {_number(results[name])} |" for name, said in _FIGURES.items() if results.get(name) is not None
+        f"| {title} | {_number(results[name])} |" for name, title in _MEASURES.items() if results.get(name) is not None
     ]
     if results.get("mAP") is None:
         rows.insert(0, "| ranking | not measured: the data had no query and gallery |")
     joined = results.get("association") or {}
-    rows += [f"| association: {said} | {_number(joined[name])} |" for name, said in _JOINED.items() if name in joined]
-    head = "On the data's own query and gallery, of persons and views like those it was trained on."
+    rows += [f"| association: {title} | {_number(joined[name])} |" for name, title in _JOINED.items() if name in joined]
+    head = "On the data's own query and gallery, whose persons and views resemble those of training."
     return "\n".join([head, "", "| measure | value |", "|---|---|", *rows])
 
 
 def _limits(config: Config, metadata: ExportMetadata) -> str:
     height, width = metadata.image_size
     lines = [
-        "It tells clothing and build, not faces: the same person in other clothes is another person to it, and two "
-        "people dressed alike may be one.",
-        "It expects one whole person a picture. It finds nobody in a picture, and gives features for pictures of "
-        "nobody as well.",
-        f"It sees {height} x {width} pixels. Other cameras, light, seasons and places than those of training lower its "
-        "figures; measure it on your own before relying on it.",
-        "How well it does for people of different age, skin colour, body or dress was not measured.",
+        "It recognises clothing and build, not faces: it takes the same person in other clothes for someone else, and "
+        "may take two people dressed alike for one.",
+        "It expects pictures of one whole person each. It does not detect people, and gives features for pictures "
+        "without a person as well.",
+        f"Its input is {height} x {width} pixels. It performs worse with cameras, light, seasons and places other than "
+        "those of training; evaluate it on your own data before relying on it.",
+        "Its performance for people of different age, skin colour, body or dress was not measured.",
     ]
     if config.model.camera_norm:
-        lines.append("It keeps statistics of each of its cameras: images of other cameras are matched less well.")
+        lines.append("It keeps statistics for each of its cameras; images from other cameras are matched less well.")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _making(config: Config, written: Mapping[str, Written]) -> str:
+def _making(config: Config, written: Mapping[str, ExportedFile]) -> str:
     options = " ".join(f"--{kind}" for kind in written)
     return (
         f"Trained with seed {config.seed}, {config.stage2.epochs} epochs of {config.stage2.steps_per_epoch} steps, and "
@@ -188,11 +188,11 @@ def _making(config: Config, written: Mapping[str, Written]) -> str:
 
 
 def _inline(text: str) -> str:
-    """A name that someone else chose, as code on one line."""
+    """An arbitrary name as inline code on one line."""
     return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
-def _row(numbers: tuple[float, ...]) -> str:
+def _comma_separated(numbers: tuple[float, ...]) -> str:
     return ", ".join(map(str, numbers))
 
 

@@ -1,4 +1,4 @@
-"""The image encoder as it is exported: from bytes to features that are matched, any number of images at a time."""
+"""The image encoder as exported: from pixel bytes to L2-normalised features, for any batch size."""
 
 import copy
 
@@ -12,11 +12,11 @@ from ccafl.model.image_encoder import ImageEncoder
 
 
 class EncoderGraph(nn.Module):
-    """Normalisation, the encoder in evaluation mode, L2-normalisation; on the CPU, of a copy of the encoder.
+    """Input normalisation, a CPU copy of the encoder in evaluation mode, and L2 normalisation.
 
     Attributes:
-        takes_cameras: whether ``cameras`` must be given: the encoder keeps cameras' statistics.
-        gives_image_text: whether image-text features are the second output.
+        takes_cameras: whether ``cameras`` is required, because the encoder keeps statistics per camera.
+        gives_image_text: whether there is a second output, the image-text features.
     """
 
     mean: Tensor
@@ -31,16 +31,16 @@ class EncoderGraph(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(STD)[:, None, None])
         self._cameras = _CamerasOfImages()
         self.encoder = copy.deepcopy(encoder).cpu().to(memory_format=torch.contiguous_format)
-        self.encoder.norm_cameras = None  # no sorting: images look their camera up, each its own
-        _look_up(self.encoder, self._cameras)
+        self.encoder.norm_cameras = None  # no sorting: each image looks up its own camera
+        _replace_norms(self.encoder, self._cameras)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Features (B, D) and, where given, image-text features (B, E), all L2-normalised.
+        """Features (B, D) and, if the graph gives them, image-text features (B, E), all L2-normalised.
 
         Args:
             images: (B, 3, H, W) uint8, resized RGB.
-            cameras: (B,) int64 in 0..C-1; any other number is an unknown camera.
+            cameras: (B,) int64 in 0..C-1; any other number means an unknown camera.
         """
         if cameras is not None:
             known = (cameras >= 0) & (cameras < self._unknown)
@@ -53,15 +53,15 @@ class EncoderGraph(nn.Module):
 
 
 class _CamerasOfImages:
-    """The cameras (B,) of the images on their way through the network, 0..C, where C is an unknown one."""
+    """The cameras (B,) of the batch passing through the network, 0..C, where C means unknown."""
 
     rows: Tensor | None = None
 
 
 class _LookedUpNorm(nn.Module):
-    """A `CameraBatchNorm` in evaluation: features times a factor plus a term, both the image's camera's.
+    """A `CameraBatchNorm` in evaluation: features times a factor plus a term, both chosen by the image's camera.
 
-    The last row of both is the unknown camera's.
+    The last row of each is for unknown cameras.
     """
 
     factor: Tensor
@@ -85,10 +85,10 @@ class _LookedUpNorm(nn.Module):
         return features * self.factor[rows][places] + self.term[rows][places]
 
 
-def _look_up(module: nn.Module, cameras: _CamerasOfImages) -> None:
+def _replace_norms(module: nn.Module, cameras: _CamerasOfImages) -> None:
     """Replace every `CameraBatchNorm` below ``module``."""
     for name, child in module.named_children():
         if isinstance(child, CameraBatchNorm):
             setattr(module, name, _LookedUpNorm(child, cameras))
         else:
-            _look_up(child, cameras)
+            _replace_norms(child, cameras)

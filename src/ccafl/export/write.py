@@ -1,4 +1,4 @@
-"""Exported files: traced once, written, run again, compared with the encoder, and only then put in their place."""
+"""Writing exported files: trace once, write, reload, compare with the encoder, and only then put in place."""
 
 import json
 import time
@@ -20,64 +20,64 @@ from ccafl.data.transforms import normalise
 from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
-from ccafl.export.card import Written, model_card
+from ccafl.export.card import ExportedFile, model_card
 from ccafl.export.graph import EncoderGraph
 from ccafl.files import written_whole
 from ccafl.model.image_encoder import ImageEncoder
 
-LEAST_COSINE = 0.9999
-OPSET = 20  # ONNX Runtime 1.18 and later read it
-_LARGEST = (1 << 31) - (1 << 24)  # bytes of weights: a protobuf file ends at 2 GiB
+MIN_COSINE = 0.9999
+OPSET = 20  # read by ONNX Runtime 1.18 and later
+_ONNX_LIMIT = (1 << 31) - (1 << 24)  # bytes of weights; a protobuf file is limited to 2 GiB
 
 Probe = tuple[Tensor, Tensor, list[Tensor]]
-"""Images (b, 3, H, W) uint8, their cameras (b,), and the encoder's features of them, each (b, numbers)."""
+"""Images (b, 3, H, W) uint8, their cameras (b,), and the encoder's outputs for them, each (b, dim)."""
 Model = Callable[[Tensor, Tensor], Sequence[Tensor]]
-"""What a file computes from images and cameras."""
+"""What a file computes: from images and cameras to its outputs."""
 Write = Callable[[ExportedProgram, EncoderGraph, ExportMetadata, Path], Model]
-"""Writes a file of one kind and opens it again."""
+"""Writes a file of one kind and reloads it."""
 
 
 def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str, Any]:
-    """As `ccafl.export.export_run`, with ``out`` decided."""
+    """`ccafl.export.export_run` with ``out`` given."""
     if not (onnx or program):
-        raise InputError("nothing to export; choose ONNX, PyTorch's program or both")
+        raise InputError("nothing to export; choose ONNX, a torch.export program or both")
     if onnx and (missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]):
         raise InputError(f'exporting to ONNX needs {", ".join(missing)}; pip install "ccafl[export]"')
     embedder = load_run(run)
     encoder = embedder.encoder.cpu()
-    if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _LARGEST:
-        raise InputError(f"{run}: an ONNX file holds less than 2 GiB, the encoder is larger; export a program instead")
+    if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _ONNX_LIMIT:
+        raise InputError(f"{run}: the encoder exceeds the 2 GiB limit of an ONNX file; export a program instead")
     settings = embedder.config.model
     metadata = ExportMetadata(embedder.fingerprint(), run.resolve().name, settings.image_size, embedder.camera_names)
     graph = EncoderGraph(encoder, image_text=embedder.describes)
-    traced, probes = _traced(graph, metadata), list(_probes(encoder, metadata, image_text=graph.gives_image_text))
+    traced, probes = _trace(graph, metadata), list(_probes(encoder, metadata, image_text=graph.gives_image_text))
     chosen: dict[str, tuple[str, Write]] = {}
     if onnx:
         chosen["onnx"] = ("model.onnx", _write_onnx)
     if program:
         chosen["program"] = ("model.pt2", _write_program)
-    with ExitStack() as files:  # they take their places when all are right
+    with ExitStack() as files:  # moved into place once all are right
         written = {}
         for kind, (file, write) in chosen.items():
             began = time.monotonic()
             temporary = files.enter_context(written_whole(out / file))
-            cosine = _least_cosine(write(traced, graph, metadata, temporary), probes)
-            if not cosine >= LEAST_COSINE:  # not a number, too
+            cosine = _lowest_cosine(write(traced, graph, metadata, temporary), probes)
+            if not cosine >= MIN_COSINE:  # also catches NaN
                 raise InputError(
                     f"{out / file}: not written, its features are not the encoder's (cosine {cosine:.6f}, at least "
-                    f"{LEAST_COSINE}); other versions of torch, onnxscript or onnxruntime may do better"
+                    f"{MIN_COSINE}); try other versions of torch, onnxscript or onnxruntime"
                 )
             mib = temporary.stat().st_size / 2**20
-            written[kind] = Written(str(out / file), mib, cosine, time.monotonic() - began)
+            written[kind] = ExportedFile(str(out / file), mib, cosine, time.monotonic() - began)
         card = out / "model_card.md"
         files.enter_context(written_whole(card)).write_text(model_card(run, embedder, metadata, written), "utf-8")
     results = {kind: asdict(file) for kind, file in written.items()}
     return {"fingerprint": metadata.fingerprint, "card": str(card)} | results
 
 
-def _traced(graph: EncoderGraph, metadata: ExportMetadata) -> ExportedProgram:
-    """The graph for any number of images, without the paths of this machine's source files."""
-    # Two images: with one, the graph would always expect one.
+def _trace(graph: EncoderGraph, metadata: ExportMetadata) -> ExportedProgram:
+    """The graph for any batch size, without the source file paths of this machine."""
+    # Two images: with one, the batch size would be fixed at one.
     images = torch.zeros(2, 3, *metadata.image_size, dtype=torch.uint8)
     cameras = (torch.zeros(2, dtype=torch.int64),) if graph.takes_cameras else ()
     batch = Dim("batch")
@@ -96,7 +96,7 @@ def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, metadata: ExportMe
 
     inputs = [IMAGES, CAMERAS] if graph.takes_cameras else [IMAGES]
     outputs = [FEATURES, IMAGE_TEXT] if graph.gives_image_text else [FEATURES]
-    with warnings.catch_warnings():  # of what PyTorch does inside
+    with warnings.catch_warnings():  # from PyTorch's internals
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             traced,
@@ -130,20 +130,20 @@ def _write_program(traced: ExportedProgram, graph: EncoderGraph, metadata: Expor
     return model
 
 
-def _least_cosine(model: Model, probes: Sequence[Probe]) -> float:
-    """The least cosine with the encoder's features; -1 where a shape or a length is wrong."""
-    least = 1.0
+def _lowest_cosine(model: Model, probes: Sequence[Probe]) -> float:
+    """The lowest cosine with the encoder's outputs; -1 if a shape or a norm is wrong."""
+    lowest = 1.0
     for images, cameras, expected in probes:
         for found, wanted in zip(model(images, cameras), expected, strict=True):
             if found.shape != wanted.shape or not torch.allclose(found.norm(dim=1), wanted.norm(dim=1), atol=1e-3):
                 return -1.0
-            least = min(least, F.cosine_similarity(found.double(), wanted.double()).min().item())
-    return least
+            lowest = min(lowest, F.cosine_similarity(found.double(), wanted.double()).min().item())
+    return lowest
 
 
 @torch.no_grad()
 def _probes(encoder: ImageEncoder, metadata: ExportMetadata, *, image_text: bool) -> Iterator[Probe]:
-    """Extreme and random images, in batches of several sizes; all cameras, and one that is unknown."""
+    """Extreme and random images in batches of several sizes, from every camera and an unknown one."""
     height, width = metadata.image_size
     generator = torch.Generator().manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

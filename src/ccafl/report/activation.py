@@ -1,4 +1,4 @@
-"""Where the image tower's last map is strong: what of a picture its feature is made of."""
+"""Where the image tower's last feature map is strong: the parts of a picture that shape its feature."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from ccafl.model.image_encoder import ImageEncoder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PER_ROW = 4  # images of a person
+_PER_ROW = 4  # images per person
 
 
 def has_map(encoder: ImageEncoder) -> bool:
@@ -23,7 +23,7 @@ def has_map(encoder: ImageEncoder) -> bool:
 
 @torch.no_grad()
 def activation_maps(encoder: ImageEncoder, images: Tensor, cameras: Tensor) -> Tensor:
-    """Norm over the channels of the last map, 0..1 in each image: (n, 3, H, W) and cameras (n,) -> (n, H, W)."""
+    """Channel norm of the last feature map, scaled to 0..1 per image: (n, 3, H, W), cameras (n,) -> (n, H, W)."""
     device = next(encoder.parameters()).device
     order = (
         torch.arange(len(images)) if encoder.norm_cameras is None else encoder.norm_cameras.sort(cameras, len(images))
@@ -35,7 +35,7 @@ def activation_maps(encoder: ImageEncoder, images: Tensor, cameras: Tensor) -> T
 
 
 def chosen_images(images: EvaluationImages, persons: int = 3, most: int = _PER_ROW) -> list[Tensor]:
-    """One row a person, of those whom most cameras saw: indices (<= most,) of one image a camera."""
+    """For each of the persons seen by the most cameras, the indices (<= most,) of one image per camera."""
     pairs = torch.stack([images.persons, images.cameras], 1)
     distinct, place = pairs.unique(dim=0, return_inverse=True)
     first = torch.full((len(distinct),), len(pairs)).scatter_reduce_(0, place, torch.arange(len(pairs)), "amin")
@@ -48,18 +48,18 @@ def chosen_images(images: EvaluationImages, persons: int = 3, most: int = _PER_R
 def activation_figure(
     maps: Sequence[Tensor], pictures: Sequence[Tensor] | None, titles: Sequence[Sequence[str]]
 ) -> "Figure":
-    """One row a person, one place an image: its map, beside the picture and over it where that may be shown.
+    """One row per person: each image's map, drawn over the picture and next to the bare picture if that may be shown.
 
     Args:
-        maps: a person each, (n, H, W) in 0..1.
-        pictures: a person each, (n, 3, H, W) uint8, or None to show the maps alone.
-        titles: a person each, n.
+        maps: for each person, (n, H, W) in 0..1.
+        pictures: for each person, (n, 3, H, W) uint8; None to show the maps alone.
+        titles: for each person, n titles.
     """
     from matplotlib.figure import Figure
 
     each = 1 if pictures is None else 2
-    drawn = Figure(figsize=(10, 2.4 * len(maps)), layout="constrained")
-    axes = drawn.subplots(len(maps), each * _PER_ROW, squeeze=False)
+    figure = Figure(figsize=(10, 2.4 * len(maps)), layout="constrained")
+    axes = figure.subplots(len(maps), each * _PER_ROW, squeeze=False)
     for row, (strengths, names) in enumerate(zip(maps, titles, strict=True)):
         for column, name in enumerate(names):
             over = axes[row, each * column + each - 1]
@@ -70,6 +70,6 @@ def activation_figure(
             opacity = 1 if pictures is None else 0.55
             over.imshow(strengths[column].numpy(), cmap="inferno", vmin=0, vmax=1, alpha=opacity)
             axes[row, each * column].set_title(name, fontsize=9, loc="left")
-    for some in axes.flat:
-        some.set_axis_off()
-    return drawn
+    for cell in axes.flat:
+        cell.set_axis_off()
+    return figure

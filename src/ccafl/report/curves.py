@@ -13,12 +13,12 @@ Events = Sequence[Mapping[str, Any]]
 
 _COLOURS = ("#0b5cad", "#c4500c", "#2d7d46", "#7a3fa0")
 _MARKS = ("o", "s", "^", "D")
-_LOG_FROM = 10  # a loss whose largest mean is so many times its smallest is drawn on a logarithmic scale
+_LOG_RATIO = 10  # largest over smallest mean loss from which the scale is logarithmic
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A measure by epoch: (epoch, value) each; ``dotted`` for what chance gives."""
+    """A measure by epoch, as (epoch, value) points; ``dotted`` for the chance level."""
 
     name: str
     points: list[tuple[float, float]]
@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines that belong together, all of them shares."""
+    """Lines that share a plot; all values are shares."""
 
     title: str
     lines: list[Line]
@@ -45,7 +45,7 @@ def phases(events: Events) -> list[tuple[int, str]]:
 
 
 def loss_lines(events: Events) -> dict[tuple[int, str], list[tuple[int, float]]]:
-    """(epoch, mean loss) of every (stage, loss), in the order they are first told of."""
+    """(epoch, mean loss) points of every (stage, loss), in order of first appearance."""
     found: dict[tuple[int, str], list[tuple[int, float]]] = {}
     for event in sorted(events, key=lambda event: int(event["stage"])):
         for name, value in event.get("losses", {}).items():
@@ -54,19 +54,19 @@ def loss_lines(events: Events) -> dict[tuple[int, str], list[tuple[int, float]]]
 
 
 def loss_curves(events: Events) -> "Figure":
-    """One small plot a loss, stage by stage, phases marked. The events tell of one loss at least."""
+    """One small plot per loss, by stage, with phases marked; the events must hold at least one loss."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
     lines = loss_lines(events)
     columns = 3
     rows = -(-len(lines) // columns)
-    drawn = Figure(figsize=(10, 2.4 * rows), layout="constrained")
+    figure = Figure(figsize=(10, 2.4 * rows), layout="constrained")
     for place, ((stage, name), points) in enumerate(lines.items(), start=1):
-        axes = drawn.add_subplot(rows, columns, place)
+        axes = figure.add_subplot(rows, columns, place)
         values = [value for _, value in points]
         axes.plot(*zip(*points, strict=True), color=_COLOURS[0], marker=".", markersize=4)
-        if min(values) > 0 and max(values) >= _LOG_FROM * min(values):
+        if min(values) > 0 and max(values) >= _LOG_RATIO * min(values):
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(LogFormatter())
             axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
@@ -75,25 +75,25 @@ def loss_curves(events: Events) -> "Figure":
         _epochs(axes)
         if stage == 2:
             _mark_phases(axes, events)
-    return drawn
+    return figure
 
 
 def quality_plots(events: Events) -> list[Plot]:
-    """What was measured: ranking, association, camera measures, the classifier's mass; only what is there.
+    """Plots of whatever was measured: ranking, association, camera measures, the classifier's same-person mass.
 
-    The association and the mass are measured at an epoch's start and once more at the end, ranking and camera after an
-    epoch.
+    Association and mass are measured at the start of each epoch and once more at the end; ranking and camera measures
+    after an epoch.
     """
-    learnt = [event for event in events if event["stage"] == 2]
+    stage2 = [event for event in events if event["stage"] == 2]
 
     def at_start(key: str, name: str) -> list[tuple[float, float]]:
-        return _known((event["epoch"], (event.get(key) or {}).get(name)) for event in learnt)
+        return _known((event["epoch"], (event.get(key) or {}).get(name)) for event in stage2)
 
     def after(key: str, name: str) -> list[tuple[float, float]]:
-        return _known((event["epoch"] + 1, (event.get(key) or {}).get(name)) for event in learnt)
+        return _known((event["epoch"] + 1, (event.get(key) or {}).get(name)) for event in stage2)
 
-    mass = _known((event["epoch"], event.get("same_person_mass")) for event in learnt)
-    mass += _known((event["epoch"] + 1, event.get("final_same_person_mass")) for event in learnt)
+    mass = _known((event["epoch"], event.get("same_person_mass")) for event in stage2)
+    mass += _known((event["epoch"] + 1, event.get("final_same_person_mass")) for event in stage2)
     plots = [
         Plot(
             "ranking of query and gallery",
@@ -107,12 +107,12 @@ def quality_plots(events: Events) -> list[Plot]:
             ],
         ),
         Plot(
-            "how far features tell the camera",
+            "how well features reveal the camera",
             [
                 Line("camera probe", after("ranking", "camera_probe")),
-                Line("camera probe, by chance", after("ranking", "camera_chance"), dotted=True),
-                Line("nearest strangers of the own camera", after("ranking", "own_camera_neighbours")),
-                Line("the same, by chance", after("ranking", "own_camera_chance"), dotted=True),
+                Line("camera probe by chance", after("ranking", "camera_chance"), dotted=True),
+                Line("nearest other persons from the own camera", after("ranking", "own_camera_neighbours")),
+                Line("the same by chance", after("ranking", "own_camera_chance"), dotted=True),
             ],
         ),
         Plot("classifier: same person in other cameras", [Line("mean probability", mass)]),
@@ -126,16 +126,16 @@ def _known(points: Iterable[tuple[float, float | None]]) -> list[tuple[float, fl
 
 
 def quality_curves(plots: Sequence[Plot], events: Events) -> "Figure":
-    """Two plots a row, from 0 to 1, phases marked; one whose values are all small from 0 to its own largest."""
+    """Two plots per row, phases marked; from 0 to 1, or to the largest value if all are small."""
     from matplotlib.figure import Figure
 
     rows = -(-len(plots) // 2)
-    drawn = Figure(figsize=(10, 3.5 * rows), layout="constrained")
+    figure = Figure(figsize=(10, 3.5 * rows), layout="constrained")
     for place, plot in enumerate(plots, start=1):
-        axes = drawn.add_subplot(rows, 2, place)
+        axes = figure.add_subplot(rows, 2, place)
         number = -1
         for line in plot.lines:
-            number += not line.dotted  # what chance gives has the colour of what it is compared with, before it
+            number += not line.dotted  # the chance level has the colour of the line before it
             look: dict[str, Any] = {"linestyle": ":"} if line.dotted else {"marker": _MARKS[number], "markersize": 4}
             axes.plot(*zip(*line.points, strict=True), label=line.name, color=_COLOURS[number], **look)
         largest = max(value for line in plot.lines for _, value in line.points)
@@ -145,7 +145,7 @@ def quality_curves(plots: Sequence[Plot], events: Events) -> "Figure":
         _epochs(axes)
         _mark_phases(axes, events)
         axes.legend(fontsize=8, loc="best", framealpha=0.85)
-    return drawn
+    return figure
 
 
 def _epochs(axes: "Axes") -> None:
@@ -159,7 +159,7 @@ def _epochs(axes: "Axes") -> None:
 
 
 def _mark_phases(axes: "Axes", events: Events) -> None:
-    """A light line where a phase of stage 2 begins, with its name; all plots over the same epochs."""
+    """Mark the start of each stage 2 phase with a light, named line; give all plots the same epoch range."""
     last = max(int(event["epoch"]) for event in events if event["stage"] == 2) + 1
     axes.set_xlim(-0.03 * last, 1.03 * last)
     for epoch, name in phases(events):

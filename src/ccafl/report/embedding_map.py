@@ -1,4 +1,4 @@
-"""The features' neighbourhoods on a plane (t-SNE)."""
+"""A map of features in two dimensions (t-SNE)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ccafl.report.page import drawn_text
+from ccafl.report.page import plain_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 MOST_POINTS = 1200
 FEWEST_POINTS = 10
 _MARKS = "osD^v<>Ph*Xd"
-_PERSONS = 12  # shown apart
+_PERSONS = 12  # highlighted
 
 
 def layout(features: Tensor) -> Tensor:
-    """Places (n, 2) of features (n, D), L2-normalised; the same for the same features."""
+    """Positions (n, 2) of L2-normalised features (n, D); deterministic."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(features) - 1) / 3)
@@ -26,8 +26,11 @@ def layout(features: Tensor) -> Tensor:
     return torch.from_numpy(placed)
 
 
-def evenly(persons: Tensor, most: int = MOST_POINTS) -> Tensor:
-    """Indices of at most ``most`` images of persons (n,): whole persons, evenly chosen; no junk and no distractors."""
+def sample_persons(persons: Tensor, most: int = MOST_POINTS) -> Tensor:
+    """Indices of at most ``most`` of n images, given their persons (n,).
+
+    Persons are evenly sampled and kept whole; junk and distractors are left out.
+    """
     names, counts = persons[persons > 0].unique(return_counts=True)
     share = max(1, -(-int(counts.sum()) // most))
     kept = torch.isin(persons, names[::share])
@@ -37,25 +40,25 @@ def evenly(persons: Tensor, most: int = MOST_POINTS) -> Tensor:
 def map_figure(
     places: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str], labels: Sequence[str]
 ) -> "Figure":
-    """The same places twice: by camera, and a dozen persons that many cameras saw.
+    """The same map twice: coloured by camera, and with a dozen persons seen by many cameras.
 
     Args:
-        places: (n, 2).
+        places: (n, 2) positions.
         cameras: (n,) int64.
         persons: (n,) int64.
-        camera_names: by camera.
-        labels: n, what the person of each is called.
+        camera_names: name of each camera.
+        labels: n names, one for the person in each image.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(10, 5.6), layout="constrained")
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
     palette = colormaps["tab10"]
-    by_camera, by_person = drawn.subplots(1, 2)
+    by_camera, by_person = figure.subplots(1, 2)
     for number, camera in enumerate(cameras.unique().tolist()):
         own = cameras == camera
         look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)]}
-        name = drawn_text(camera_names[camera])
+        name = plain_label(camera_names[camera])
         by_camera.scatter(*places[own].T.numpy(), s=14, alpha=0.75, linewidths=0, label=name, **look)
     by_person.scatter(*places.T.numpy(), s=6, color="#bbbbbb", linewidths=0, label="others")
     names = persons.unique().tolist()
@@ -63,7 +66,7 @@ def map_figure(
     for number, name in enumerate(sorted(seen, key=lambda name: -seen[name])[:_PERSONS]):
         own = persons == name
         look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)]}
-        called = drawn_text(labels[int(own.nonzero()[0])])
+        called = plain_label(labels[int(own.nonzero()[0])])
         by_person.scatter(*places[own].T.numpy(), s=28, linewidths=0.4, edgecolors="black", label=called, **look)
     for axes, title in ((by_camera, "by camera"), (by_person, "by person")):
         axes.set_title(title, fontsize=10)
@@ -71,4 +74,4 @@ def map_figure(
         axes.set_yticks([])
         legend = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "ncols": 4, "frameon": False}
         axes.legend(fontsize=8, markerscale=1.4, **legend)
-    return drawn
+    return figure

@@ -1,6 +1,6 @@
-"""What a page is made from: a run's folder as far as it has come, and its images where they can be read.
+"""What a page is made from: a run's folder, finished or not, and its images if they can be read.
 
-In place of anything missing stands the reason, one line of text, which the page then shows.
+Anything missing is replaced by a one-line reason, which the page then shows.
 """
 
 import json
@@ -18,19 +18,19 @@ from ccafl.evaluation.embedder import Embedder, load_run
 from ccafl.files import read_object
 from ccafl.run_folder import RunFolder, read_association
 
-_DRAWN_FROM = {"seed", "persons", "cameras", "images", "size"}  # the keys of a world.json
+_WORLD_KEYS = {"seed", "persons", "cameras", "images", "size"}  # the keys of a world.json
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run as far as it has come.
+    """A run, finished or not.
 
     Attributes:
         folder: its folder.
         config: its settings.
-        events: one per epoch, perhaps none yet.
-        results: empty until it has finished.
-        embedder: of its last checkpoint, or why there is none.
+        events: one per epoch so far.
+        results: empty until the run has finished.
+        embedder: made from the last checkpoint, or why there is none.
     """
 
     folder: RunFolder
@@ -42,7 +42,7 @@ class OpenedRun:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The images of a run: where they are, those that could be read, and how many could not."""
+    """A run's images: where they are, the readable ones, and how many were unreadable."""
 
     where: Path
     source: Source
@@ -72,10 +72,10 @@ def _results(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a run, without a last line that is still being written or was cut off.
+    """The events of a run; a last line that is incomplete is ignored.
 
     Raises:
-        InputError: no such file, or another line is damaged.
+        InputError: there is no such file, or any other line is damaged.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, the run has not begun; give the folder of a run that has trained")
@@ -92,25 +92,25 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 
 def open_images(run: RunFolder, data: Path | None, kind: str | None) -> Images | str:
-    """A run's images without the unreadable ones, or why there are none.
+    """A run's readable images, or why there are none.
 
     Args:
-        run: its folder, which records where they were.
-        data: where they are now; None for where they were.
-        kind: the source of ``data``, recognised if None.
+        run: its folder, which records where the images were.
+        data: where the images are now; None for the recorded place.
+        kind: the kind of ``data``, recognised if None.
 
     Raises:
-        InputError: ``data`` cannot be read: what the user names must be there.
+        InputError: ``data`` is given but cannot be read.
     """
     if data is not None:
         return _readable(data, read_source(data, kind))
     recorded = run.read_data()
     if recorded is None:
-        return "The run does not say where its images were; give --data."
+        return "The run does not record where its images were; give --data."
     try:
         return _readable(recorded[0], read_source(*recorded))
     except InputError as error:
-        return f"The images are not where they were ({error}); give --data."
+        return f"The images are no longer where they were ({error}); give --data."
 
 
 def _readable(where: Path, source: Source) -> Images:
@@ -123,13 +123,13 @@ def _readable(where: Path, source: Source) -> Images:
 
 
 def drawn_by_ccafl(data: Path) -> bool:
-    """Whether images are of ccafl's synthetic world, and so of nobody: ``world.json`` lies beside them."""
+    """Whether images come from ccafl's synthetic world, and so show nobody: they have a ``world.json`` beside them."""
     folder = data if data.is_dir() else data.parent
-    return (read_object(folder / "world.json") or {}).keys() >= _DRAWN_FROM
+    return (read_object(folder / "world.json") or {}).keys() >= _WORLD_KEYS
 
 
 def shows_nobody(images: Images) -> bool:
-    """Whether all images are drawn: from a synthetic world, with none from outside it."""
+    """Whether every image was drawn by ccafl: all lie within one synthetic world."""
     if not drawn_by_ccafl(images.where):
         return False
     folder = images.where if images.where.is_dir() else images.where.parent
@@ -138,25 +138,25 @@ def shows_nobody(images: Images) -> bool:
 
 
 def trained_images(run: OpenedRun, images: Images, identities: int) -> LabelledImages | str:
-    """The images the run was trained on, or why these are not the ones.
+    """The images the run was trained on, or why ``images`` are not those.
 
     Args:
-        run: opened.
-        images: those that were found.
-        identities: N, as the run's classifier has them.
+        run: the opened run.
+        images: the images found.
+        identities: N, the number of identities in the run's classifier.
     """
     if not images.source.train:
-        return "The data hold no training images."
+        return "The data contain no training images."
     found = accumulate(images.source.train)
     names = [found.camera_names[camera] for camera in found.identity_cameras.tolist()]
     labels = list(zip(names, found.identity_labels, strict=True))
     if len(labels) != identities or _trained_labels(run.folder) not in (None, labels):
-        return "The training labels of these data are not those the run was trained on; give its own with --data."
+        return "These training labels are not those the run was trained on; give the run's own data with --data."
     return found
 
 
 def _trained_labels(folder: RunFolder) -> list[tuple[str, str]] | None:
-    """(camera, label) of every accumulated identity; None where the run has not finished."""
+    """(camera, label) of every accumulated identity; None if the run has not finished."""
     try:
         return list(read_association(folder.association))
     except InputError:

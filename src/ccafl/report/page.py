@@ -1,4 +1,4 @@
-"""The page: headings, figures, tables and pictures as one HTML text that needs nothing from elsewhere."""
+"""HTML building blocks: headings, figures, tables and pictures of a self-contained page."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # what a browser may load: nothing
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser may load nothing external
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --ground: #fff; --soft: #5a5a5a; --line: #d4d4d4;
@@ -47,7 +47,7 @@ nav a { display: inline-block; margin-right: 1rem; color: inherit; }
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page; ``name`` is its anchor."""
+    """A section of the page; ``name`` is its anchor."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Section:
 
 
 def page(title: str, head: Sequence[str], sections: Sequence[Section]) -> str:
-    """The whole page; ``head`` are the lines below its title."""
+    """The whole page; ``head`` holds the lines below its title."""
     links = "".join(f'<a href="#{part.name}">{escape(part.title)}</a>' for part in sections)
     lines = "".join(f'<p class="soft">{escape(line)}</p>' for line in head)
     parts = "".join(
@@ -86,7 +86,7 @@ def reason(text: str) -> str:
 
 
 def table(caption: str, rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """Rows of a name and its values, under a header where the values need one."""
+    """A table whose rows are a name and its values, with an optional header."""
     names = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>'
@@ -97,14 +97,14 @@ def table(caption: str, rows: Iterable[Sequence[str]], header: Sequence[str] = (
 
 
 def details(summary: str, text: str) -> str:
-    """Text that is folded away."""
+    """Collapsed text."""
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
 def figure(drawn: "Figure", what: str, caption: str, *, raster: bool = False) -> str:
-    """A matplotlib figure; ``what`` it is tells a screen reader. Scrolled sideways on a phone, so that it can be read.
+    """A matplotlib figure, described by ``what`` for screen readers; it scrolls sideways on narrow screens.
 
-    The same figure gives the same text.
+    The same figure always gives the same text.
     """
     from matplotlib import rc_context
 
@@ -121,27 +121,27 @@ def figure(drawn: "Figure", what: str, caption: str, *, raster: bool = False) ->
     return f"<figure>{scrolled}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def drawn_text(text: str) -> str:
-    """A user's name as matplotlib shall draw it: no formula, and not left out of a legend."""
+def plain_label(text: str) -> str:
+    """A user's name as a matplotlib label: never read as a formula, never hidden from a legend."""
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
 def tile(lines: Iterable[str], *, picture: Image.Image | None = None, right: bool | None = None) -> str:
-    """A small card of a rank list: a picture if it may be shown, words, and whether it is right."""
-    image = "" if picture is None else f'<img src="{thumbnail(picture)}" alt="">'  # the words beside it say it all
+    """A tile of a rank list: a picture if it may be shown, text, and whether the match is right."""
+    image = "" if picture is None else f'<img src="{thumbnail(picture)}" alt="">'  # the text describes it
     sign = "" if right is None else f"<b>{'✓ right' if right else '✗ wrong'}</b><br>"
     kind = {None: "", True: " right", False: " wrong"}[right]
     return f'<div class="tile{kind}">{image}{sign}{"<br>".join(map(escape, lines))}</div>'
 
 
 def tiles(what: str, cards: Iterable[str]) -> str:
-    """Cards in a row, scrolled sideways where they do not fit."""
+    """Tiles in a row that scrolls sideways if they do not fit."""
     return f'<div class="ranks" tabindex="0" role="group" aria-label="{escape(what)}">{"".join(cards)}</div>'
 
 
 def thumbnail(picture: Image.Image) -> str:
-    """A picture as a data URI, at most 64 x 128."""
+    """A picture as a data URI, at most 64 x 128 pixels (width x height)."""
     small = picture.convert("RGB")
     small.thumbnail((64, 128))
     content = io.BytesIO()

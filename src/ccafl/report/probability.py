@@ -1,4 +1,4 @@
-"""Figure 5 of the paper: where the global ID classifier puts its probability, before and after ICAL."""
+"""Figure 5 of the paper: how the global ID classifier distributes its probability before and after ICAL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch import Tensor
 
 from ccafl.data.numbering import LabelledImages
 from ccafl.evaluation.camera_agnosticism import same_person_mass
-from ccafl.report.page import drawn_text
+from ccafl.report.page import plain_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_OTHERS = 4  # identities of other persons that are drawn beside
+_OTHERS = 4  # identities of other persons in each plot
 OWN, SAME, OTHER = "own identity", "same person, other camera", "another person"
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Probability of one accumulated identity, of ``camera``; ``kind`` is `OWN`, `SAME` or `OTHER`."""
+    """Probability of one accumulated identity in ``camera``; ``kind`` is `OWN`, `SAME` or `OTHER`."""
 
     camera: str
     before: float
@@ -30,7 +30,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image's probabilities: its own identity, the same person's, the likeliest others, and how much is left."""
+    """One image's probabilities: of its own identity, the same person's, the likeliest others, and the rest."""
 
     camera: str
     bars: list[Bar]
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Mass:
-    """Mean probability, over images, of the own identity, of the same person in other cameras, of all others."""
+    """Mean probability over images: of the own identity, the same person in other cameras, and all others."""
 
     own: float
     same: float
@@ -49,11 +49,11 @@ class Mass:
 
 @dataclass(frozen=True, slots=True)
 class Probabilities:
-    """Figure 5 in numbers.
+    """The numbers behind figure 5.
 
     Attributes:
-        samples: a few images of persons that many cameras saw.
-        before, after: over all images given.
+        samples: a few images of persons seen by many cameras.
+        before, after: means over all images compared.
     """
 
     samples: list[Sample]
@@ -64,15 +64,15 @@ class Probabilities:
 def probabilities(
     before: Tensor, after: Tensor, chosen: Tensor, images: LabelledImages, persons: Tensor, scale: float, count: int = 6
 ) -> Probabilities:
-    """Compare the classifier's cosines of the same images before and after.
+    """Compare the classifier's cosines for the same images before and after ICAL.
 
     Args:
         before, after: (n, N) cosines of the chosen images.
         chosen: (n,) indices among ``images``.
         images: the training images.
-        persons: (N,) int64 person of every accumulated identity.
-        scale: the classifier's.
-        count: samples to show.
+        persons: (N,) int64, the person of every accumulated identity.
+        scale: the classifier's scale.
+        count: number of samples to show.
     """
     identities = images.identities[chosen]
     samples = []
@@ -83,7 +83,7 @@ def probabilities(
 
 
 def _rows(identities: Tensor, identity_cameras: Tensor, persons: Tensor, count: int) -> list[int]:
-    """One row a person, of those whom most cameras saw; the cameras take turns."""
+    """One row per person, for the persons seen by the most cameras; the cameras take turns."""
     seen_by = torch.bincount(persons)[persons[identities]]
     rows_of: dict[int, list[int]] = {}
     for row in seen_by.argsort(descending=True, stable=True).tolist():
@@ -122,23 +122,23 @@ _LOOK = {OWN: ("#0b5cad", ""), SAME: ("#2d7d46", "//"), OTHER: ("#8a8a8a", "..")
 
 
 def probability_figure(samples: Sequence[Sample]) -> "Figure":
-    """Rows: samples; left before, right after ICAL; the same identities in the same places."""
+    """One row per sample: left before, right after ICAL, the same identities in the same places."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    drawn = Figure(figsize=(10, 1.9 * len(samples) + 0.5), layout="constrained")
+    figure = Figure(figsize=(10, 1.9 * len(samples) + 0.5), layout="constrained")
     for row, sample in enumerate(samples):
         top = max(max(bar.before, bar.after) for bar in sample.bars)
         for column, title in enumerate(("before ICAL", "after ICAL")):
-            axes = drawn.add_subplot(len(samples), 2, 2 * row + column + 1)
+            axes = figure.add_subplot(len(samples), 2, 2 * row + column + 1)
             for place, bar in enumerate(sample.bars):
                 colour, hatch = _LOOK[bar.kind]
                 axes.bar(place, (bar.before, bar.after)[column], color=colour, hatch=hatch, edgecolor="white")
             rest = (sample.rest_before, sample.rest_after)[column]
             axes.text(0.99, 0.95, f"not drawn: {rest:.2f}", transform=axes.transAxes, fontsize=8, ha="right", va="top")
-            axes.set_xticks(range(len(sample.bars)), [drawn_text(bar.camera) for bar in sample.bars], fontsize=8)
+            axes.set_xticks(range(len(sample.bars)), [plain_label(bar.camera) for bar in sample.bars], fontsize=8)
             axes.set_ylim(0, 1.15 * top)
-            axes.set_title(drawn_text(f"{title}: a picture of camera {sample.camera}"), fontsize=9)
+            axes.set_title(plain_label(f"{title}: a picture of camera {sample.camera}"), fontsize=9)
             axes.set_ylabel("probability", fontsize=8)
             axes.tick_params(axis="y", labelsize=8)
             axes.spines[["top", "right"]].set_visible(False)
@@ -147,5 +147,5 @@ def probability_figure(samples: Sequence[Sample]) -> "Figure":
     patches = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind) for kind, (colour, hatch) in _LOOK.items()
     ]
-    drawn.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9)
-    return drawn
+    figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9)
+    return figure

@@ -1,4 +1,4 @@
-"""The worst and the best queries, with what was found for them."""
+"""The worst and the best queries, with the gallery images found for them."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ from ccafl.data.numbering import EvaluationImages
 from ccafl.data.records import JUNK
 from ccafl.evaluation.ranking import Ranking
 
-_FIRST = 10
+_DEPTH = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RankList:
-    """A query's first gallery images.
+    """A query's first gallery images in rank order.
 
     Attributes:
         query: index among the queries.
         average_precision: 0..1.
-        matches: gallery images of its person in other cameras.
-        found: (gallery index, whether it is the query's person), best first.
+        matches: number of gallery images of its person in other cameras.
+        found: (gallery index, whether it shows the query's person), best first.
     """
 
     query: int
@@ -37,7 +37,7 @@ def rank_lists(
     ranking: Ranking,
     count: int = 5,
 ) -> tuple[list[RankList], list[RankList]]:
-    """The ``count`` worst and best queries by average precision; the best among those with several matches."""
+    """The ``count`` worst and best queries by average precision; the best are taken from those with several matches."""
     precisions = ranking.average_precisions
     matches = _matches(query, gallery)
     order = precisions.nan_to_num(2).argsort(stable=True)
@@ -48,7 +48,7 @@ def rank_lists(
         same = query.persons[number] == gallery.persons
         removed = (gallery.persons == JUNK) | (same & (query.cameras[number] == gallery.cameras))
         products = (gallery_features @ query_features[number]).masked_fill(removed, -torch.inf)
-        first = products.topk(min(_FIRST, int((~removed).sum()))).indices.tolist()
+        first = products.topk(min(_DEPTH, int((~removed).sum()))).indices.tolist()
         found = [(index, bool(same[index])) for index in first]
         return RankList(number, float(precisions[number]), int(matches[number]), found)
 
@@ -57,7 +57,7 @@ def rank_lists(
 
 
 def _matches(query: EvaluationImages, gallery: EvaluationImages) -> Tensor:
-    """(Q,) gallery images of every query's person in other cameras; counted, never pair by pair."""
+    """(Q,) number of gallery images of every query's person in other cameras, without a pairwise comparison."""
     cameras = len(gallery.camera_names)
     persons = 1 - JUNK + int(max(query.persons.max(), gallery.persons.max()))
     pairs = torch.bincount((gallery.persons - JUNK) * cameras + gallery.cameras, minlength=persons * cameras)

@@ -1,4 +1,4 @@
-"""The page of a run, from its folder and its images."""
+"""A run's page, made from its folder and its images."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -29,42 +29,42 @@ from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.report import page
 from ccafl.report.activation import activation_figure, activation_maps, chosen_images, has_map
 from ccafl.report.curves import loss_curves, loss_lines, phases, quality_curves, quality_plots
-from ccafl.report.embedding_map import FEWEST_POINTS, evenly, layout, map_figure
+from ccafl.report.embedding_map import FEWEST_POINTS, layout, map_figure, sample_persons
 from ccafl.report.inputs import Images, OpenedRun, open_images, open_run, shows_nobody, trained_images
-from ccafl.report.page import Section, drawn_text
+from ccafl.report.page import Section, plain_label
 from ccafl.report.probability import Mass, Probabilities, probabilities, probability_figure
 from ccafl.report.rank_lists import RankList, rank_lists
 from ccafl.run_folder import flattened
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
-_MASS_IMAGES = 2048  # training images whose probabilities are compared
+_MASS_IMAGES = 2048  # at most this many training images have their probabilities compared
 _LIBRARIES = ("matplotlib", "sklearn")
 
 
 def report_run(
     run: Path, *, data: Path | None = None, kind: str | None = None, out: Path | None = None, with_images: bool = False
 ) -> Path:
-    """Write a run's page: one HTML file that needs no network; returns where it lies.
+    """Write a run's page, one HTML file that needs no network, and return its path.
 
-    What is missing (the images, a test set, an end) is said on the page in the place of what needs it.
+    If something is missing (images, a test set, the end of the run), the sections that need it say so.
 
     Args:
         run: a folder made by training.
-        data: where its images lie now; None for where they lay.
-        kind: the source of ``data``, recognised if None.
+        data: where its images are now; None for the recorded place.
+        kind: the kind of ``data``, recognised if None.
         out: the file; None for ``report.html`` in the run's folder.
-        with_images: show pictures, also where they may be of real persons. Drawn ones are always shown.
+        with_images: show pictures even if they may show real persons. Drawn pictures are always shown.
 
     Raises:
-        InputError: it is not a run or has not begun, ``data`` cannot be read, the file cannot be written, or the
-            libraries are not there.
+        InputError: it is not a run or has not begun, ``data`` cannot be read, the file cannot be written, or a
+            library is missing.
     """
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f'ccafl report needs {missing[0]}: pip install "ccafl[report]"')
     opened = open_run(run)
     place = opened.folder.report if out is None else out
-    with written_whole(place) as temporary:  # that it can be written is known before the work
+    with written_whole(place) as temporary:  # fails early if it cannot be written
         temporary.write_text(_page(opened, open_images(opened.folder, data, kind), with_images), encoding="utf-8")
     return place
 
@@ -75,11 +75,11 @@ def _page(run: OpenedRun, images: Images | str, with_images: bool) -> str:
         Section("results", "Results", _results(run)),
         Section("losses", "Losses", _losses(run)),
         Section("quality", "Ranking, association and cameras by epoch", _quality(run)),
-        *_from_images(run, images, shown),
+        *_image_sections(run, images, shown),
     ]
     head = [_subtitle(run), _pictures(images, shown)]
     if not isinstance(images, str) and images.skipped:
-        head.append(f"{images.skipped:,} images could not be read and are left out.")
+        head.append(f"{images.skipped:,} images could not be read and were left out.")
     return page.page(f"ccafl run {run.folder.path.resolve().name}", head, sections)
 
 
@@ -101,20 +101,20 @@ def _subtitle(run: OpenedRun) -> str:
 
 def _pictures(images: Images | str, shown: bool) -> str:
     if isinstance(images, str):
-        return "No pictures are shown: the images are not at hand."
+        return "No pictures are shown: the images are not available."
     if not shown:
-        return "No pictures are shown: they may be of real persons (--with-images shows them)."
+        return "No pictures are shown, because they may show real persons; --with-images includes them."
     if shows_nobody(images):
-        return "Pictures are shown: ccafl drew them, they are of nobody."
-    return "Pictures are shown, as --with-images asked: they may be of real persons; keep this page as personal data."
+        return "Pictures are shown: ccafl drew them, and they show no real person."
+    return "Pictures are shown as requested; they may show real persons, so treat this page as personal data."
 
 
 def _results(run: OpenedRun) -> str:
     config = page.details("Settings (config.yaml)", run.folder.config.read_text("utf-8"))
     if not run.results:
-        return page.reason("The run has not finished, or its results.json is damaged, so it has no results.") + config
+        return page.reason("There are no results: the run has not finished, or its results.json is damaged.") + config
     rows = [(name.replace("_", " "), _number(value)) for name, value in flattened(run.results, " ").items()]
-    return page.table("What results.json holds; shares from 0 to 1.", rows) + config
+    return page.table("The contents of results.json; shares range from 0 to 1.", rows) + config
 
 
 def _number(value: Any) -> str:
@@ -128,8 +128,8 @@ def _losses(run: OpenedRun) -> str:
         return page.reason("No epoch has ended yet.")
     marked = ", ".join(f"{name} from epoch {epoch}" for epoch, name in phases(run.events))
     caption = (
-        "Mean loss of every epoch, each part of the method apart; on a logarithmic scale where it falls or grows "
-        f"tenfold. Dashed lines: a phase of stage 2 begins ({marked or 'none yet'})."
+        "Mean loss per epoch, one chart for each loss; the scale is logarithmic where a loss changes tenfold or more. "
+        f"Dashed lines mark the phases of stage 2 ({marked or 'none yet'})."
     )
     return page.figure(loss_curves(run.events), "Line charts: each loss by epoch", caption)
 
@@ -137,20 +137,21 @@ def _losses(run: OpenedRun) -> str:
 def _quality(run: OpenedRun) -> str:
     plots = quality_plots(run.events)
     if not plots:
-        return page.reason("Nothing was measured: no query and gallery and no true persons, or no epoch for it yet.")
+        return page.reason("Nothing was measured: no query and gallery, no true persons, or no measured epoch yet.")
     caption = (
-        "Whatever was measured. Ranking: mAP and rank-1 on query and gallery. Association: which labels of different "
-        "cameras were taken for one person, against the true persons. Cameras: how often a linear probe tells the "
-        "camera from a feature, and how many of a query's nearest strangers its own camera saw; the nearer to chance, "
-        "the more camera-agnostic. Classifier: the probability it gives to the same person in other cameras."
+        "All measures available. Ranking: mAP and rank-1 on query and gallery. Association: how well the labels of "
+        "different cameras that were joined agree with the true persons. Cameras: how often a linear probe recognises "
+        "the camera from a feature, and what share of a query's nearest images of other persons are from its own "
+        "camera; the closer to chance, the more camera-agnostic. Classifier: the probability it gives to the same "
+        "person in other cameras."
     )
     return page.figure(
         quality_curves(plots, run.events), "Line charts: " + "; ".join(plot.title for plot in plots), caption
     )
 
 
-def _from_images(run: OpenedRun, images: Images | str, shown: bool) -> list[Section]:
-    """What needs the images and the network."""
+def _image_sections(run: OpenedRun, images: Images | str, shown: bool) -> list[Section]:
+    """The sections that need the images and the network."""
     titles = {
         "probability": "Before and after ICAL (the paper's figure 5)",
         "map": "Embedding",
@@ -161,12 +162,13 @@ def _from_images(run: OpenedRun, images: Images | str, shown: bool) -> list[Sect
     if isinstance(run.embedder, str) or isinstance(images, str):
         return [Section(name, title, page.reason(str(missing))) for name, title in titles.items()]
     embedder, found = run.embedder, images
-    bodies = {"probability": _told(lambda: _probability(run, embedder, found))} | _tested(run, embedder, found, shown)
+    probability = _or_reason(lambda: _probability(run, embedder, found))
+    bodies = {"probability": probability, **_test_sections(run, embedder, found, shown)}
     return [Section(name, title, bodies[name]) for name, title in titles.items()]
 
 
-def _told(make: Callable[[], str]) -> str:
-    """What ``make`` gives, or why it cannot."""
+def _or_reason(make: Callable[[], str]) -> str:
+    """The result of ``make``, or the reason for its failure."""
     try:
         return make()
     except InputError as error:
@@ -176,14 +178,12 @@ def _told(make: Callable[[], str]) -> str:
 def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
     kept = run.folder.before_adversarial
     if not kept.is_file():
-        return page.reason(
-            "The run has had no inter-camera adversarial learning (ICAL), so there is no before and after."
-        )
+        return page.reason("The run had no inter-camera adversarial learning (ICAL), so there is nothing to compare.")
     last = load_checkpoint(run.folder.last)
     images = trained_images(run, opened, len(last["classifier"]["weight"]))
     if isinstance(images, str):
         return page.reason(images)
-    persons, told = _persons(opened, last)
+    persons, basis = _persons(opened, last)
     chosen = torch.arange(0, len(images), -(-len(images) // _MASS_IMAGES))
     after = _cosines(embedder, last, images, chosen, "after ICAL")
     earlier, state = load_run(run.folder.path), load_checkpoint(kept)
@@ -191,9 +191,10 @@ def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
     before = _cosines(earlier, state, images, chosen, "before ICAL")
     found = probabilities(before, after, chosen, images, persons, embedder.config.stage2.adversarial.scale)
     caption = (
-        "The global ID classifier's probability of a picture's own accumulated identity, of the same person's in other "
-        f"cameras, and of the likeliest other persons' (what is left is not drawn). Who is the same follows {told}. In "
-        "the paper one peak, the own identity, becomes several: the same person's in other cameras. "
+        "The global ID classifier's probabilities for a picture: of its own accumulated identity, of the same person's "
+        "identities in other cameras, and of the likeliest identities of other persons (the rest is not drawn). The "
+        f"same person is identified by {basis}. In the paper, the single peak at the own identity becomes several, one "
+        "for each of the person's identities in other cameras. "
     )
     drawn = page.figure(
         probability_figure(found.samples),
@@ -204,9 +205,9 @@ def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
 
 
 def _peaks(before: Mass, after: Mass) -> str:
-    """What this run did, in words: the paper's claim may not hold for it."""
+    """How the probabilities changed in this run, where the paper's claim may not hold."""
     same, own = (_change(old, new) for old, new in ((before.same, after.same), (before.own, after.own)))
-    return f"In this run, on average, the same person's probability in other cameras {same}, the own identity's {own}."
+    return f"Here the mean probability of the same person in other cameras {same}, that of the own identity {own}."
 
 
 def _change(old: float, new: float) -> str:
@@ -221,16 +222,16 @@ def _masses(found: Probabilities, images: int) -> str:
         ("all others", found.before.others, found.after.others),
     )
     rows = [(name, f"{old:.4f}", f"{new:.4f}", f"{new / old:.2f}" if old else "-") for name, old, new in pairs]
-    what = f"Mean probability over {images:,} training images, evenly chosen"
+    what = f"Mean probability over {images:,} training images, evenly sampled"
     note = page.paragraph(
-        "The classifier and the features learn on in these epochs whatever the loss, so not all of the difference is "
-        "ICAL's: the curve by epoch above shows how the probability moved before it began."
+        "The classifier and the features also learn from the other losses in these epochs, so not all of the "
+        "difference is due to ICAL: the curve by epoch above shows how the probability changed before ICAL began."
     )
     return page.table(what, rows, ("identities", "before ICAL", "after ICAL", "ratio")) + note
 
 
 def _persons(opened: Images, last: dict[str, Any]) -> tuple[Tensor, str]:
-    """The person (N,) of every accumulated identity, and whose word that is."""
+    """The person (N,) of every accumulated identity, and where that comes from."""
     persons = persons_of(opened.source.train)
     if persons is not None:
         return persons, "the true persons"
@@ -241,7 +242,7 @@ def _persons(opened: Images, last: dict[str, Any]) -> tuple[Tensor, str]:
 
 
 def _cosines(embedder: Embedder, state: dict[str, Any], images: LabelledImages, chosen: Tensor, title: str) -> Tensor:
-    """The classifier's cosines (n, N) of the chosen images."""
+    """The classifier's cosines (n, N) for the chosen images."""
     classifier = GlobalIDClassifier(*state["classifier"]["weight"].shape)
     classifier.load_state_dict(state["classifier"])
     with torch.no_grad():
@@ -250,8 +251,8 @@ def _cosines(embedder: Embedder, state: dict[str, Any], images: LabelledImages, 
 
 
 @dataclass(frozen=True, slots=True)
-class _Test:
-    """Query and gallery with what each image's person is called."""
+class _TestSet:
+    """Query and gallery, with the name of the person in each image."""
 
     query: EvaluationImages
     gallery: EvaluationImages
@@ -259,26 +260,26 @@ class _Test:
     gallery_labels: list[str]
 
 
-def _tested(run: OpenedRun, embedder: Embedder, opened: Images, shown: bool) -> dict[str, str]:
-    """What is made of query and gallery; the map is of training images where there are none."""
+def _test_sections(run: OpenedRun, embedder: Embedder, opened: Images, shown: bool) -> dict[str, str]:
+    """The sections made from query and gallery; without them, the map shows training images."""
     source = opened.source
     if not source.query or not source.gallery:
         why = page.reason("The data have no query and gallery.")
-        return {"map": _told(lambda: _training_map(run, embedder, opened)), "ranks": why, "activation": why}
-    test = _Test(
+        return {"map": _or_reason(lambda: _training_map(run, embedder, opened)), "ranks": why, "activation": why}
+    test = _TestSet(
         *evaluation_images(source.query, source.gallery),
         *([tested_person(record) for record in records] for records in (source.query, source.gallery)),
     )
     query, gallery = test.query, test.gallery
     query_features = embed_images(embedder, query, "query")
     gallery_features = embed_images(embedder, gallery, "gallery")
-    kept = evenly(gallery.persons)
+    kept = sample_persons(gallery.persons)
     labels = [test.gallery_labels[index] for index in kept.tolist()]
     seen = gallery.cameras[kept], gallery.persons[kept], gallery.camera_names
     return {
         "map": _map(gallery_features[kept], *seen, labels, "gallery features"),
         "ranks": _ranks(query_features, gallery_features, test, shown),
-        "activation": _told(lambda: _activation(embedder, test, shown)),
+        "activation": _or_reason(lambda: _activation(embedder, test, shown)),
     }
 
 
@@ -287,12 +288,12 @@ def _training_map(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
     images = trained_images(run, opened, len(last["classifier"]["weight"]))
     if isinstance(images, str):
         return page.reason(images)
-    persons, told = _persons(opened, last)
+    persons, basis = _persons(opened, last)
     own = persons[images.identities] + 1  # from 1, as test persons are
-    kept = evenly(own)
+    kept = sample_persons(own)
     labels = [f"person {number}" for number in own[kept].tolist()]
     features = embed_images(embedder, images, "training images", kept)
-    what = f"training features (there is no test set; persons after {told})"
+    what = f"training features (there is no test set; persons identified by {basis})"
     return _map(features, images.cameras[kept], own[kept], images.camera_names, labels, what)
 
 
@@ -300,53 +301,53 @@ def _map(
     features: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str], labels: Sequence[str], what: str
 ) -> str:
     if len(features) < FEWEST_POINTS:
-        return page.reason(f"Too few images of persons for a map ({len(features)}).")
+        return page.reason(f"Too few images of persons for a map: {len(features)}.")
     caption = (
-        f"t-SNE of {len(features):,} {what}, the same places twice: coloured by camera, and with a dozen persons "
-        "picked out. Camera-agnostic features mix the cameras (left) and keep each person together (right)."
+        f"t-SNE of {len(features):,} {what}, the same map twice: coloured by camera, and with a dozen persons "
+        "highlighted. Camera-agnostic features mix the cameras (left) and keep each person together (right)."
     )
     drawn = map_figure(layout(features), cameras, persons, camera_names, labels)
     return page.figure(drawn, "Two scatter plots of features: by camera and by person", caption, raster=True)
 
 
-def _ranks(query_features: Tensor, gallery_features: Tensor, test: _Test, shown: bool) -> str:
+def _ranks(query_features: Tensor, gallery_features: Tensor, test: _TestSet, shown: bool) -> str:
     query, gallery = test.query, test.gallery
     if len(unmatched_queries(query, gallery)) == len(query):
-        return page.reason("No query's person is in the gallery in another camera, so nothing can be ranked.")
+        return page.reason("No query's person appears in the gallery in another camera, so nothing can be ranked.")
     ranking = rank(query_features, gallery_features, query.persons, query.cameras, gallery.persons, gallery.cameras)
     worst, best = rank_lists(query_features, gallery_features, query, gallery, ranking)
-    said = page.paragraph(
-        f"The first ten gallery images of the worst and the best queries by average precision (AP), of {len(query):,} "
-        f"with mAP {ranking.mAP:.4f}. Each tile: right or wrong, place, camera, person. Images of the query's person "
-        "in its own camera are left out, as the protocol has it."
+    intro = page.paragraph(
+        f"The first ten gallery images for the worst and the best queries by average precision (AP), out of "
+        f"{len(query):,} queries with mAP {ranking.mAP:.4f}. Each tile shows whether the match is right, its rank, "
+        "camera and person. The protocol leaves out images of the query's person from its own camera."
     )
-    return said + "".join(
-        page.heading(title) + "".join(_rank_list(one, test, shown) for one in some)
-        for title, some in (("Worst", worst), ("Best of those with several matches", best))
+    return intro + "".join(
+        page.heading(title) + "".join(_rank_list(one, test, shown) for one in lists)
+        for title, lists in (("Worst", worst), ("Best with several matches", best))
     )
 
 
-def _rank_list(one: RankList, test: _Test, shown: bool) -> str:
+def _rank_list(one: RankList, test: _TestSet, shown: bool) -> str:
     def card(images: EvaluationImages, labels: list[str], index: int, words: list[str], right: bool | None) -> str:
         picture = load_image(images.paths[index]) if shown else None
         camera = images.camera_names[int(images.cameras[index])]
         return page.tile([*words, camera, labels[index]], picture=picture, right=right)
 
-    words = ["query", f"AP {one.average_precision:.2f}", f"{one.matches} to find"]
+    words = ["query", f"AP {one.average_precision:.2f}", f"matches: {one.matches}"]
     asked = card(test.query, test.query_labels, one.query, words, None)
     found = [
-        card(test.gallery, test.gallery_labels, index, [f"no. {place}"], right)
+        card(test.gallery, test.gallery_labels, index, [f"rank {place}"], right)
         for place, (index, right) in enumerate(one.found, start=1)
     ]
-    return page.tiles(f"Rank list of a query of {test.query_labels[one.query]}", [asked, *found])
+    return page.tiles(f"Rank list for a query showing {test.query_labels[one.query]}", [asked, *found])
 
 
-def _activation(embedder: Embedder, test: _Test, shown: bool) -> str:
+def _activation(embedder: Embedder, test: _TestSet, shown: bool) -> str:
     if not has_map(embedder.encoder):
-        return page.reason("The image tower has no feature map (as a ViT has none).")
+        return page.reason("The image tower has no feature map (a ViT has none).")
     gallery, rows = test.gallery, chosen_images(test.gallery)
     if not rows:
-        return page.reason("The gallery holds no person.")
+        return page.reason("The gallery contains no known person.")
     chosen, sizes = torch.cat(rows), [len(row) for row in rows]
     store = ImageStore([gallery.paths[index] for index in chosen.tolist()], embedder.config.model.image_size)
     cameras = known_cameras(gallery, embedder.camera_names)[chosen]
@@ -355,14 +356,14 @@ def _activation(embedder: Embedder, test: _Test, shown: bool) -> str:
     pictures = images.split(sizes) if shown else None
     titles = [
         [
-            drawn_text(f"{test.gallery_labels[index]}, {gallery.camera_names[int(gallery.cameras[index])]}")
+            plain_label(f"{test.gallery_labels[index]}, {gallery.camera_names[int(gallery.cameras[index])]}")
             for index in row.tolist()
         ]
         for row in rows
     ]
     caption = (
-        "Strength of the image tower's last feature map (the norm over its channels), the brighter the stronger; a row "
-        "a person, a place a camera" + ("." if shown else "; the pictures themselves are not shown.")
+        "Strength of the image tower's last feature map (the norm over its channels); brighter is stronger. One row "
+        "per person, one image per camera" + ("." if shown else "; the pictures themselves are not shown.")
     )
     drawn = activation_figure(maps, pictures, titles)
     return page.figure(drawn, "Heat maps of the same persons in several cameras", caption, raster=True)

@@ -1,1 +1,1 @@
-"""The synthetic multi-camera world: persons, cameras, their images, and the folder that they are written to."""
+"""The synthetic multi-camera world: persons, cameras, their images, and the folder they are written to."""

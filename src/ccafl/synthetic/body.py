@@ -1,8 +1,8 @@
 """A person's body in three dimensions: joints of a walking pose, and the surfaces around them.
 
 Body coordinates are metres: ``x`` towards the person's left, ``y`` forward, ``z`` up from the ground. A body is a
-table of parts, each a piece of a quadric: in coordinates of its own, x^2 + y^2 = c0 + c1 z + c2 z^2 for z0 <= z <= z1.
-That one form gives limbs (cones), heads and bags (ellipsoids) and trunks, and a ray meets it by solving a quadratic.
+table of parts, each a piece of a quadric: in its own coordinates, x^2 + y^2 = c0 + c1 z + c2 z^2 for z0 <= z <= z1.
+This one form covers limbs (cones), heads and bags (ellipsoids) and trunks; a ray meets it where a quadratic is zero.
 """
 
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ from ccafl.synthetic.person import Colour, Person
 Floats = npt.NDArray[np.float64]
 Point = tuple[float, float, float]
 
-ANKLE, KNEE, HIP, WAIST, CHEST, SHOULDER, HEAD = 0.045, 0.275, 0.51, 0.6, 0.735, 0.79, 0.93  # of the height
+ANKLE, KNEE, HIP, WAIST, CHEST, SHOULDER, HEAD = 0.045, 0.275, 0.51, 0.6, 0.735, 0.79, 0.93  # shares of the height
 THIGH, CALF, UPPER_ARM, FOREARM, HAND = HIP - KNEE, KNEE - ANKLE, 0.165, 0.15, 0.035
-HEAD_HALF = (0.046, 0.056, 0.068)  # breadth, depth and height of half a head
-DEPTH_OF_TRUNK = 0.66  # of its breadth
-KNEE_BEND = 1.44  # of the stride, at most, in mid-swing
+HEAD_HALF = (0.046, 0.056, 0.068)  # half the head's breadth, depth and height
+DEPTH_OF_TRUNK = 0.66  # relative to its breadth
+KNEE_BEND = 1.44  # relative to the stride, at most, in mid-swing
 LONGEST_STRIDE_IN_SKIRT = 0.4  # radians
-ELBOW_BEND = 0.35
-ANYWHERE = (0.0, 0.0, 0.0, 1.0)
+ELBOW_BEND = 0.35  # radians
+NO_CUT = (0.0, 0.0, 0.0, 1.0)
 
 
 class Texture(IntEnum):
-    """How a part's colour varies over it."""
+    """How colour varies over a part."""
 
     PLAIN = 0
     TRUNK = 1
@@ -40,16 +40,16 @@ class Texture(IntEnum):
 
 @dataclass(slots=True)
 class Parts:
-    """P pieces of quadrics, as lists that grow; `table` makes arrays of them."""
+    """P pieces of quadrics, as growing lists."""
 
     origins: list[Point] = field(default_factory=list)
-    frames: list[Floats] = field(default_factory=list)  # (3, 3), from body coordinates to the part's own
+    frames: list[Floats] = field(default_factory=list)  # (3, 3), from body to part coordinates
     profiles: list[Point] = field(default_factory=list)  # c0, c1, c2
     ranges: list[tuple[float, float]] = field(default_factory=list)  # z0, z1
     cuts: list[tuple[float, float, float, float]] = field(default_factory=list)  # shown where (a, b, c) . local <= d
     colours: list[Colour] = field(default_factory=list)
     textures: list[Texture] = field(default_factory=list)
-    lengths: list[tuple[float, float]] = field(default_factory=list)  # metres at z = 0, metres a unit of z
+    lengths: list[tuple[float, float]] = field(default_factory=list)  # of texture: metres at z = 0, per unit of z
 
     def cone(
         self,
@@ -62,7 +62,7 @@ class Parts:
         flat: float = 1.0,
         along: float = 0.0,
     ) -> None:
-        """A limb from joint to joint; ``flat`` is its depth over its breadth, ``along`` its metres at the start."""
+        """A limb from joint to joint; ``flat`` is depth over breadth, ``along`` the texture's position at ``start``."""
         axis = np.subtract(end, start)
         length = sqrt(float(axis @ axis))
         across = np.array([1.0, 0.0, 0.0]) - axis * axis[0] / length**2
@@ -91,10 +91,10 @@ class Parts:
         texture: Texture = Texture.PLAIN,
         *,
         pitch: float = 0.0,
-        cut: tuple[float, float, float, float] = ANYWHERE,
+        cut: tuple[float, float, float, float] = NO_CUT,
         along: float = 0.0,
     ) -> None:
-        """An ellipsoid of three half extents, pitched forward about x (radians), a half-space cut away from it."""
+        """An ellipsoid with three half extents, pitched forward about x (radians), cut by a plane."""
         turn = np.array([[1, 0, 0], [0, cos(pitch), -sin(pitch)], [0, sin(pitch), cos(pitch)]])
         self._add(
             centre,
@@ -116,7 +116,7 @@ class Parts:
         colour: Colour,
         texture: Texture,
         lengths: tuple[float, float],
-        cut: tuple[float, float, float, float] = ANYWHERE,
+        cut: tuple[float, float, float, float] = NO_CUT,
     ) -> None:
         self.origins.append(origin)
         self.frames.append(frame)
@@ -128,7 +128,7 @@ class Parts:
         self.lengths.append(lengths)
 
     def corners(self) -> Floats:
-        """(P, 8, 3) corners of a box around each part, in body coordinates."""
+        """Corners of a box around each part, in body coordinates; (P, 8, 3)."""
         profile, reach = np.array(self.profiles), np.array(self.ranges)
         middle = np.clip(-profile[:, 1] / np.where(profile[:, 2] < 0, 2 * profile[:, 2], -1), reach[:, 0], reach[:, 1])
         at = np.stack([reach[:, 0], reach[:, 1], middle], 1)
@@ -145,7 +145,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """Where the joints of a leg are."""
+    """Positions of a leg's joints."""
 
     hip: Point
     knee: Point
@@ -155,7 +155,7 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Where the joints of an arm are."""
+    """Positions of an arm's joints."""
 
     shoulder: Point
     elbow: Point
@@ -165,13 +165,13 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """Where the trunk stands, and how it leans."""
+    """Height and lean of the trunk."""
 
-    pelvis: float  # metres up
+    pelvis: float  # metres above the ground
     lean: float  # radians forward
 
     def at(self, up: float, forward: float = 0.0, side: float = 0.0) -> Point:
-        """A point of the trunk or head: metres above the pelvis, forward and to the left, leant with the body."""
+        """A point of the trunk or head, in metres above the pelvis, forward and to the left, before it leans."""
         return (
             side,
             up * sin(self.lean) + forward * cos(self.lean),
@@ -181,7 +181,7 @@ class Trunk:
 
 @dataclass(frozen=True, slots=True)
 class Joints:
-    """A walking person; of pairs, the left one first."""
+    """The joints of a walking person; in each pair, the left one comes first."""
 
     legs: tuple[Leg, Leg]
     arms: tuple[Arm, Arm]
@@ -189,8 +189,8 @@ class Joints:
 
 
 def walk(person: Person, phase: float) -> Joints:
-    """The joints at a moment of the walk; ``phase`` in radians, 2 pi a double step."""
-    swings = [_swing(person, moment) for moment in (phase, phase + pi)]
+    """The joints at a phase of the walking cycle in radians; 2 pi is a double step."""
+    swings = [_swing(person, leg_phase) for leg_phase in (phase, phase + pi)]
     ankles = [_leg(person, side, *swing, 0.0).ankle for side, swing in zip((1, -1), swings, strict=True)]
     height = ANKLE * person.height - min(ankle[2] for ankle in ankles)  # the lower foot stands on the ground
     trunk = Trunk(height, person.lean)
@@ -201,15 +201,15 @@ def walk(person: Person, phase: float) -> Joints:
     )
 
 
-def _swing(person: Person, moment: float) -> tuple[float, float]:
-    """How far thigh and calf of a leg swing forward, radians."""
+def _swing(person: Person, phase: float) -> tuple[float, float]:
+    """How far a leg's thigh and calf swing forward, radians."""
     stride = min(person.stride, LONGEST_STRIDE_IN_SKIRT) if person.lower == "skirt" else person.stride
-    thigh = stride * sin(moment) + 0.04
-    return thigh, thigh - 0.06 - KNEE_BEND * stride * max(0.0, cos(moment))
+    thigh = stride * sin(phase) + 0.04
+    return thigh, thigh - 0.06 - KNEE_BEND * stride * max(0.0, cos(phase))
 
 
 def _leg(person: Person, side: int, thigh: float, calf: float, height: float) -> Leg:
-    """One leg below a pelvis ``height`` metres up."""
+    """One leg below a pelvis ``height`` metres above the ground."""
     tall = person.height
     hip = (side * 0.052 * tall, 0.0, height)
     knee = (hip[0], THIGH * tall * sin(thigh), height - THIGH * tall * cos(thigh))
@@ -218,7 +218,7 @@ def _leg(person: Person, side: int, thigh: float, calf: float, height: float) ->
 
 
 def _arm(person: Person, trunk: Trunk, side: int, phase: float) -> Arm:
-    """One arm, swinging against the leg of its side, or holding a ball."""
+    """One arm, swinging opposite to the leg on its side, or holding a ball."""
     tall = person.height
     broad = (0.112 if person.sex == "man" else 0.1) * (0.75 + 0.25 * person.build)
     swing, bend, out, inward = -person.arm_swing * sin(phase) * side, ELBOW_BEND, 0.13, 0.05
@@ -231,20 +231,20 @@ def _arm(person: Person, trunk: Trunk, side: int, phase: float) -> Arm:
 
 
 def _reach(start: Point, length: float, swing: float, out: float) -> Point:
-    """The end of a bone that swings forward and out (radians) from hanging down."""
+    """The end of a bone swung forward and outward (radians) from hanging straight down."""
     x, y, z = start
     return x + length * sin(out), y + length * sin(swing) * cos(out), z - length * cos(swing) * cos(out)
 
 
 def build(person: Person, phase: float) -> Parts:
-    """All parts of a person at a moment of the walk."""
+    """All parts of a person at a phase of the walking cycle."""
     joints, parts = walk(person, phase), Parts()
     _add_legs(parts, person, joints)
     _add_trunk(parts, person, joints)
     _add_arms(parts, person, joints)
     _add_head(parts, person, joints)
     _add_hat(parts, person, joints)
-    _add_things(parts, person, joints)
+    _add_bag_and_carried(parts, person, joints)
     return parts
 
 
@@ -321,7 +321,7 @@ def _add_head(parts: Parts, person: Person, joints: Joints) -> None:
         return
     thick = 1.24 if person.hair == "curly" else 1.1
     half = (broad * thick, deep * thick, high * thick)
-    face = (0.0, 0.86, -0.52, 0.1)  # the cap leaves the face free
+    face = (0.0, 0.86, -0.52, 0.1)  # hair leaves the face free
     parts.ellipsoid(joints.trunk.at(up + 0.006 * tall, 0.0), half, colour, Texture.HAIR, cut=face)
     if person.hair == "long":
         behind = joints.trunk.at(up - 0.055 * tall, -0.02 * tall)
@@ -352,8 +352,8 @@ def _add_hat(parts: Parts, person: Person, joints: Joints) -> None:
         parts.ellipsoid(brim, (0.12 * tall, 0.12 * tall, 0.014 * tall), colour)
 
 
-def _add_things(parts: Parts, person: Person, joints: Joints) -> None:
-    """The bag and what is carried."""
+def _add_bag_and_carried(parts: Parts, person: Person, joints: Joints) -> None:
+    """Add the bag and the carried object."""
     tall, colour = person.height, person.bag_colour.surface
     carrying = 0 if person.bag_side > 0 else 1
     if person.bag == "backpack":

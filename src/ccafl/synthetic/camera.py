@@ -1,7 +1,7 @@
-"""Cameras of the synthetic world: where they hang, the place they look at, and what they make of the light.
+"""Cameras of the synthetic world: where they hang, the scene they look at, and how they respond to light.
 
-Camera coordinates of the place: the camera hangs over the origin, ``x`` runs to its right, ``y`` away from it, ``z`` up
-from the ground; metres. Its frame (the whole picture it takes) is drawn once; persons are drawn into windows of it.
+Scene coordinates, in metres: the camera hangs above the origin; ``x`` runs to its right, ``y`` away from it, ``z`` up
+from the ground. Its frame (the whole picture it takes) is drawn once; persons are drawn into windows of it.
 """
 
 from dataclasses import dataclass
@@ -15,45 +15,45 @@ from ccafl.synthetic.body import Floats
 from ccafl.synthetic.render import Pixels
 
 FRAME_HEIGHT, FRAME_WIDTH = 360, 640  # pixels
-GOLDEN = 0.6180339887  # steps of the golden ratio keep a few cameras apart in whatever they set
+GOLDEN_RATIO = 0.6180339887  # steps of this size spread the settings of consecutive cameras
 GREY = (0.299, 0.587, 0.114)
-TONES = 1024  # steps of a tone curve
-BRIGHTEST = 1.6  # linear light that a tone curve tells from more
+TONES = 1024  # levels of a tone curve
+BRIGHTEST = 1.6  # linear light at which a tone curve saturates
 
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What stays the same in every picture of a camera."""
+    """The properties that all pictures of a camera share."""
 
     eye: Floats  # (3,)
     axes: Floats  # (3, 3): the frame's right, down and forward
     focal: float  # pixels of the frame
     distance: float  # metres to the middle of the path, along the ground
-    reach: float  # metres that persons come aside from the middle of the path
+    reach: float  # how far persons stray sideways from the middle of the path, metres
     sun: Floats  # (3,)
     sunshine: float
     sky: float
-    colours: Floats  # (3, 3), white balance, saturation and mixing of the channels
-    tones: npt.NDArray[np.uint8]  # (TONES,) what it writes for linear light from 0 to BRIGHTEST
-    scale: float  # of its detector's boxes, 1 fits the person
-    shift: tuple[float, float]  # of the boxes, right and down, in shares of their size
-    blur: float  # pixels of a picture 128 high
+    colours: Floats  # (3, 3): white balance, saturation and mixing of the channels
+    tones: npt.NDArray[np.uint8]  # (TONES,): pixel values for linear light from 0 to BRIGHTEST
+    scale: float  # of its detector's boxes; 1 fits the person
+    shift: tuple[float, float]  # of the boxes, right and down, as fractions of their size
+    blur: float  # in pixels, for a picture 128 pixels high
     noise: float  # standard deviation, 0..255
-    quality: int  # of its JPEGs
-    frame: Image.Image  # RGB, the empty place
-    before: Image.Image  # L, where something stands before the path
+    quality: int  # JPEG quality
+    frame: Image.Image  # RGB, the empty scene
+    foreground: Image.Image  # L, 255 where something stands in front of the path
 
 
 def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> Camera:
     """Draw camera number ``index``; consecutive cameras differ in colour cast and brightness.
 
     Args:
-        rng: its generator.
-        index: its number.
-        strain: how far it departs from a true picture in colour, exposure, sharpness and noise.
+        rng: the camera's random generator.
+        index: the camera's number.
+        strain: how far its pictures depart from a faithful one in colour, exposure, sharpness and noise.
     """
-    cast = (index * GOLDEN + rng.uniform(-0.06, 0.06)) % 1.0
-    brightness = (index * GOLDEN**2 + 0.3 + rng.uniform(-0.06, 0.06)) % 1.0
+    cast = (index * GOLDEN_RATIO + rng.uniform(-0.06, 0.06)) % 1.0
+    brightness = (index * GOLDEN_RATIO**2 + 0.3 + rng.uniform(-0.06, 0.06)) % 1.0
     distance, height = float(rng.uniform(5, 10)), float(rng.uniform(1.6, 5))
     eye = np.array([0.0, 0.0, height])
     axes = _axes(float(np.arctan2(height - 0.9, distance)), float(rng.uniform(-0.05, 0.05)))
@@ -61,8 +61,8 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> 
     side, up = float(rng.uniform(0, 2 * pi)), float(rng.uniform(0.5, 1.2))
     sunshine = float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)]))
     colours, tones = _colour_matrix(rng, cast, strain), _tone_curve(rng, brightness, strain)
-    light, before = _place(rng, eye, axes, focal, distance)
-    photograph = Image.fromarray(_written(light, colours, tones, 1.0))
+    light, foreground = _draw_scene(rng, eye, axes, focal, distance)
+    photograph = Image.fromarray(_expose(light, colours, tones))
     return Camera(
         eye=eye,
         axes=axes,
@@ -80,24 +80,24 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> 
         noise=float(rng.uniform(1.5, 7)) * strain,
         quality=int(rng.integers(45, 93)),
         frame=photograph.filter(ImageFilter.GaussianBlur(0.6)),
-        before=Image.fromarray(before),
+        foreground=Image.fromarray(foreground),
     )
 
 
 def develop(camera: Camera, picture: Image.Image, exposure: float, rng: np.random.Generator) -> Image.Image:
-    """What the lens, the passing light and the sensor do to a picture: blur, exposure and noise."""
+    """Apply the lens, the changing light and the sensor to a picture: blur, exposure and noise."""
     picture = picture.filter(ImageFilter.GaussianBlur(camera.blur * picture.height / 128))
     grain = rng.standard_normal((picture.height, picture.width, 3), dtype=np.float32) * np.float32(camera.noise)
     return Image.fromarray((np.asarray(picture) * np.float32(exposure) + grain).clip(0, 255).astype(np.uint8))
 
 
-def written(camera: Camera, light: Pixels) -> npt.NDArray[np.uint8]:
-    """What the camera writes for linear light; both (..., 3)."""
-    return _written(light, camera.colours, camera.tones, 1.0)
+def expose(camera: Camera, light: Pixels) -> npt.NDArray[np.uint8]:
+    """The pixel values that the camera gives to linear light; both (..., 3)."""
+    return _expose(light, camera.colours, camera.tones)
 
 
-def _written(light: Pixels, colours: Floats, tones: npt.NDArray[np.uint8], exposure: float) -> npt.NDArray[np.uint8]:
-    matrix = (colours * exposure * (TONES - 1) / BRIGHTEST).astype(np.float32)
+def _expose(light: Pixels, colours: Floats, tones: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    matrix = (colours * (TONES - 1) / BRIGHTEST).astype(np.float32)
     red, green, blue = light[..., 0], light[..., 1], light[..., 2]
     mixed = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue for i in range(3)]
     steps = np.stack(mixed, -1).clip(0, TONES - 1).astype(np.int16)
@@ -105,7 +105,7 @@ def _written(light: Pixels, colours: Floats, tones: npt.NDArray[np.uint8], expos
 
 
 def _axes(down: float, roll: float) -> Floats:
-    """Right, down and forward of a camera that looks ``down`` and is turned by ``roll`` (radians)."""
+    """Right, down and forward axes of a camera pitched ``down`` and turned by ``roll`` (radians)."""
     forward = np.array([0.0, cos(down), -sin(down)])
     below = np.array([0.0, -sin(down), -cos(down)])
     right = np.array([1.0, 0.0, 0.0])
@@ -113,7 +113,7 @@ def _axes(down: float, roll: float) -> Floats:
 
 
 def _colour_matrix(rng: np.random.Generator, cast: float, strain: float) -> Floats:
-    """White balance (``cast`` 0..1 goes round the colours), saturation and some mixing of the channels; (3, 3)."""
+    """White balance (``cast`` 0..1 goes round the colour wheel), saturation and some channel mixing; (3, 3)."""
     gains = np.exp(strain * rng.uniform(0.12, 0.3) * np.cos(2 * pi * (cast + np.arange(3) / 3)))
     saturation = 1 + strain * (rng.uniform(0.6, 1.1) - 1)
     matrix = saturation * np.eye(3) + (1 - saturation) * np.array(GREY) + rng.uniform(-0.05, 0.05, (3, 3))
@@ -127,7 +127,7 @@ def _tone_curve(rng: np.random.Generator, brightness: float, strain: float) -> n
     contrast = 1 - strain * (1 - rng.uniform(0.7, 1.0))
     black = rng.uniform(0, 0.7) * (1 - contrast)
     linear = np.linspace(0, BRIGHTEST, TONES) * exposure
-    shoulder = linear * (1 + linear / 4) / (1 + linear)  # bright parts are held back
+    shoulder = linear * (1 + linear / 4) / (1 + linear)  # compresses highlights
     tones: npt.NDArray[np.uint8] = (
         (255 * (black + contrast * shoulder.clip(0, 1) ** (1 / 2.2))).round().astype(np.uint8)
     )
@@ -136,41 +136,41 @@ def _tone_curve(rng: np.random.Generator, brightness: float, strain: float) -> n
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Something standing about: opposite corners, metres, and what it gives back of the light."""
+    """An object in the scene: opposite corners in metres, and its reflectance."""
 
     low: Floats  # (3,)
     high: Floats
     surface: Floats
 
 
-def _place(
+def _draw_scene(
     rng: np.random.Generator, eye: Floats, axes: Floats, focal: float, distance: float
 ) -> tuple[Pixels, npt.NDArray[np.uint8]]:
-    """Linear light of the empty place (H, W, 3), and 255 where something stands before the path (H, W)."""
+    """Linear light of the empty scene (H, W, 3), and 255 where something stands in front of the path (H, W)."""
     across = (np.arange(FRAME_WIDTH) + 0.5 - FRAME_WIDTH / 2) / focal
     along = (np.arange(FRAME_HEIGHT) + 0.5 - FRAME_HEIGHT / 2) / focal
     rays = [axes[2, i] + axes[0, i] * across[None] + axes[1, i] * along[:, None] for i in range(3)]
     light, depth = _ground(rng, eye, rays)
     light, depth = _wall(rng, eye, rays, distance + float(rng.uniform(2.5, 9)), light, depth)
-    before = np.zeros(depth.shape, bool)
-    for box, near in _things(rng, distance):
-        away, face = _meet_box(box, eye, rays)
+    foreground = np.zeros(depth.shape, bool)
+    for box, near in _objects(rng, distance):
+        away, face = _intersect_box(box, eye, rays)
         hit = away < depth
         light[hit] = (box.surface * np.array([0.8, 0.65, 1.0])[face[hit], None]) * 0.9
         depth[hit] = away[hit]
-        before = (before & ~hit) | (hit & near)
+        foreground = (foreground & ~hit) | (hit & near)
     grain = rng.normal(1, 0.035, depth.shape)
-    return (light * grain[..., None]).astype(np.float32), (before * np.uint8(255)).astype(np.uint8)
+    return (light * grain[..., None]).astype(np.float32), (foreground * np.uint8(255)).astype(np.uint8)
 
 
 def _surface(rng: np.random.Generator, spread: float = 0.25) -> Floats:
-    """Some surface of walls, grounds and things: a grey with a tint; (3,)."""
+    """A random reflectance for walls, ground and objects: a tinted grey; (3,)."""
     colour: Floats = np.exp(rng.uniform(np.log(0.06), np.log(0.6)) + rng.uniform(-spread, spread, 3)).clip(0.02, 0.85)
     return colour
 
 
 def _ground(rng: np.random.Generator, eye: Floats, rays: list[Floats]) -> tuple[Floats, Floats]:
-    """Ground with stones, stripes or patches, to the horizon, and a sky; its light (H, W, 3) and depth (H, W)."""
+    """Ground with paving, stripes or patches up to the horizon, and sky: light (H, W, 3) and depth (H, W)."""
     falls = rays[2] < -0.01
     depth = np.where(falls, -eye[2] / np.where(falls, rays[2], -1), np.inf)
     reached = np.where(falls, depth, 0)
@@ -179,9 +179,9 @@ def _ground(rng: np.random.Generator, eye: Floats, rays: list[Floats]) -> tuple[
     x, y = cos(turn) * x + sin(turn) * y, cos(turn) * y - sin(turn) * x
     base, other = _surface(rng), _surface(rng)
     kind, size = int(rng.integers(4)), float(rng.uniform(0.4, 1.5))
-    if kind == 0:  # stones with joints
+    if kind == 0:  # paving with joints
         mixed = (x / size % 1 < 0.05) | (y / size % 1 < 0.05)
-    elif kind == 1:  # two kinds of stones
+    elif kind == 1:  # chequered paving
         mixed = (np.floor(x / size) + np.floor(y / size)) % 2 == 0
         other = base * rng.uniform(0.6, 0.9)
     elif kind == 2:  # stripes painted on a road
@@ -196,7 +196,7 @@ def _ground(rng: np.random.Generator, eye: Floats, rays: list[Floats]) -> tuple[
 def _wall(
     rng: np.random.Generator, eye: Floats, rays: list[Floats], away: float, light: Floats, depth: Floats
 ) -> tuple[Floats, Floats]:
-    """A wall behind the path, with courses, panels or windows, of some height."""
+    """Add a wall of random height behind the path, with bricks, panels or windows; returns light and depth."""
     reached = away / np.maximum(rays[1], 1e-6)
     x, z = eye[0] + reached * rays[0], eye[2] + reached * rays[2]
     x = x + rng.uniform(-0.5, 0.5) * z * float(rng.random() < 0.1)
@@ -218,19 +218,19 @@ def _wall(
     return np.where(hit[..., None], painted, light), np.where(hit, reached, depth)
 
 
-def _things(rng: np.random.Generator, distance: float) -> list[tuple[_Box, bool]]:
-    """Boxes, posts and doors behind the path, and now and then a bench or a post before it (True)."""
-    things = []
+def _objects(rng: np.random.Generator, distance: float) -> list[tuple[_Box, bool]]:
+    """Boxes, posts and doors behind the path, and sometimes a bench or a post in front of it (True)."""
+    objects = []
     for _ in range(int(rng.integers(4, 11))):
         x, y = rng.uniform(-6, 6), distance + rng.uniform(1.6, 7)
         broad, deep = rng.uniform(0.1, 1.2, 2)
-        things.append((_box(rng, x, y, broad, deep, float(rng.choice([0.5, 1.1, 2.2, 4.0]))), False))
+        objects.append((_box(rng, x, y, broad, deep, float(rng.choice([0.5, 1.1, 2.2, 4.0]))), False))
     for _ in range(int(rng.integers(0, 4))):
         x, y = rng.uniform(-4, 4), distance * rng.uniform(0.55, 0.75)
         post = rng.random() < 0.5
         broad, high = (rng.uniform(0.06, 0.14), 4.0) if post else (rng.uniform(0.4, 1.4), rng.uniform(0.35, 0.8))
-        things.append((_box(rng, x, y, broad, 0.3, high), True))
-    return things
+        objects.append((_box(rng, x, y, broad, 0.3, high), True))
+    return objects
 
 
 def _box(rng: np.random.Generator, x: float, y: float, broad: float, deep: float, high: float) -> _Box:
@@ -238,8 +238,8 @@ def _box(rng: np.random.Generator, x: float, y: float, broad: float, deep: float
     return _Box(low, low + np.array([broad, deep, high]), _surface(rng, 0.5))
 
 
-def _meet_box(box: _Box, eye: Floats, rays: list[Floats]) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """How far along each ray the box begins (infinity: never), and the axis of the face that is met; (H, W)."""
+def _intersect_box(box: _Box, eye: Floats, rays: list[Floats]) -> tuple[Floats, npt.NDArray[np.intp]]:
+    """Distance along each ray to the box (infinity for a miss), and the axis of the face it hits; (H, W)."""
     entered, left = [], []
     for axis in range(3):
         ray = np.where(np.abs(rays[axis]) < 1e-9, 1e-9, rays[axis])

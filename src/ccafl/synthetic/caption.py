@@ -1,4 +1,4 @@
-"""Descriptions of persons in varied wording, true to their attributes and to the side that is seen."""
+"""Descriptions of persons in varied wording, true to their attributes and to the visible side."""
 
 from collections.abc import Sequence
 from math import cos, radians
@@ -23,7 +23,7 @@ VIEWS = {
 
 
 def seen_side(heading: float) -> str:
-    """The side that shows of a person who walks along ``heading`` (degrees, 0 towards the camera)."""
+    """The visible side of a person walking in direction ``heading`` (degrees, 0 towards the camera)."""
     towards = cos(radians(heading))
     return "front" if towards > 0.6 else "back" if towards < -0.6 else "side"
 
@@ -32,26 +32,26 @@ def describe(person: Person, heading: float, rng: np.random.Generator) -> str:
     """A sentence such as "a man in a red striped t-shirt and black trousers with a backpack, seen from behind".
 
     Args:
-        person: who.
+        person: the person to describe.
         heading: degrees, 0 towards the camera.
-        rng: chooses the words, and which of the lesser things are told.
+        rng: chooses the words, and which minor details are mentioned.
     """
     side = seen_side(heading)
-    words = [_one(rng, ("man", "male person", "guy") if person.sex == "man" else ("woman", "female person", "lady"))]
-    who = f"a {words[0]} {_one(rng, ('in', 'wearing', 'dressed in'))} {_upper(person, side, rng)}"
+    words = [_choose(rng, ("man", "male person", "guy") if person.sex == "man" else ("woman", "female person", "lady"))]
+    who = f"a {words[0]} {_choose(rng, ('in', 'wearing', 'dressed in'))} {_upper(person, side, rng)}"
     who += f" and {_lower(person, rng)}"
-    more = _more(person, rng)
-    rng.shuffle(more)
-    kept = [thing for thing in more if rng.random() < 0.85]
+    details = _details(person, rng)
+    rng.shuffle(details)
+    kept = [detail for detail in details if rng.random() < 0.85]
     if kept:
         who += " with " + ", ".join(kept[:-1]) + (" and " if len(kept) > 1 else "") + kept[-1]
-    opening = _one(rng, OPENINGS)
+    opening = _choose(rng, OPENINGS)
     sentence = opening.format(who)
-    return f"{sentence}, {_one(rng, VIEWS[side])}" if rng.random() < 0.8 else sentence
+    return f"{sentence}, {_choose(rng, VIEWS[side])}" if rng.random() < 0.8 else sentence
 
 
 def naming_upper(colour: str) -> list[str]:
-    """Sentences that have nothing in common but the colour of the upper garment."""
+    """Sentences that share only the colour of the upper garment."""
     garments = [word for words in UPPER_WORDS.values() for word in words]
     lowers = ("black trousers", "blue trousers", "grey shorts", "beige trousers", "a brown skirt")
     return [
@@ -62,19 +62,19 @@ def naming_upper(colour: str) -> list[str]:
     ]
 
 
-def _one(rng: np.random.Generator, options: Sequence[str]) -> str:
+def _choose(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
 def _colour(rng: np.random.Generator, name: str) -> str:
-    return _one(rng, COLOUR_WORDS.get(name, (name,)))
+    return _choose(rng, COLOUR_WORDS.get(name, (name,)))
 
 
 def _upper(person: Person, side: str, rng: np.random.Generator) -> str:
     colour, other = _colour(rng, person.upper_colour.name), _colour(rng, person.pattern_colour.name)
-    garment = _one(rng, UPPER_WORDS[person.upper])
+    garment = _choose(rng, UPPER_WORDS[person.upper])
     if person.pattern in ("striped", "checked"):
-        return _one(
+        return _choose(
             rng,
             (
                 f"a {colour} and {other} {person.pattern} {garment}",
@@ -84,27 +84,27 @@ def _upper(person: Person, side: str, rng: np.random.Generator) -> str:
     if person.pattern == "two-tone":
         return f"a {colour} {garment} with {other} shoulders"
     if person.pattern == "logo" and (side == "front" or (side == "back" and person.back_print)):
-        return f"a {colour} {garment} with a {other} {_one(rng, ('logo', 'print'))}"
+        return f"a {colour} {garment} with a {other} {_choose(rng, ('logo', 'print'))}"
     return f"a {colour} {garment}"
 
 
 def _lower(person: Person, rng: np.random.Generator) -> str:
     article = "a " if person.lower == "skirt" else ""
-    return f"{article}{_colour(rng, person.lower_colour.name)} {_one(rng, LOWER_WORDS[person.lower])}"
+    return f"{article}{_colour(rng, person.lower_colour.name)} {_choose(rng, LOWER_WORDS[person.lower])}"
 
 
-def _more(person: Person, rng: np.random.Generator) -> list[str]:
-    """The lesser things."""
-    hair = "a bald head" if person.hair == "bald" else f"{_hair(person)}"
-    more = [] if person.hat != "none" and person.hair in ("short", "bald") else [hair]
-    more.append(f"{_colour(rng, person.shoes.name)} shoes")
+def _details(person: Person, rng: np.random.Generator) -> list[str]:
+    """Minor details: hair, shoes, hat, bag and carried object."""
+    hair = "a bald head" if person.hair == "bald" else _hair(person)
+    details = [] if person.hat != "none" and person.hair in ("short", "bald") else [hair]
+    details.append(f"{_colour(rng, person.shoes.name)} shoes")
     if person.hat != "none":
-        more.append(f"a {_colour(rng, person.hat_colour.name)} {person.hat}")
+        details.append(f"a {_colour(rng, person.hat_colour.name)} {person.hat}")
     if person.bag != "none":
-        more.append(f"a {_colour(rng, person.bag_colour.name)} {person.bag}")
+        details.append(f"a {_colour(rng, person.bag_colour.name)} {person.bag}")
     if person.carried != "none":
-        more.append(f"a {_colour(rng, person.pattern_colour.name)} {person.carried}")
-    return more
+        details.append(f"a {_colour(rng, person.pattern_colour.name)} {person.carried}")
+    return details
 
 
 def _hair(person: Person) -> str:

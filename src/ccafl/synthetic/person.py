@@ -1,4 +1,4 @@
-"""Persons of the synthetic world: what stays the same in every picture of them."""
+"""Persons of the synthetic world: the attributes that all their pictures share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-Colour = tuple[float, float, float]  # linear-light share of red, green and blue that a surface gives back, 0..1
+Colour = tuple[float, float, float]  # reflectance of a surface in linear red, green and blue, 0..1
 Sex = Literal["man", "woman"]
 Upper = Literal["t-shirt", "shirt", "jacket"]
 Pattern = Literal["plain", "striped", "checked", "two-tone", "logo"]
@@ -16,7 +16,7 @@ Bag = Literal["none", "backpack", "shoulder bag", "handbag"]
 Hat = Literal["none", "cap", "beanie", "sun hat"]
 Carried = Literal["none", "ball", "umbrella"]
 T = TypeVar("T")
-Weighted = tuple[tuple[T, float], ...]  # options and how often each is drawn
+Weighted = tuple[tuple[T, float], ...]  # options and their relative frequencies
 
 UPPERS: Weighted[Upper] = (("t-shirt", 4), ("shirt", 3), ("jacket", 3))
 PATTERNS: Weighted[Pattern] = (("plain", 5), ("striped", 2), ("checked", 1), ("two-tone", 1.5), ("logo", 2))
@@ -60,12 +60,12 @@ HAIR_COLOURS: dict[str, Colour] = {
 }
 HAIR_COLOUR_WEIGHTS: Weighted[str] = (("black", 4), ("brown", 4), ("blond", 2.5), ("red", 1), ("grey", 1.5))
 SKINS: Sequence[Colour] = ((0.66, 0.42, 0.31), (0.52, 0.31, 0.2), (0.34, 0.18, 0.1), (0.15, 0.072, 0.04))
-DYE = 0.12  # standard deviation of the logarithm by which a garment's colour differs from its palette's
+DYE = 0.12  # standard deviation of the log ratio between a garment's colour and its palette colour
 
 
 @dataclass(frozen=True, slots=True)
 class Garment:
-    """The colour of a thing worn: its name, as a caption has it, and the surface itself."""
+    """A garment's colour: its name in captions, and its reflectance."""
 
     name: str
     surface: Colour
@@ -73,18 +73,18 @@ class Garment:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The attributes that stay the same in every picture of a person."""
+    """The attributes that all pictures of a person share."""
 
     sex: Sex
     height: float  # metres
-    build: float  # breadth and depth of the body, 1 is average
+    build: float  # breadth and depth of the body; 1 is average
     skin: Colour
     hair: Hair
     hair_colour: Garment
     upper: Upper
     upper_colour: Garment
     pattern: Pattern
-    pattern_colour: Garment  # of stripes, checks, the other tone, the logo; a jacket's inner shirt
+    pattern_colour: Garment  # of stripes, checks, second tone or logo; also of the shirt under a jacket
     back_print: bool  # a logo is on the back too
     lower: Lower
     lower_colour: Garment
@@ -95,7 +95,7 @@ class Person:
     hat: Hat
     hat_colour: Garment
     carried: Carried
-    stride: float  # radians that a thigh swings out
+    stride: float  # swing of a thigh, radians
     arm_swing: float  # radians
     lean: float  # radians forward
 
@@ -134,7 +134,7 @@ def random_person(rng: np.random.Generator) -> Person:
 
 
 def _pick(rng: np.random.Generator, options: Sequence[tuple[T, float]]) -> T:
-    """One option, each drawn as often as its weight says."""
+    """Draw one option with probability proportional to its weight."""
     weights = np.cumsum([weight for _, weight in options])
     return options[int(np.searchsorted(weights, rng.random() * weights[-1], side="right"))][0]
 

@@ -1,7 +1,7 @@
-"""A body seen by a pinhole camera: every pixel's ray is met with every part that may lie in it, the nearest is lit.
+"""Ray casting of a body through a pinhole camera: each pixel shows the nearest part that its ray hits, lit.
 
-Only IEEE-exact arithmetic touches pixels (no matrix products of a library, no fast approximations), so that a seed
-gives the same picture on every machine.
+Pixels are computed with IEEE-exact arithmetic only (no library matrix products, no fast approximations), so that a
+seed gives the same picture on every machine.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from ccafl.synthetic.body import Floats, Parts, Texture
 from ccafl.synthetic.person import Person
 
 Pixels = npt.NDArray[np.float32]
-FOLDS = 0.13  # how much folds of cloth lighten and darken it
+FOLDS = 0.13  # how much folds lighten and darken cloth
 STRIPE, CHECK = 0.09, 0.12  # metres from one stripe or check to the next
-SHADOW = 0.55  # what a shadow on the ground takes of the light at most
+SHADOW = 0.55  # share of the light that a shadow on the ground removes, at most
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A pinhole camera as the body sees it: body coordinates, metres."""
+    """A pinhole camera in body coordinates, metres."""
 
     eye: Floats  # (3,)
-    right: Floats  # (3,) unit vectors of the picture's axes
+    right: Floats  # (3,); these three are unit vectors along the camera's axes
     down: Floats
     forward: Floats
     sun: Floats  # (3,) unit vector towards the light
-    sunshine: float  # strength of the light from there
-    sky: float  # strength of the light from all around
+    sunshine: float  # strength of the sunlight
+    sky: float  # strength of the ambient light
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of the picture plane that is drawn, in tangents of the angle from the axis, and its pixels."""
+    """The visible part of the picture plane, in tangents of the angle from the axis, and its size in pixels."""
 
     left: float
     top: float
@@ -43,7 +43,7 @@ class Window:
 
 
 def extent(parts: Parts, view: View) -> Floats:
-    """(P, 4): left, top, right and bottom of each part on the picture plane, in tangents."""
+    """Left, top, right and bottom of each part on the picture plane, in tangents; (P, 4)."""
     seen = parts.corners() - view.eye
     depth = (seen * view.forward).sum(-1)
     across, along = (seen * view.right).sum(-1) / depth, (seen * view.down).sum(-1) / depth
@@ -54,20 +54,20 @@ def render(person: Person, parts: Parts, view: View, window: Window) -> tuple[Pi
     """Draw the body.
 
     Returns:
-        (linear light (H, W, 3), 0 where the body is not; where it is (H, W)).
+        (linear light (H, W, 3), 0 outside the body; mask of the body (H, W)).
     """
-    nearest, depth = _meet(parts, view, window)
+    nearest, depth = _trace(parts, view, window)
     rows, columns = np.nonzero(nearest >= 0)
     light = np.zeros((window.height, window.width, 3), np.float32)
     if len(rows):
-        light[rows, columns] = _lit(
+        light[rows, columns] = _shade(
             person, parts, view, window, rows, columns, nearest[rows, columns], depth[rows, columns]
         )
     return light, nearest >= 0
 
 
 def shadow(view: View, window: Window, spread: float) -> Pixels:
-    """(H, W) share of its light that the ground keeps around the body, ``spread`` metres about its feet."""
+    """Share of its light that the ground keeps, (H, W): a shadow of radius ``spread`` metres around the feet."""
     u, v = _tangents(window)
     fall = view.forward[2] + view.right[2] * u + view.down[2] * v
     away = np.where(fall < -1e-3, -view.eye[2] / np.minimum(fall, -1e-3), 0)
@@ -80,14 +80,14 @@ def shadow(view: View, window: Window, spread: float) -> Pixels:
 
 
 def _tangents(window: Window) -> tuple[Pixels, Pixels]:
-    """(1, W) and (H, 1): the middle of each column and row on the picture plane."""
+    """Centre of each column (1, W) and row (H, 1) on the picture plane."""
     u = window.left + window.pixel * (np.arange(window.width) + 0.5)
     v = window.top + window.pixel * (np.arange(window.height) + 0.5)
     return u.astype(np.float32)[None], v.astype(np.float32)[:, None]
 
 
-def _meet(parts: Parts, view: View, window: Window) -> tuple[npt.NDArray[np.int16], Pixels]:
-    """The nearest part in each pixel's ray, -1 for none, and how far it is in units of the view's depth; (H, W)."""
+def _trace(parts: Parts, view: View, window: Window) -> tuple[npt.NDArray[np.int16], Pixels]:
+    """The nearest part on each pixel's ray, -1 for none, and its depth along the view's axis; both (H, W)."""
     nearest = np.full((window.height, window.width), -1, np.int16)
     depth = np.full((window.height, window.width), np.inf, np.float32)
     u, v = _tangents(window)
@@ -115,16 +115,16 @@ def _meet(parts: Parts, view: View, window: Window) -> tuple[npt.NDArray[np.int1
         here = depth[top:bottom, left:right]
         hit = (inside > 0) & (square > 0) & (height >= reach[0]) & (height <= reach[1]) & (away > 0) & (away < here)
         if cut[3] < 1:
-            a, b, c, most = cut
+            a, b, c, limit = cut
             sideways = np.float32(a * ex + b * ey + c * ez)
             leaning = np.float32(a) * x + np.float32(b) * y + np.float32(c) * z
-            hit &= sideways + away * leaning <= np.float32(most)
+            hit &= sideways + away * leaning <= np.float32(limit)
         here[hit] = away[hit]
         nearest[top:bottom, left:right][hit] = part
     return nearest, depth
 
 
-def _lit(
+def _shade(
     person: Person,
     parts: Parts,
     view: View,
@@ -134,7 +134,7 @@ def _lit(
     part: npt.NDArray[np.int16],
     away: Pixels,
 ) -> Pixels:
-    """Linear light of M pixels that show the body; (M, 3)."""
+    """Linear light of M pixels of the body; (M, 3)."""
     u, v = (axis.ravel() for axis in _tangents(window))
     u, v = u[columns], v[rows]
     eye = view.eye.astype(np.float32)
@@ -159,22 +159,22 @@ def _lit(
     lengths = np.array(parts.lengths, np.float32)
     along = lengths[part, 0] + lengths[part, 1] * z
     radius = np.sqrt(np.maximum(x * x + y * y, 1e-9))
-    colour = _coloured(person, parts, part, x / radius, y / radius, z, along)
+    colour = _reflectance(person, parts, part, x / radius, y / radius, z, along)
     strength = np.float32(view.sky) * (0.65 + 0.35 * normal[2]) + np.float32(view.sunshine) * np.maximum(towards, 0)
     lit: Pixels = colour * strength.astype(np.float32)[:, None]
     return lit
 
 
-def _coloured(
+def _reflectance(
     person: Person, parts: Parts, part: npt.NDArray[np.int16], x: Pixels, y: Pixels, z: Pixels, along: Pixels
 ) -> Pixels:
-    """What M points of the surface give back of the light; (M, 3).
+    """Reflectance at M points of the surface; (M, 3).
 
     Args:
-        x: sideways in the part, -1..1 around it.
-        y: the same forward: positive in front.
-        z: along the part, in its own units.
-        along: metres along the body.
+        x: sideways direction within the part, -1..1.
+        y: forward direction, -1..1, positive in front.
+        z: position along the part, in its own units.
+        along: position in the part's texture, metres.
     """
     colour = np.array(parts.colours, np.float32)[part]
     texture = np.array(parts.textures)[part]

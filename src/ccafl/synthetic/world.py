@@ -1,8 +1,7 @@
-"""The synthetic world: who walks past which camera, and every picture of it.
+"""The synthetic world: who walks past which camera, and the pictures taken there.
 
-Everything random comes from a generator of its own, numbered by what it is for, so that a picture depends on the
-seed, its person, its camera and its place in the walk, and on nothing else: not on how many others there are, nor on
-the order of rendering.
+Every random choice has its own generator, numbered by purpose, so that a picture depends only on the seed, its person,
+its camera and its index in the walk: not on how many others there are, nor on the order of rendering.
 """
 
 import io
@@ -16,44 +15,44 @@ import numpy.typing as npt
 from PIL import Image
 
 from ccafl.synthetic.body import Floats, build
-from ccafl.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, Camera, develop, random_camera, written
+from ccafl.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, Camera, develop, expose, random_camera
 from ccafl.synthetic.caption import describe
 from ccafl.synthetic.person import Person, random_person
 from ccafl.synthetic.render import View, Window, extent, render, shadow
 
-PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, MOMENT, HEADING, TIME = range(10)  # what a random generator is for
-PRETRAINING_SEED = 2**31  # from here on, seeds are kept for pretraining: its persons and cameras are nobody else's
+PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, CAPTIONED, HEADING, TIME = range(10)  # generators' purposes
+PRETRAINING_SEED = 2**31  # seeds from here on are reserved for pretraining: no other world shares its persons
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
-STRAIN = 1.85  # how far cameras depart from a true picture and so from each other
-PRETRAINING_STRAIN = 1.0  # gentler ones, from which clip-synth learns
-VISIT_CHANCE = 0.62  # that a person passes a camera; two cameras see each person whatever comes
-USUAL_VIEW_CHANCE = 0.75  # that a walk goes the way most go past the camera
-WALK_LENGTHS = (2 / 3, 5 / 3)  # shortest (and most frequent) and longest walk, of the mean number of pictures
+STRAIN = 1.85  # how far cameras depart from a faithful picture, and so from each other
+PRETRAINING_STRAIN = 1.0  # milder, for the cameras that clip-synth learns from
+VISIT_CHANCE = 0.62  # that a person passes a camera; at least two cameras see each person
+USUAL_VIEW_CHANCE = 0.75  # that a walk follows the camera's usual direction
+WALK_LENGTHS = (2 / 3, 5 / 3)  # shortest (and most frequent) and longest walk, relative to the mean number of pictures
 FIRST_MORNING, OPENING_HOURS = datetime(2026, 5, 4, 8, tzinfo=UTC), 10
-CAMERA_SECONDS = (30, 180)  # a person's way from one camera to the next
+CAMERA_SECONDS = (30, 180)  # a person's time from one camera to the next
 PHASE_STEP = 0.95  # radians of the walking cycle between pictures
 STEP = 0.35  # metres between pictures
-OVERSAMPLING = 2  # pictures are drawn this much larger, against jagged edges
-CAMERAS_KEPT = 8  # drawn cameras held in memory
+OVERSAMPLING = 2  # pictures are drawn this much larger, for antialiasing
+CACHED_CAMERAS = 8  # drawn cameras kept in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A person's way past a camera."""
+    """A person's walk past a camera."""
 
     heading: float  # degrees at the first picture: 0 towards the camera, 90 to its right
     turn: float  # degrees from one picture to the next
     phase: float  # radians of the walking cycle at the first picture
-    across: float  # -1..1 from left to right of what the camera sees of the path, at the first picture
-    away: float  # metres beyond the middle of the path, at the first picture
-    length: float  # pictures, in shares of the mean
+    across: float  # position at the first picture, -1..1 from left to right of the visible path
+    away: float  # metres beyond the middle of the path at the first picture
+    length: float  # number of pictures relative to the mean
 
 
 @dataclass(frozen=True)
 class World:
     """Persons 0..persons-1 and cameras 0..cameras-1 made from a seed; persons and cameras >= 2, seed >= 0.
 
-    ``strain`` is how far cameras depart from a true picture, 1 as those that clip-synth learned from.
+    ``strain`` is how far cameras depart from a faithful picture; clip-synth learned from cameras with 1.
     """
 
     seed: int
@@ -62,7 +61,7 @@ class World:
     strain: float = STRAIN
 
     def random(self, *key: int) -> np.random.Generator:
-        """The generator of one purpose and its indices."""
+        """The generator for one purpose and its indices."""
         return np.random.default_rng([self.seed, *key])
 
     def person(self, index: int) -> Person:
@@ -72,13 +71,13 @@ class World:
         return _camera(self.seed, index, self.strain)
 
     def cameras_of(self, person: int) -> tuple[int, ...]:
-        """The cameras that a person passes, two at least, in their order."""
+        """The cameras that a person passes, at least two, in ascending order."""
         draws = self.random(VISIT, person).random(self.cameras)
         limit = max(VISIT_CHANCE, float(np.sort(draws)[1]))
         return tuple(np.flatnonzero(draws <= limit).tolist())
 
     def usual_heading(self, camera: int) -> float:
-        """Degrees: the way most persons walk past a camera; consecutive cameras see other sides of them."""
+        """The direction in which most persons pass a camera, degrees; consecutive cameras see different sides."""
         return VIEWS[camera % len(VIEWS)] + float(self.random(HEADING, camera).uniform(-20, 20))
 
     def walk(self, person: int, camera: int) -> Walk:
@@ -97,31 +96,31 @@ class World:
         )
 
     def count(self, person: int, camera: int, images: int) -> int:
-        """How many pictures a walk gives where the mean is ``images`` (two at least)."""
+        """How many pictures a walk yields if the mean is ``images``; at least two."""
         return max(2, round(self.walk(person, camera).length * images))
 
     def time(self, person: int, camera: int, index: int) -> datetime:
-        """When a picture is taken: persons come through the day and pass the cameras one after the other."""
+        """When a picture is taken: persons arrive throughout the day and pass the cameras one after another."""
         random = self.random(TIME, person)
         arrival, pause = random.uniform(0, OPENING_HOURS * 3600), random.uniform(*CAMERA_SECONDS)
         return FIRST_MORNING + timedelta(seconds=round(float(arrival) + camera * float(pause) + index))
 
     def heading(self, person: int, camera: int, index: int) -> float:
-        """Degrees: which way the person of a picture walks, 0 towards the camera, 90 to its right."""
+        """The person's walking direction in a picture, degrees: 0 towards the camera, 90 to its right."""
         walk = self.walk(person, camera)
         return walk.heading + index * walk.turn
 
     def caption(self, person: int, camera: int, index: int, wording: int = 0) -> str:
-        """A sentence on what a picture shows, true to the person's attributes and the side that is seen."""
+        """A sentence describing a picture, true to the person's attributes and visible side."""
         rng = self.random(CAPTION, person, camera, index, wording)
         return describe(self.person(person), self.heading(person, camera, index), rng)
 
     def picture(self, person: int, camera: int, index: int, size: tuple[int, int] = (128, 64)) -> Image.Image:
-        """Picture ``index`` of a person's walk past a camera as the camera writes it: RGB of (height, width)."""
+        """Picture ``index`` of a person's walk past a camera, RGB of (height, width), as decoded from the JPEG."""
         return Image.open(io.BytesIO(self.jpeg(person, camera, index, size))).convert("RGB")
 
     def jpeg(self, person: int, camera: int, index: int, size: tuple[int, int] = (128, 64)) -> bytes:
-        """The same, as the file."""
+        """The JPEG file of that picture."""
         eye, walk, who = self.camera(camera), self.walk(person, camera), self.person(person)
         rng = self.random(IMAGE, person, camera, index)
         heading = radians(self.heading(person, camera, index))
@@ -130,36 +129,38 @@ class World:
         parts = build(who, walk.phase + index * PHASE_STEP)
         view = _seen_from_body(eye, place, heading)
         window = _window(eye, extent(parts, view), size, rng)
-        light, there = render(who, parts, view, window)
-        canvas = _empty_place(eye, window, view)
-        canvas[there] = written(eye, light[there])
-        shown = Image.composite(_cut(eye.frame, eye, window), Image.fromarray(canvas), _cut(eye.before, eye, window))
+        light, mask = render(who, parts, view, window)
+        canvas = _shaded_background(eye, window, view)
+        canvas[mask] = expose(eye, light[mask])
+        shown = Image.composite(
+            _cut(eye.frame, eye, window), Image.fromarray(canvas), _cut(eye.foreground, eye, window)
+        )
         developed = develop(eye, shown.reduce(OVERSAMPLING), float(rng.uniform(0.9, 1.1)), rng)
         file = io.BytesIO()
         developed.save(file, "jpeg", quality=eye.quality)
         return file.getvalue()
 
 
-@lru_cache(maxsize=CAMERAS_KEPT)
+@lru_cache(maxsize=CACHED_CAMERAS)
 def _camera(seed: int, index: int, strain: float) -> Camera:
     return random_camera(World(seed, 2, 2).random(CAMERA, index), index, strain)
 
 
 def _seen_from_body(camera: Camera, place: Floats, heading: float) -> View:
-    """The camera in the coordinates of a body that stands at ``place`` and walks along ``heading`` (radians)."""
+    """The camera in the coordinates of a body standing at ``place`` and walking in direction ``heading`` (radians)."""
     forward = np.array([sin(heading), -cos(heading), 0.0])
     turned = np.stack([np.array([-forward[1], forward[0], 0.0]), forward, np.array([0.0, 0.0, 1.0])])
 
-    def into(vector: Floats) -> Floats:
+    def to_body(vector: Floats) -> Floats:
         seen: Floats = (turned * vector).sum(-1)
         return seen
 
-    right, down, ahead = (into(axis) for axis in camera.axes)
-    return View(into(camera.eye - place), right, down, ahead, into(camera.sun), camera.sunshine, camera.sky)
+    right, down, ahead = (to_body(axis) for axis in camera.axes)
+    return View(to_body(camera.eye - place), right, down, ahead, to_body(camera.sun), camera.sunshine, camera.sky)
 
 
 def _window(camera: Camera, parts: Floats, size: tuple[int, int], rng: np.random.Generator) -> Window:
-    """The detector's box around a person of which each part is seen at (P, 4) tangents, near enough."""
+    """A detector's slightly imprecise box around a person whose parts extend over ``parts`` (P, 4), in tangents."""
     left, top, right, bottom = parts[:, 0].min(), parts[:, 1].min(), parts[:, 2].max(), parts[:, 3].max()
     height, width = size[0] * OVERSAMPLING, size[1] * OVERSAMPLING
     pixel = (bottom - top) * camera.scale * float(rng.uniform(0.95, 1.07)) / height
@@ -170,7 +171,7 @@ def _window(camera: Camera, parts: Floats, size: tuple[int, int], rng: np.random
 
 
 def _cut(frame: Image.Image, camera: Camera, window: Window) -> Image.Image:
-    """A window of something that lies over the camera's frame; beyond the frame's edge, what is nearest in it."""
+    """Crop a window from an image as large as the camera's frame; a window beyond the edge is moved inside."""
     scale = camera.focal
     x, y = window.left * scale + FRAME_WIDTH / 2, window.top * scale + FRAME_HEIGHT / 2
     broad, tall = window.width * window.pixel * scale, window.height * window.pixel * scale
@@ -181,8 +182,8 @@ def _cut(frame: Image.Image, camera: Camera, window: Window) -> Image.Image:
     return frame.resize(size, Image.Resampling.BILINEAR, box=(x, y, x + broad, y + tall))
 
 
-def _empty_place(camera: Camera, window: Window, view: View) -> npt.NDArray[np.uint8]:
-    """The window of the camera's frame with the shadow of the person on the ground; (H, W, 3) uint8."""
+def _shaded_background(camera: Camera, window: Window, view: View) -> npt.NDArray[np.uint8]:
+    """A window of the empty scene with the person's shadow on the ground; (H, W, 3) uint8."""
     small = Window(
         window.left,
         window.top,

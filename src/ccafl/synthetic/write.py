@@ -19,15 +19,15 @@ from ccafl.files import disk_errors, new_folder
 from ccafl.synthetic.world import LABELS, PRETRAINING_SEED, World
 
 COLUMNS = ("image", "camera", "label", "split", "person", "caption", "time")
-LABEL_NUMBERS = 1000  # labels of a camera are drawn from so many numbers, or twice the persons
+LABEL_NUMBERS = 1000  # labels within a camera are drawn from this many numbers, or twice the persons if more
 SMALLEST_SIZE = 16  # pixels
-FEW_VISITS = 64  # a process is worth its start for so many
+VISITS_PER_PROCESS = 64  # at least, or starting the process would not pay off
 VISITS_AHEAD = 256  # handed to the processes at a time
 
 
 @dataclass(frozen=True, slots=True)
 class _Visit:
-    """One person's pictures of one camera, as they are labelled there."""
+    """One person's pictures from one camera, with the label that the camera gives them."""
 
     person: int
     camera: int
@@ -48,29 +48,29 @@ def synthesize(
     processes: int = 1,
     advance: Callable[[int], None] | None = None,
 ) -> Path:
-    """Write ``out/manifest.csv``, ``out/world.json`` (what it is drawn from) and ``out/images/<camera>/<label>/*.jpg``,
-    whole or not at all.
+    """Write ``out/manifest.csv``, ``out/world.json`` (the settings) and ``out/images/<camera>/<label>/*.jpg``; all or
+    nothing.
 
-    Training persons have a label in each camera that tells nothing about their labels in the others; the truth is in
-    the column ``person``, what a picture shows in ``caption``. Test persons are others; the first image of each in each
-    camera is a query, the rest are the gallery, and their label is the person.
+    A training person's label in one camera says nothing about their labels in the others; column ``person`` holds the
+    truth and ``caption`` describes the picture. Test persons are disjoint from them and labelled by name; each one's
+    first image in each camera is a query, the rest are gallery images.
 
     Args:
         out: new or empty folder.
-        seed: 0 or more; the same seed gives the same persons, cameras and pictures, however many of each are asked for.
+        seed: 0 or more; the same seed gives the same persons, cameras and pictures, however many of each there are.
         persons: 3 or more, training and test together.
         cameras: 2 or more.
-        images: mean number per person and camera, 2 or more.
-        size: height and width, pixels.
-        test_fraction: share of the persons kept for testing, between 0 and 1.
-        processes: that share the drawing; the pictures are the same for any number.
-        advance: told how many more images are written.
+        images: mean number per person and camera; 2 or more.
+        size: height and width in pixels.
+        test_fraction: share of persons kept for testing, between 0 and 1.
+        processes: number of processes that draw; the pictures do not depend on it.
+        advance: called with the number of images just written.
 
     Returns:
-        the manifest.
+        The path of the manifest.
 
     Raises:
-        InputError: a number is out of its range, or ``out`` is taken or cannot be written.
+        InputError: a number is out of range, or ``out`` is not empty or cannot be written.
     """
     _check(seed, persons, cameras, images, size, test_fraction)
     world = World(seed, persons, cameras)
@@ -79,7 +79,7 @@ def synthesize(
     with _folder_written_whole(out) as folder:
         visits = list(_visits(world, persons - tested, images))
         write = partial(_write_visit, world, folder=folder, size=size, out=out)
-        for written in _mapped(write, visits, processes):
+        for written in _written_visits(write, visits, processes):
             rows += written
             if advance is not None:
                 advance(len(written))
@@ -91,10 +91,10 @@ def synthesize(
 
 
 def count_images(*, seed: int, persons: int, cameras: int, images: int = 6) -> int:
-    """How many images `synthesize` writes for these numbers.
+    """How many images `synthesize` writes for these settings.
 
     Raises:
-        InputError: a number is out of its range.
+        InputError: a number is out of range.
     """
     _check(seed, persons, cameras, images)
     world = World(seed, persons, cameras)
@@ -118,7 +118,7 @@ def _check(
         if value < least:
             raise InputError(f"{name} {value}: too small; give {least} or more")
     if seed >= PRETRAINING_SEED:
-        raise InputError(f"seed {seed}: kept for pretraining; give less than {PRETRAINING_SEED}")
+        raise InputError(f"seed {seed}: reserved for pretraining; give less than {PRETRAINING_SEED}")
     if min(size) < SMALLEST_SIZE:
         raise InputError(f"size {size[0]}x{size[1]}: too small; give {SMALLEST_SIZE} pixels or more each way")
     if not 0 < test_fraction < 1:
@@ -127,7 +127,7 @@ def _check(
 
 @contextmanager
 def _folder_written_whole(out: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``out`` that becomes ``out`` at the end, or vanishes when the block fails."""
+    """Yield a temporary folder beside ``out`` that becomes ``out`` at the end, or is removed if the block fails."""
     existed = out.is_dir()
     new_folder(out)
     temporary: Path | None = None
@@ -148,7 +148,7 @@ def _folder_written_whole(out: Path) -> Iterator[Path]:
 
 
 def _visits(world: World, training: int, images: int) -> Iterator[_Visit]:
-    """Every person and camera that meet, camera by camera in the order of their labels."""
+    """Every visit of a person to a camera, camera by camera, sorted by label."""
     numbers = max(LABEL_NUMBERS, 2 * world.persons)
     digits = len(str(numbers - 1))
     for camera in range(world.cameras):
@@ -167,11 +167,11 @@ def person_name(person: int) -> str:
     return f"person{person:04d}"
 
 
-def _mapped(
+def _written_visits(
     write: Callable[[_Visit], list[tuple[str, ...]]], visits: list[_Visit], processes: int
 ) -> Iterator[list[tuple[str, ...]]]:
-    """The rows of each visit in their order, the work shared by the processes."""
-    processes = min(processes, len(visits) // FEW_VISITS)
+    """The manifest rows of each visit, in order, the work divided among processes."""
+    processes = min(processes, len(visits) // VISITS_PER_PROCESS)
     if processes < 2:
         yield from map(write, visits)
         return
@@ -182,7 +182,7 @@ def _mapped(
 
 
 def _write_visit(world: World, visit: _Visit, folder: Path, size: tuple[int, int], out: Path) -> list[tuple[str, ...]]:
-    """Write the pictures of one visit and give their rows of the manifest."""
+    """Write the pictures of one visit and return their manifest rows."""
     camera = f"c{visit.camera + 1}"
     place = Path("images", camera, visit.label)
     rows: list[tuple[str, ...]] = []
