@@ -10,13 +10,15 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path, *, fast: bool = False) -> "Embedder":
-    """Open a trained run: ``ccafl.load("runs/demo").embed(images)``.
+    """Open a trained run, or weights that need no training: ``ccafl.load("runs/demo").embed(images)``.
+
+    ``run`` is a run's folder, or ``clip-synth``, ``RN50:openai`` and the like: an architecture with its weights.
 
     ``fast`` is for searching rather than comparing with figures: bfloat16 where that is faster on the device.
 
     Raises:
-        ccafl.errors.InputError: the folder is not a run that has trained.
+        ccafl.errors.InputError: it is neither a run that has trained nor an architecture with weights.
     """
-    from ccafl.evaluation.embedder import load_run
+    from ccafl.evaluation.embedder import load_model
 
-    return load_run(Path(run), fast=fast)
+    return load_model(run, fast=fast)
