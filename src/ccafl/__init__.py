@@ -10,13 +10,15 @@ __version__ = "0.1.0"
 
 
 def load(run: str | Path, *, fast: bool = False) -> "Embedder":
-    """Open a trained run: ``ccafl.load("runs/demo").embed(images)``.
+    """Open a trained run, or weights that need no training: ``ccafl.load("runs/demo").embed(images)``.
+
+    ``run`` is a run's folder, or ``clip-synth``, ``RN50:openai`` and the like: an architecture with its weights.
 
     ``fast`` computes in bfloat16 where the device is faster at it; meant for search, not for reproducing figures.
 
     Raises:
-        ccafl.errors.InputError: the folder is not a trained run.
+        ccafl.errors.InputError: it is neither a trained run nor an architecture with weights.
     """
-    from ccafl.evaluation.embedder import load_run
+    from ccafl.evaluation.embedder import load_model
 
-    return load_run(Path(run), fast=fast)
+    return load_model(run, fast=fast)

@@ -38,6 +38,14 @@ class Fusion(StrEnum):
 
 
 Run = Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)]
+Encoder = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of a trained run; or weights without training: clip-synth, RN50:openai, NAME:FILE.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     Path,
     typer.Option(
@@ -50,6 +58,9 @@ Kind = Annotated[
     typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; detected if not given."),
 ]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, listing them once.")]
+Standardise = Annotated[
+    bool, typer.Option("--camera-standardise", help="Standardise features by camera: remove what its images share.")
+]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
 Model = Annotated[Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it has moved.")]
 MilvusToken = Annotated[
@@ -140,17 +151,30 @@ def train(
 
 @app.command()
 def evaluate(
-    run: Run,
+    run: Encoder,
     data: Data,
     rerank: Annotated[bool, typer.Option("--rerank", help="Apply k-reciprocal re-ranking.")] = False,
+    camera_standardise: Standardise = False,
     checkpoint: Annotated[str, typer.Option(help="last, or best (by mAP).")] = "last",
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file for the results; in the run's folder if not given.")
+    ] = None,
     source: Kind = None,
 ) -> None:
     """Rank query and gallery: mAP and CMC."""
     from ccafl import pipeline
 
-    results = pipeline.evaluate_run(run, data, kind=source, rerank=rerank, checkpoint=checkpoint)
-    _show_results(results, run)
+    results = pipeline.evaluate_run(
+        run,
+        data,
+        kind=source,
+        rerank=rerank,
+        camera_standardise=camera_standardise,
+        checkpoint=checkpoint,
+        out=out,
+    )
+    in_the_run = None if "weights" in results else Path(run)
+    _show_results(results, out or in_the_run)
 
 
 @app.command()
@@ -188,7 +212,7 @@ def ablate(
 
 @app.command()
 def extract(
-    run: Run,
+    run: Encoder,
     images: Annotated[Path, typer.Option(help="A picture, or a folder of pictures.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet file with columns image and feature.", show_default=False)],
     camera: Annotated[
@@ -249,6 +273,8 @@ def search(
     box: Annotated[
         list[str] | None, typer.Option(help="x,y,width,height of the person in a picture; once per picture, or never.")
     ] = None,
+    taken_by: Annotated[str | None, typer.Option(help="The camera of the pictures, if known.")] = None,
+    camera_standardise: Standardise = False,
     filters: Filters,
     fusion: Annotated[
         Fusion, typer.Option(help="Several pictures: by their mean, or by the nearest of them.")
@@ -274,6 +300,8 @@ def search(
         model=model,
         text=text,
         boxes=box or [],
+        taken_by=taken_by,
+        camera_standardise=camera_standardise,
         filters=filters,
         fusion=fusion.value,
         rerank=rerank,
@@ -330,7 +358,14 @@ def export(
 
 @gallery_app.command()
 def add(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run, or an exported ONNX file.", show_default=False)],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a trained run; an exported ONNX file; or weights without training, such as clip-synth.",
+            show_default=False,
+        ),
+    ],
     paths: Annotated[list[Path], typer.Argument(help="Pictures, folders, manifests or data sets.", show_default=False)],
     db: Db,
     camera: Annotated[str | None, typer.Option(help="The camera of all pictures; by default as the data say.")] = None,
@@ -502,13 +537,14 @@ def split(
     terminal.say(f"split written to {pipeline.split_data(path, out, seed, kind=source)}")
 
 
-def _show_results(results: Mapping[str, Any], written_to: Path) -> None:
-    """A table of a command's results, and where a script finds them."""
+def _show_results(results: Mapping[str, Any], written_to: Path | None) -> None:
+    """A table of a command's results, and where a script finds them if they were written."""
     from ccafl import terminal
     from ccafl.evaluation.tables import results_table
 
     terminal.show(results_table(results))
-    terminal.say(f"written to {written_to}")
+    if written_to is not None:
+        terminal.say(f"written to {written_to}")
 
 
 def main(arguments: list[str] | None = None) -> Any:

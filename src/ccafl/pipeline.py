@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ccafl.config import Config, load_config
@@ -23,7 +24,8 @@ from ccafl.data.split import split
 from ccafl.data.store import CacheBudget, ImageStore
 from ccafl.errors import InputError
 from ccafl.evaluation.association_quality import association_quality
-from ccafl.evaluation.embedder import embed_images, load_run
+from ccafl.evaluation.camera_standardisation import standardised_by_camera
+from ccafl.evaluation.embedder import embed_images, load_model, load_run, named_weights
 from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
@@ -108,14 +110,30 @@ def train_run(
 
 
 def evaluate_run(
-    run: Path, data: Path, *, kind: str | None = None, rerank: bool = False, checkpoint: str = "last"
+    model: Path | str,
+    data: Path,
+    *,
+    kind: str | None = None,
+    rerank: bool = False,
+    camera_standardise: bool = False,
+    checkpoint: str = "last",
+    out: Path | None = None,
 ) -> Results:
-    """Rank query and gallery of ``data`` with a run's encoder; written to ``evaluation.json`` in the run's folder.
+    """Rank query and gallery of ``data`` with an encoder.
+
+    Args:
+        model: a run's folder, or an architecture with weights, such as ``clip-synth``.
+        data: with query and gallery.
+        kind: of the data; recognised if not given.
+        rerank: by k-reciprocal re-ranking.
+        camera_standardise: standardise the features by camera, over the images of query and gallery together.
+        checkpoint: of a run: ``last`` or ``best``.
+        out: JSON file for the results; by default ``evaluation.json`` in the run's folder, and none without a run.
 
     Raises:
-        InputError: the run or the data cannot be used, or the data has no query and gallery.
+        InputError: the model or the data cannot be used, or the data has no query and gallery.
     """
-    embedder = load_run(run, checkpoint=checkpoint)
+    embedder, weights = load_model(model, checkpoint=checkpoint), named_weights(model)
     source = read_source(data, kind)
     if not source.query or not source.gallery:
         raise InputError(
@@ -123,28 +141,41 @@ def evaluate_run(
         )
     query, gallery = rankable(source, data)
     features = embed_images(embedder, query, "query"), embed_images(embedder, gallery, "gallery")
+    if camera_standardise:
+        together = standardised_by_camera(torch.cat(features), torch.cat([query.cameras, gallery.cameras]))
+        features = together[: len(query)], together[len(query) :]
     truth = (query.persons, query.cameras, gallery.persons, gallery.cameras)
     ranking = rank_by_distance(k_reciprocal_by_features(*features), *truth) if rerank else rank(*features, *truth)
     results = {
         "dataset": _dataset(source, data),
-        "checkpoint": checkpoint,
+        **({"weights": str(weights)} if weights else {"checkpoint": checkpoint}),
         "rerank": rerank,
+        "camera_standardise": camera_standardise,
         "queries": len(query),
         "gallery": len(gallery),
     } | figures(ranking)
-    write_text(RunFolder(run).evaluation(rerank=rerank), json.dumps(results, indent=2) + "\n")
+    if out is None and weights is None:
+        out = RunFolder(Path(model)).evaluation(rerank=rerank, standardised=camera_standardise)
+    if out is not None:
+        write_text(out, json.dumps(results, indent=2) + "\n")
     return results
 
 
-def extract_run(run: Path, images: Path, out: Path, *, camera: str | None = None, skip_unreadable: bool = False) -> int:
+def extract_run(
+    model: Path | str, images: Path, out: Path, *, camera: str | None = None, skip_unreadable: bool = False
+) -> int:
     """Write the features of one picture, or of all pictures below a folder, to a Parquet file; returns their number.
 
-    ``camera`` names the camera of all pictures, for an encoder that keeps statistics per camera.
+    ``model`` is a run's folder, or an architecture with weights; ``camera`` names the camera of all pictures, for a
+    run that keeps statistics per camera.
 
     Raises:
-        InputError: nothing to read, an unreadable picture, an unknown camera, or the file cannot be written.
+        InputError: no such model, nothing to read, an unreadable picture, an unknown camera, or the file cannot be
+            written.
     """
-    embedder = load_run(run, fast=True)
+    embedder = load_model(model, fast=True)
+    if camera is not None and not embedder.camera_names:
+        raise InputError(f"--camera {camera}: {model} was trained on no cameras; leave it out")
     if camera is not None and camera not in embedder.camera_names:
         raise InputError(
             f"--camera {camera}: the run was not trained on it; give one of {', '.join(embedder.camera_names)}, or none"

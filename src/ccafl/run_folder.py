@@ -98,9 +98,10 @@ class RunFolder:
         """The checkpoint called ``name``."""
         return self.path / "checkpoints" / f"{name}.pt"
 
-    def evaluation(self, *, rerank: bool) -> Path:
-        """The figures of an evaluation, with or without re-ranking."""
-        return self.path / ("evaluation-rerank.json" if rerank else "evaluation.json")
+    def evaluation(self, *, rerank: bool, standardised: bool = False) -> Path:
+        """The figures of an evaluation, with or without re-ranking and features standardised by camera."""
+        how = ("-camera-standardised" if standardised else "") + ("-rerank" if rerank else "")
+        return self.path / f"evaluation{how}.json"
 
     @property
     def begun(self) -> bool:

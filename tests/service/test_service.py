@@ -18,6 +18,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from ccafl.errors import InputError
+from ccafl.gallery import query
 from ccafl.gallery.gallery import Gallery
 from ccafl.service.app import create_app
 from ccafl.service.limits import ServiceSettings
@@ -191,6 +192,17 @@ def test_pages_together_are_all_results(shared):
     assert [hit for page in pages for hit in page["hits"]] == whole["hits"]
     assert [page["more"] for page in pages] == [True, True, True, False]
     assert not whole["more"]
+
+
+def test_features_are_standardised_by_the_cameras_of_known_pictures(client, gallery, people):
+    keys = [key_of(people[0].path), key_of(people[-1].path)]
+    asked, cameras = gallery.vectors(keys), tuple(people[number].camera for number in (0, -1))
+    expected = query.search(gallery, asked, standardise=True, cameras=cameras, limit=5).hits
+    found = search(client, key=keys, limit=5, camera_standardise=True)["hits"]
+    assert [hit["score"] for hit in found] == pytest.approx([hit.score for hit in expected], abs=1e-5)
+    unknown = query.search(gallery, asked, standardise=True, limit=5).hits
+    assert [hit["score"] for hit in found] != pytest.approx([hit.score for hit in unknown], abs=1e-3)
+    assert ask(client, text="red", camera_standardise=True).status_code == 422
 
 
 def test_reranking_reorders_the_nearest(shared):

@@ -1,4 +1,4 @@
-"""What every encoder does, and how to open one: a run with torch, or its ONNX export without torch."""
+"""What every encoder does, and how to open one: a run or weights by name with torch, an ONNX export without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,9 @@ class PictureEncoder(Protocol):
 
     Attributes:
         fingerprint: of the weights and of every setting that affects features; a run and its export have the same.
-        name: the run's, for display.
-        place: absolute path of the run's folder or the exported file, from which it can be opened again.
+        name: the run's or the weights', for display.
+        place: from which it can be opened again: absolute path of the run's folder or the exported file, or the name
+            of an architecture with its weights.
         runtime: software and device that compute, for display: "torch, cpu".
         dim: D, the length of a feature.
         text_dim: E, the length of a feature to compare with sentences; None without a trained text tower.
@@ -41,7 +42,7 @@ class PictureEncoder(Protocol):
 
     fingerprint: str
     name: str
-    place: Path
+    place: Path | str
     runtime: str
     dim: int
     text_dim: int | None
@@ -59,20 +60,23 @@ class PictureEncoder(Protocol):
         """
 
 
-def open_encoder(place: Path) -> PictureEncoder:
-    """Open a run's folder, or an exported ONNX file, which does not need torch.
+def open_encoder(place: Path | str) -> PictureEncoder:
+    """Open a run's folder, an architecture with weights (``clip-synth``, ``RN50:openai``), or an exported ONNX file.
+
+    Only the last does not need torch.
 
     Raises:
-        InputError: it is neither, or the packages to open it are not installed.
+        InputError: it is none of them, or the packages to open it are not installed.
     """
-    if place.is_file():
+    if Path(place).is_file():
         from ccafl.encoders.onnx_encoder import OnnxEncoder
 
-        return OnnxEncoder(place)
+        return OnnxEncoder(Path(place))
     try:
         from ccafl.encoders.torch_encoder import TorchEncoder
     except ImportError as error:
         raise InputError(
-            f"{place}: a run needs torch ({error}); give the model.onnx of ccafl export, or pip install ccafl"
+            f"{place}: a run needs torch, as named weights do ({error}); "
+            "give the model.onnx of ccafl export, or pip install ccafl"
         ) from error
     return TorchEncoder(place)

@@ -32,7 +32,7 @@ class OnnxEncoder:
         metadata = read_export_metadata(self._session.get_modelmeta().custom_metadata_map, file)
         dims = {output.name: output.shape[1] for output in self._session.get_outputs()}
         self.fingerprint, self.name, self.camera_names = metadata.fingerprint, metadata.name, metadata.camera_names
-        self.place = file.resolve()
+        self.place: Path | str = file.resolve()
         self.runtime = f"onnxruntime, {self._session.get_providers()[0].removesuffix('ExecutionProvider').lower()}"
         self.dim: int = dims[FEATURES]
         self.text_dim: int | None = dims.get(IMAGE_TEXT)

@@ -1,4 +1,4 @@
-"""A trained run as an encoder."""
+"""A trained run, or weights that nothing has trained for re-ID, as an encoder."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,26 +13,27 @@ from PIL import Image
 
 from ccafl.encoders.encoder import Encoded
 from ccafl.errors import InputError
-from ccafl.evaluation.embedder import load_run
+from ccafl.evaluation.embedder import load_model, named_weights
 from ccafl.model.clip import load_clip
 from ccafl.model.text import encode_sentences, tokenized
 
 
 class TorchEncoder:
-    """The encoder of a run, on a GPU if there is one; a `ccafl.encoders.encoder.PictureEncoder`.
+    """An encoder on a GPU if there is one; a `ccafl.encoders.encoder.PictureEncoder`.
 
     Args:
-        run: its folder.
+        model: a run's folder, or an architecture with weights.
 
     Raises:
-        InputError: it is not a run that has trained.
+        InputError: it is neither a run that has trained nor weights that can be had.
     """
 
-    def __init__(self, run: Path) -> None:
-        self._embedder = load_run(run, fast=True)
+    def __init__(self, model: Path | str) -> None:
+        weights = named_weights(model)
+        self._embedder = load_model(model, fast=True)
         self.fingerprint = self._embedder.fingerprint()
-        self.place = run.resolve()
-        self.name = self.place.name
+        self.place: Path | str = str(weights) if weights else Path(model).resolve()
+        self.name = str(weights) if weights else Path(model).resolve().name
         self.runtime = f"torch, {self._embedder.device.type}"
         self.dim = self._embedder.dim
         self.describes = self._embedder.describes
@@ -64,8 +65,8 @@ class TorchEncoder:
 
     @cached_property
     def _clip(self) -> CLIP:
-        """The CLIP that training started from; its text tower is never trained."""
+        """The CLIP that training started from, or the untrained one itself; the text tower is never trained."""
         model = self._embedder.config.model
         clip = load_clip(model.architecture, model.weights, quick_gelu=model.quick_gelu)
-        del clip.visual  # the run has its own
+        del clip.visual  # the embedder has its own
         return clip.to(self._embedder.device).eval()

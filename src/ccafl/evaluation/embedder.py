@@ -1,4 +1,4 @@
-"""A trained run, ready to turn pictures into features."""
+"""A trained run or untrained weights, ready to turn pictures into features."""
 
 import hashlib
 import json
@@ -18,9 +18,11 @@ from ccafl.data.numbering import EvaluationImages, LabelledImages
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.data.transforms import MEAN, STD, normalise, resized
 from ccafl.errors import InputError
+from ccafl.model.clip import nearest_architectures
 from ccafl.model.embedding import embed_batches, multiplies_bfloat16
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_encoder
+from ccafl.model.untrained import NamedWeights, build_untrained
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import bar
 from ccafl.training.checkpoint import load_checkpoint, load_state
@@ -29,12 +31,12 @@ _FEATURE_SETTINGS = {"architecture", "image_size", "last_stride", "camera_norm",
 
 
 class Embedder:
-    """The image encoder of a run with its transform.
+    """The image encoder of a run, or of untrained weights, with its transform.
 
     Attributes:
         config: of the run.
         encoder: in evaluation mode.
-        camera_names: the cameras it was trained on.
+        camera_names: the cameras it was trained on; none for untrained weights.
         dim: D, numbers in a feature.
         image_text_dim: E, numbers in an image-text feature; None without a text tower.
         describes: whether image-text features can be compared with sentences: the run had a trained text tower.
@@ -169,5 +171,50 @@ def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embe
     camera_names = state["camera_names"]
     encoder = build_encoder(config.model, len(camera_names))
     load_state(encoder, state["encoder"], str(path))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Embedder(config, encoder, camera_names, device, fast=fast)
+    return Embedder(config, encoder, camera_names, _device(), fast=fast)
+
+
+def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = False) -> Embedder:
+    """Open a run, or weights that nothing has trained for re-ID.
+
+    Args:
+        model: a run's folder, or an architecture with weights (`named_weights`).
+        checkpoint: of a run, as in `load_run`.
+        fast: as in `load_run`.
+
+    Raises:
+        InputError: it is neither, the weights cannot be had, or as `load_run`.
+    """
+    weights = named_weights(model)
+    if weights is None:
+        return load_run(Path(model), checkpoint=checkpoint, fast=fast)
+    if checkpoint != "last":
+        raise InputError(f"--checkpoint {checkpoint}: {weights} is not a run and has no checkpoints; leave it out")
+    config = Config(model=weights.settings())
+    return Embedder(config, build_untrained(config.model), (), _device(), fast=fast)
+
+
+def named_weights(model: str | Path) -> NamedWeights | None:
+    """The architecture and weights that ``model`` names; None for a run's folder, which takes precedence.
+
+    Raises:
+        InputError: neither, or an architecture without weights.
+    """
+    if RunFolder(Path(model)).begun:
+        return None
+    weights = NamedWeights.parse(str(model))
+    if weights is None:
+        if Path(model).is_file():
+            raise InputError(
+                f"{model}: is a file, which only ccafl gallery takes; give the run that it was exported from"
+            )
+        near = nearest_architectures(str(model).partition(":")[0]) or ["clip-synth", "RN50:openai"]
+        raise InputError(
+            f"{model}: is not a run, an exported file or an architecture; give a folder made by ccafl train or "
+            f"ccafl demo, or weights such as {', '.join(near)}"
+        )
+    return weights
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -29,7 +29,7 @@ Results = dict[str, Any]
 
 
 def add(
-    model: Path,
+    model: Path | str,
     paths: Sequence[Path],
     db: Path,
     *,
@@ -45,7 +45,7 @@ def add(
     Identities are those of ``association``. Without it, a gallery that has none yet takes the run's own.
 
     Args:
-        model: a run's folder, or an exported ONNX file.
+        model: a run's folder, an exported ONNX file, or an architecture with weights.
         paths: pictures, folders, manifests or data sets.
         db: the gallery's folder.
         camera: the one that took all of them; by default as the data say.
@@ -61,7 +61,7 @@ def add(
     Raises:
         InputError: the model, the pictures, the table or the gallery cannot be used; pictures already added stay.
     """
-    own = RunFolder(model).association
+    own = RunFolder(Path(model)).association
     identities = _joined(association) if association else _joined(own) if own.is_file() else {}
     pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind)]
     encoder = open_encoder(model)
@@ -194,6 +194,8 @@ def find(
     model: Path | None = None,
     text: str | None = None,
     boxes: Sequence[str] = (),
+    taken_by: str | None = None,
+    camera_standardise: bool = False,
     filters: Filters | None = None,
     fusion: Fusion = "mean",
     rerank: bool = False,
@@ -210,6 +212,8 @@ def find(
         model: where the gallery's model is, if it has moved.
         text: a description.
         boxes: x,y,width,height of the person in each picture, in pixels of the upright picture; empty for no boxes.
+        taken_by: the camera of the pictures, if known: one of the gallery's.
+        camera_standardise: compare features standardised by camera.
         filters: which pictures the search looks at.
         fusion: how several pictures are combined; see `Query`.
         rerank: order the nearest by k-reciprocal re-ranking.
@@ -237,9 +241,20 @@ def find(
         encoder = model_of(gallery, model)
         if text and not encoder.describes:
             raise InputError(f"{encoder.place}: has no trained text tower for descriptions; search by picture")
-        features = encoder.encode_text([text]) if text else encoder.encode(queries).features
+        if taken_by is not None and taken_by not in (known := gallery.info().cameras):
+            raise InputError(f"--taken-by {taken_by}: no camera of {db}, which has {', '.join(known)}; leave it out")
+        cameras = () if taken_by is None else (taken_by,) * len(queries)
+        features = encoder.encode_text([text]) if text else encoder.encode(queries, cameras or None).features
         found = search(
-            gallery, features, by_text=bool(text), fusion=fusion, filters=filters, rerank=rerank, limit=limit
+            gallery,
+            features,
+            by_text=bool(text),
+            fusion=fusion,
+            filters=filters,
+            rerank=rerank,
+            limit=limit,
+            standardise=camera_standardise,
+            cameras=cameras,
         )
         if sheet is not None:
             _write_sheet(sheet, queries, found, gallery)
@@ -248,13 +263,13 @@ def find(
     return found
 
 
-def model_of(gallery: Gallery, place: Path | None = None) -> PictureEncoder:
+def model_of(gallery: Gallery, place: Path | str | None = None) -> PictureEncoder:
     """The gallery's model, from ``place`` or where it was when the gallery was created.
 
     Raises:
         InputError: it is not there, or is another model.
     """
-    if place is None and not gallery.model_place.exists():
+    if place is None and isinstance(gallery.model_place, Path) and not gallery.model_place.exists():
         raise InputError(
             f"{gallery.model_place}: the gallery's model has moved or is gone; give its place with --model"
         )
@@ -305,7 +320,7 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
         raise InputError("association needs torch; install it, or give --association") from error
     from ccafl.config import Association
 
-    run = RunFolder(gallery.model_place)
+    run = RunFolder(Path(gallery.model_place))
     settings = run.read_config().stage2.association if run.begun else Association()
     of_pictures: list[Tracklet] = []
     parts = []

@@ -5,6 +5,7 @@ Only one process at a time can have it open.
 """
 
 import fcntl
+import heapq
 import os
 import shutil
 from collections import Counter
@@ -24,7 +25,8 @@ from ccafl.files import disk_errors, remove_leftovers, written_whole
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.ledger import Ledger, Tracklet
-from ccafl.gallery.nearest import InMemory
+from ccafl.gallery.nearest import STANDARDISED, InMemory
+from ccafl.gallery.standardising import CameraStatistics
 from ccafl.gallery.values import check_name, milliseconds, quoted, time_of
 from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, LONGEST_SOURCE, Row, VectorStore, new_collection
 
@@ -45,8 +47,8 @@ class GalleryInfo:
         last: the latest.
         model_name: of the run that made the features.
         fingerprint: of that model.
-        model_place: where that model was: a run's folder, or an ONNX file.
-        where: location of the vectors, a folder or the URI of a Milvus server.
+        model_place: where that model was: a run's folder or an ONNX file, or the name of weights.
+        where: location of the vectors: a folder, or the URI of a Milvus server.
     """
 
     pictures: int
@@ -56,7 +58,7 @@ class GalleryInfo:
     last: datetime | None
     model_name: str
     fingerprint: str
-    model_place: Path
+    model_place: Path | str
     where: Path | str
 
 
@@ -66,7 +68,7 @@ class Gallery:
     Attributes:
         fingerprint: of the model that made the features.
         model_name: its name, for display.
-        model_place: where it was: a run's folder, or an ONNX file.
+        model_place: where it was: a run's folder or an ONNX file, or the name of an architecture with its weights.
         dim: D, the length of a picture's feature.
         text_dim: E, the length of the feature to compare with sentences; None without a trained text tower.
         ledger: thumbnails, identities and corrections.
@@ -76,12 +78,14 @@ class Gallery:
     def __init__(self, folder: Path, lock: IO[bytes], ledger: Ledger, vectors: VectorStore) -> None:
         facts = ledger.facts()
         self.fingerprint, self.model_name = facts["fingerprint"], facts["model_name"]
-        self.model_place = Path(facts["model_place"])
+        place = Path(facts["model_place"])
+        self.model_place: Path | str = place if place.is_absolute() else facts["model_place"]
         self.dim = int(facts["dim"])
         self.text_dim = int(facts["text_dim"]) if facts["text_dim"] else None
         self.ledger, self.where = ledger, vectors.where
         self._folder, self._lock, self._vectors, self._prefix = folder, lock, vectors, facts["prefix"]
         self._memory: InMemory | None = None
+        self._statistics: CameraStatistics | None = None
 
     @classmethod
     def open(cls, folder: Path, *, token: str | None = None) -> "Gallery":
@@ -214,8 +218,8 @@ class Gallery:
         """
         rows = [_row(entry) for entry in entries]
         self.ledger.keep_thumbnails(thumbnails)
+        self._forget_derived()
         self._vectors.put(rows, encoded)
-        self._memory = None
 
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace the identities of all cameras' labels.
@@ -262,8 +266,15 @@ class Gallery:
         *,
         text: bool = False,
         vectors: bool = False,
+        standardised: bool = False,
     ) -> list[list[Row]]:
-        """The ``count`` best rows with ``score`` (and ``features``): (Q, D) or (Q, E) and Q filters -> Q lists."""
+        """The ``count`` best rows with ``score`` (and ``features``): (Q, D) or (Q, E) and Q filters -> Q lists.
+
+        ``standardised`` compares with features standardised by camera (`camera_statistics`), as the queries must be.
+        Neither Milvus keeps such features: all vectors are read, a page at a time, where they are not in memory.
+        """
+        if standardised:
+            return self._nearest_standardised(queries, count, filters, vectors=vectors)
         field = IMAGE_TEXT if text else FEATURES
         if self._memory is not None:
             return self._memory.nearest(queries, count, filters, field=field, vectors=vectors)
@@ -273,6 +284,24 @@ class Gallery:
             lists = self._vectors.nearest(queries[numbers], count, different, field=field, vectors=vectors)
             found |= dict(zip(numbers, lists, strict=True))
         return [found[number] for number in range(len(filters))]
+
+    def camera_statistics(self) -> CameraStatistics:
+        """Mean and deviation of each camera's features; measured once after the pictures have changed, then kept."""
+        if self._statistics is None:
+            kept = self.ledger.statistics()
+            if kept:
+                cameras, counts, *parts = zip(*kept, strict=True)
+                sums, squares = (np.array([np.frombuffer(row, np.float64) for row in part]) for part in parts)
+                self._statistics = CameraStatistics(cameras, np.array(counts), sums, squares)
+            else:
+                pages = self._vectors.all(fields=["camera", FEATURES])
+                columns = (
+                    ([row["camera"] for row in rows], np.stack([row[FEATURES] for row in rows])) for rows in pages
+                )
+                found = self._statistics = CameraStatistics.of(columns, self.dim)
+                blobs = ((part.tobytes() for part in sums) for sums in (found.sums, found.squares))
+                self.ledger.keep_statistics(zip(found.cameras, found.counts.tolist(), *blobs, strict=True))
+        return self._statistics
 
     def of_identity(self, identity: str) -> list[Entry]:
         """Pictures of an identity, sorted by time, then camera; those without a time last."""
@@ -362,6 +391,26 @@ class Gallery:
             text = None if self.text_dim is None else np.array([row[IMAGE_TEXT] for row in rows])
             yield self.entries(rows), Encoded(np.array([row[FEATURES] for row in rows]), text)
 
+    def _nearest_standardised(
+        self, queries: NDArray[np.float32], count: int, filters: Sequence[Filters], *, vectors: bool
+    ) -> list[list[Row]]:
+        if self._memory is None:
+            parts: Iterable[InMemory] = (InMemory.of([rows]) for rows in self._vectors.all(fields=[*_FIELDS, FEATURES]))
+        else:
+            parts = [self._memory]
+        best: list[list[Row]] = [[] for _ in queries]
+        for part in parts:
+            part.standardise(self.camera_statistics())
+            found = part.nearest(queries, count, filters, field=STANDARDISED, vectors=vectors)
+            both = (before + new for before, new in zip(best, found, strict=True))
+            best = [heapq.nlargest(count, rows, key=lambda row: row["score"]) for rows in both]
+        return best
+
+    def _forget_derived(self) -> None:
+        """Forget what follows from the vectors, which are about to change."""
+        self._memory = self._statistics = None
+        self.ledger.keep_statistics(())
+
     def _vector_fields(self) -> list[str]:
         """The vectors stored for each picture."""
         return [FEATURES] if self.text_dim is None else [FEATURES, IMAGE_TEXT]
@@ -386,7 +435,7 @@ class Gallery:
         erasing = self.ledger.erasing()
         if not erasing:
             return
-        self._memory = None
+        self._forget_derived()
         self._vectors.delete(list(erasing))
         if self._vectors.local:
             self._rewrite()

@@ -24,6 +24,7 @@ create table if not exists corrections (
     primary key (camera_a, label_a, camera_b, label_b)
 );
 create table if not exists erasing (key text primary key, camera text not null, label text not null);
+create table if not exists statistics (camera text primary key, pictures real not null, sums blob, squares blob);
 """
 _JOIN = "insert or replace into identities values (?, ?, ?)"
 
@@ -103,6 +104,15 @@ class Ledger:
                 *((_JOIN, (*tracklet, identity)) for tracklet, identity in identities.items()),
             ]
         )
+
+    def statistics(self) -> list[tuple[str, float, bytes, bytes]]:
+        """Camera, number of pictures, sums and squares of every camera, sorted by name; none where they are unknown."""
+        return self._read("select * from statistics order by camera")
+
+    def keep_statistics(self, rows: Iterable[tuple[str, float, bytes, bytes]]) -> None:
+        """Replace the statistics of all cameras; no rows for unknown."""
+        insert = "insert into statistics values (?, ?, ?, ?)"
+        self._write([("delete from statistics", ()), *((insert, row) for row in rows)])
 
     def begin_erasing(self, pictures: Mapping[str, Tracklet]) -> None:
         """Record the pictures to erase, by key, so that an interrupted erasure can be completed."""

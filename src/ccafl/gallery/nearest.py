@@ -7,7 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccafl.gallery.filters import FILTERS, Filters
+from ccafl.gallery.standardising import CameraStatistics
 from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, Row
+
+STANDARDISED = "standardised"
+"""The field of features standardised by camera, which is not stored."""
 
 _AT_ONCE = 1 << 24  # cosines held at a time
 _BLOCK = 64  # cosines per block maximum
@@ -37,7 +41,8 @@ class InMemory:
 
     Attributes:
         rows: sorted by key, without their vectors.
-        vectors: by field, (D, n) float32: a product with them takes half as long as with (n, D).
+        vectors: by field, (D, n) float32: a product with them takes half as long as with (n, D). Features standardised
+            by camera are added when first searched.
         columns: what filters test, each a `TextColumn`; only ``time`` is (n,) float64, milliseconds since 1970 or NaN.
     """
 
@@ -58,6 +63,12 @@ class InMemory:
         vectors = {field: np.concatenate(held, axis=1) for field, held in parts.items() if held}
         return cls(rows, vectors, {name: _column(rows, name) for name in {own.column for own in FILTERS.values()}})
 
+    def standardise(self, statistics: CameraStatistics) -> None:
+        """Make the field `STANDARDISED`, if it is not there yet."""
+        if STANDARDISED not in self.vectors and self.rows:
+            cameras = [row["camera"] for row in self.rows]
+            self.vectors[STANDARDISED] = statistics.standardised(self.vectors[FEATURES].T, cameras).T
+
     def nearest(
         self, queries: NDArray[np.float32], count: int, filters: Sequence[Filters], *, field: str, vectors: bool = False
     ) -> list[list[Row]]:
@@ -70,16 +81,23 @@ class InMemory:
         for start in range(0, len(queries), step):
             scores = queries[start : start + step] @ self.vectors[field]
             own = (candidates[filter_] for filter_ in filters[start : start + step])
-            found += [self._best(*pair, count, vectors) for pair in zip(scores, own, strict=True)]
+            of_field = self.vectors[field] if vectors else None
+            found += [self._best(*pair, count, of_field) for pair in zip(scores, own, strict=True)]
         return found
 
-    def _best(self, scores: NDArray[np.float32], candidates: NDArray[np.int64], count: int, vectors: bool) -> list[Row]:
+    def _best(
+        self,
+        scores: NDArray[np.float32],
+        candidates: NDArray[np.int64],
+        count: int,
+        of_field: NDArray[np.float32] | None,
+    ) -> list[Row]:
         considered = scores if len(candidates) == len(scores) else scores[candidates]
         places = _largest(considered, count)
         chosen = candidates[places[np.argsort(-considered[places], kind="stable")][:count]]
         found = [self.rows[number] | {"score": float(scores[number])} for number in chosen]
-        if vectors:
-            for row, features in zip(found, self.vectors[FEATURES][:, chosen].T, strict=True):
+        if of_field is not None:
+            for row, features in zip(found, of_field[:, chosen].T, strict=True):
                 row[FEATURES] = features
         return found
 

@@ -28,6 +28,8 @@ class Query:
         fusion: ``mean``: by the pictures' mean direction; ``max``: by the nearest of them.
         filters: which pictures the search looks at.
         rerank: order the `CANDIDATES` nearest by k-reciprocal re-ranking.
+        standardise: compare features standardised by camera, which takes out what a camera's pictures share.
+        cameras: that took the n pictures, for ``standardise``; empty names, or none at all, for unknown ones.
         limit: how many pictures to return.
         offset: how many of the best to skip.
     """
@@ -39,6 +41,8 @@ class Query:
     rerank: bool = False
     limit: int = 24
     offset: int = 0
+    standardise: bool = False
+    cameras: tuple[str, ...] = ()
 
 
 def search(
@@ -51,14 +55,17 @@ def search(
     rerank: bool = False,
     limit: int = 24,
     offset: int = 0,
+    standardise: bool = False,
+    cameras: tuple[str, ...] = (),
 ) -> Found:
     """Search for one person; the arguments are those of `Query`.
 
     Raises:
-        InputError: re-ranking of sentences or beyond the candidates, no text features, features of the wrong length, or
-            more than `MOST_FOUND` pictures.
+        InputError: re-ranking or standardising of sentences, re-ranking beyond the candidates, no text features,
+            features of the wrong length, or more than `MOST_FOUND` pictures.
     """
-    return search_many(gallery, [Query(features, by_text, fusion, filters or Filters(), rerank, limit, offset)])[0]
+    query = Query(features, by_text, fusion, filters or Filters(), rerank, limit, offset, standardise, cameras)
+    return search_many(gallery, [query])[0]
 
 
 def group_by_identity(hits: Sequence[Hit]) -> tuple[Group, ...]:
@@ -76,16 +83,16 @@ def search_many(gallery: Gallery, queries: Sequence[Query]) -> list[Found]:
     Raises:
         InputError: as `search`.
     """
-    batches: dict[tuple[bool, bool, int], list[int]] = defaultdict(list)
+    batches: dict[tuple[bool, bool, bool, int], list[int]] = defaultdict(list)
     vectors = [_vectors(gallery, query) for query in queries]
     for number, query in enumerate(queries):
         depth = CANDIDATES if query.rerank else min(query.offset + query.limit + 1, MOST_FOUND)
-        batches[query.by_text, query.rerank, depth].append(number)
+        batches[query.by_text, query.standardise, query.rerank, depth].append(number)
     found: dict[int, Found] = {}
-    for (by_text, rerank, depth), numbers in batches.items():
+    for (by_text, standardise, rerank, depth), numbers in batches.items():
         stacked = np.concatenate([vectors[number] for number in numbers])
         filters = [queries[number].filters for number in numbers for _ in vectors[number]]
-        rows = iter(gallery.nearest(stacked, depth, filters, text=by_text, vectors=rerank))
+        rows = iter(gallery.nearest(stacked, depth, filters, text=by_text, vectors=rerank, standardised=standardise))
         for number in numbers:
             lists = [next(rows) for _ in vectors[number]]
             found[number] = _found(gallery, queries[number], vectors[number], lists)
@@ -105,9 +112,14 @@ def _vectors(gallery: Gallery, query: Query) -> NDArray[np.float32]:
         raise InputError(f"re-ranking orders the {CANDIDATES} nearest; ask for no more, or search without it")
     if query.limit < 1 or query.offset < 0 or query.offset + query.limit > MOST_FOUND:
         raise InputError(f"a search returns the best 1 to {MOST_FOUND:,} pictures; change the limit or the offset")
+    if query.standardise and query.by_text:
+        raise InputError("cameras are standardised to compare pictures with pictures; search by text without it")
+    features = query.features.astype(np.float32)
+    if query.standardise:
+        features = gallery.camera_statistics().standardised(features, query.cameras or [""] * len(features))
     if query.fusion == "max":
-        return query.features.astype(np.float32)
-    mean: NDArray[np.float32] = query.features.mean(0, keepdims=True, dtype=np.float32)
+        return features
+    mean: NDArray[np.float32] = features.mean(0, keepdims=True, dtype=np.float32)
     mean /= max(float(np.linalg.norm(mean)), 1e-12)
     return mean
 

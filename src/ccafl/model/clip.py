@@ -76,13 +76,28 @@ def trained_with_quick_gelu(architecture: str, weights: str | None) -> bool:
     return bool(tag.get("quick_gelu", False)) if tag else True
 
 
+def known_architectures() -> list[str]:
+    """The names that `load_clip` looks up: this package's own, then open_clip's, not all of which it takes."""
+    return [*_OWN, *list_models()]
+
+
+def nearest_architectures(name: str) -> list[str]:
+    """Known names most like ``name``, best first; none where nothing is like it."""
+    return difflib.get_close_matches(name, known_architectures(), n=5)
+
+
+def pretrained_tags(architecture: str) -> list[str]:
+    """open_clip's tags of an architecture's weights; none for this package's own."""
+    tags: list[str] = list_pretrained_tags_by_model(architecture)
+    return tags
+
+
 def _architecture_config(architecture: str) -> dict[str, Any]:
     """The arguments of open_clip's CLIP for a name."""
     if architecture in _OWN:
         return dict(_OWN[architecture])
-    known: list[str] = list_models()
-    if architecture not in known:
-        near = difflib.get_close_matches(architecture, [*_OWN, *known], n=5) or ["RN50", "ViT-B-16"]
+    if architecture not in known_architectures():
+        near = nearest_architectures(architecture) or ["RN50", "ViT-B-16"]
         raise InputError(
             f"{architecture}: no such architecture; choose tiny, clip-synth, timm/NAME or an open_clip name: "
             f"{', '.join(near)}"
@@ -113,7 +128,7 @@ def _existing_file(architecture: str, weights: str) -> Path:
         return path
     if path.is_dir():
         raise InputError(f"{weights}: is a folder; give the weights file in it")
-    tags: list[str] = list_pretrained_tags_by_model(architecture)
+    tags = pretrained_tags(architecture)
     choice = f"or a tag: {', '.join(tags)}" if tags else f"({architecture} has no pretrained tags)"
     raise InputError(f"{weights}: no such file, nor a pretrained tag of {architecture}; give an existing file {choice}")
 

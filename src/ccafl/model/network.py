@@ -17,7 +17,7 @@ from ccafl.model.prompts import PromptLearner, TextEncoder
 from ccafl.model.timm_tower import TimmTower
 from ccafl.model.tower import Size, Tower
 
-_WITHOUT_TEXT: dict[str, Callable[[str, str | None, Size, int], Tower]] = {"timm/": TimmTower}
+WITHOUT_TEXT: dict[str, Callable[[str, str | None, Size, int], Tower]] = {"timm/": TimmTower}
 """Backbones without a text tower, by the prefix of the architecture's name."""
 
 
@@ -49,7 +49,7 @@ def build_network(settings: Model, identities: int, cameras: int, seed: int) -> 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower, clip = _backbone(settings, settings.weights)
+        tower, clip = build_backbone(settings, settings.weights)
         encoder = _encoder(tower, settings, cameras)
         prompts = None if clip is None else PromptLearner(clip, identities, settings.template, settings.prompt_tokens)
         text_encoder = None if clip is None else TextEncoder(clip)
@@ -82,17 +82,21 @@ def check_backbone(config: Config) -> None:
 
 def build_encoder(settings: Model, cameras: int) -> ImageEncoder:
     """The image encoder alone, to be filled from a checkpoint; no weights are fetched."""
-    return _encoder(_backbone(settings, None)[0], settings, cameras)
+    return _encoder(build_backbone(settings, None)[0], settings, cameras)
 
 
 def has_text_tower(settings: Model) -> bool:
     """Whether the architecture comes with a text tower."""
-    return not settings.architecture.startswith(tuple(_WITHOUT_TEXT))
+    return not settings.architecture.startswith(tuple(WITHOUT_TEXT))
 
 
-def _backbone(settings: Model, weights: str | None) -> tuple[Tower, CLIP | None]:
-    """The image tower, and the CLIP that its text tower comes from. Only this file knows the kinds of backbone."""
-    for prefix, tower in _WITHOUT_TEXT.items():
+def build_backbone(settings: Model, weights: str | None) -> tuple[Tower, CLIP | None]:
+    """The image tower, and the CLIP that its text tower comes from. Only this file knows the kinds of backbone.
+
+    Raises:
+        InputError: the architecture or its weights cannot be had.
+    """
+    for prefix, tower in WITHOUT_TEXT.items():
         if settings.architecture.startswith(prefix):
             return tower(settings.architecture, weights, settings.image_size, settings.last_stride), None
     clip = load_clip(settings.architecture, weights, quick_gelu=settings.quick_gelu)

@@ -303,7 +303,11 @@ class SearchBatcher:
     def _query(self, pending: _Pending) -> Query:
         keys = pending.question.keys
         features = [own for own in (pending.features, self._gallery.vectors(keys) if keys else _NONE) if len(own)]
-        return replace(pending.question.query, features=np.concatenate(features))
+        query = replace(pending.question.query, features=np.concatenate(features))
+        if query.standardise and keys:
+            cameras = ("",) * len(pending.features) + tuple(entry.camera for entry in self._gallery.get(keys))
+            query = replace(query, cameras=cameras)
+        return query
 
 
 def _stacked(rows: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

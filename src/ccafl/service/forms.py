@@ -57,7 +57,16 @@ async def received_form(request: Request) -> AsyncIterator[SearchFields]:
 
 def question(form: SearchFields) -> Question:
     """What the form asks for, without its pictures."""
-    query = Query(_NOTHING, form.text is not None, form.fusion, form.filters(), form.rerank, form.limit, form.offset)
+    query = Query(
+        _NOTHING,
+        form.text is not None,
+        form.fusion,
+        form.filters(),
+        form.rerank,
+        form.limit,
+        form.offset,
+        form.camera_standardise,
+    )
     return Question(query, tuple(form.key), form.text)
 
 

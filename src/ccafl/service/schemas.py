@@ -131,6 +131,7 @@ class SearchFields(BaseModel):
     )
     fusion: Fusion = Field("mean", description="Several pictures: by their mean, or by the nearest of them")
     rerank: bool = Field(False, description="Order the nearest by k-reciprocal re-ranking")
+    camera_standardise: bool = Field(False, description="Compare pictures by features standardised by camera")
     limit: int = Field(24, ge=1, le=200)
     offset: int = Field(0, ge=0, le=10_000)
 
