@@ -120,9 +120,10 @@ def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("ru
     """Draw a synthetic world, train on it with and without joining the cameras, and compare."""
     from ccafl import pipeline, terminal
     from ccafl.evaluation.tables import comparison_table
+    from ccafl.run_folder import RunFolder
 
     terminal.show(comparison_table(pipeline.demo(out)))
-    terminal.say(f"written to {out / 'results.json'}")
+    terminal.say(f"written to {RunFolder(out).results}")
 
 
 @app.command()

@@ -183,7 +183,7 @@ def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = Fals
         fast: as in `load_run`.
 
     Raises:
-        InputError: it is neither, the weights cannot be had, or as `load_run`.
+        InputError: it is neither, the weights are not available, or as `load_run`.
     """
     weights = named_weights(model)
     if weights is None:

@@ -94,7 +94,7 @@ def build_backbone(settings: Model, weights: str | None) -> tuple[Tower, CLIP | 
     """The image tower, and the CLIP that its text tower comes from. Only this file knows the kinds of backbone.
 
     Raises:
-        InputError: the architecture or its weights cannot be had.
+        InputError: the architecture or its weights are not available.
     """
     for prefix, tower in WITHOUT_TEXT.items():
         if settings.architecture.startswith(prefix):

@@ -65,7 +65,7 @@ def build_untrained(settings: Model) -> ImageEncoder:
     pooled one where there is no text tower. The BNNeck, being new, changes no direction.
 
     Raises:
-        InputError: the architecture or its weights cannot be had.
+        InputError: the architecture or its weights are not available.
     """
     tower, clip = build_backbone(settings, settings.weights)
     return ImageEncoder(tower if clip is None else _ImageTextTower(tower))
