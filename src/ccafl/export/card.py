@@ -15,10 +15,10 @@ from ccafl.evaluation.embedder import Embedder
 from ccafl.run_folder import RunFolder
 
 RESPONSIBLE_USE = """\
-Re-identification follows people. Use it only where those people know about it, and where the law and an accountable body
-allow it. Treat footage, features and joined labels as personal data, and keep them no longer than needed. Never let a rank
-alone decide about anybody: the published systems are wrong for one query in twenty on their own benchmark, and more
-often elsewhere. Features are not anonymous."""
+Re-identification follows people. Use it only where those people know about it, and where the law and an accountable
+body allow it. Treat footage, features and joined labels as personal data, and keep them no longer than needed. Never
+let a rank alone decide about anybody: the published systems are wrong for one query in twenty on their own benchmark,
+and more often elsewhere. Features are not anonymous."""
 
 _MEASURES = {
     "mAP": "mAP",
