@@ -1,4 +1,6 @@
+import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,3 +44,17 @@ def small_vit() -> CLIP:
     model = CLIP(embed_dim=96, vision_cfg=vision, text_cfg=text, quick_gelu=True)
     _randomise(model)
     return model.eval()
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network, empty download caches, and retries without waiting."""
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))

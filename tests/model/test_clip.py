@@ -1,6 +1,5 @@
 """Weights in every format give open_clip's features; anything wrong with them is reported in one line."""
 
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -222,16 +221,7 @@ def test_refuses_unknown_architectures_and_other_towers() -> None:
 @pytest.mark.parametrize(
     ("architecture", "tag"), [("RN50", "openai"), ("RN50", "cc12m"), ("ViT-B-16", "laion2b_s34b_b88k")]
 )
-def test_reports_a_tag_that_cannot_be_downloaded(
-    architecture: str, tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_network(*_: object, **__: object) -> None:
-        raise OSError("Network is unreachable")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    monkeypatch.setattr(socket.socket, "connect", no_network)
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
+@pytest.mark.usefixtures("offline")
+def test_reports_a_tag_that_cannot_be_downloaded(architecture: str, tag: str) -> None:
     message = refusal(architecture, tag)
     assert message.startswith(f"{tag}: the weights of {architecture} could not be downloaded (")

@@ -1,6 +1,5 @@
 """timm models as backbones: features, weights, and refused configurations."""
 
-import socket
 import sys
 from pathlib import Path
 
@@ -144,15 +143,8 @@ def test_a_tag_is_passed_on_to_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names == ["resnet18", "resnet18.tv_in1k", "resnet18.a1_in1k"]
 
 
-def test_reports_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*_: object, **__: object) -> None:
-        raise OSError("Network is unreachable")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    monkeypatch.setattr(socket.socket, "connect", no_network)
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
+@pytest.mark.usefixtures("offline")
+def test_reports_weights_that_cannot_be_downloaded() -> None:
     message = refusal("test_resnet", "pretrained")
     assert message.startswith("test_resnet: the weights of timm/test_resnet could not be downloaded (")
 

@@ -149,7 +149,8 @@ class InterLearning(_IdentityClassification):
         rows, labels = _associated(self.association, self.images, indices)
         if not len(rows):
             return {}
-        on_device, features = rows.to(features.device), features[rows.to(features.device)]
+        on_device = rows.to(features.device)
+        features = features[on_device]
         losses = inter_camera_losses(
             features,
             labels.to(features.device),
