@@ -517,11 +517,14 @@ def synthesize(
     persons: Annotated[int, typer.Option(help="Persons, a third of them for testing.")] = 150,
     cameras: Annotated[int, typer.Option(help="Cameras.")] = 6,
     images: Annotated[int, typer.Option(help="Mean number of images of a person in a camera.")] = 6,
+    visits: Annotated[
+        str, typer.Option(help="Who passes which cameras: usual, pairs, chain, apart, uneven or half.")
+    ] = "usual",
 ) -> None:
     """Draw a synthetic world of persons and cameras."""
     from ccafl import pipeline, terminal
 
-    manifest = pipeline.synthesize_world(out, seed=seed, persons=persons, cameras=cameras, images=images)
+    manifest = pipeline.synthesize_world(out, seed=seed, persons=persons, cameras=cameras, images=images, visits=visits)
     terminal.say(f"{persons} persons in {cameras} cameras: {manifest}")
 
 

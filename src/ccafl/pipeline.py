@@ -232,9 +232,11 @@ def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> 
     return manifest
 
 
-def synthesize_world(out: Path, *, seed: int, persons: int, cameras: int, images: int = 6) -> Path:
+def synthesize_world(
+    out: Path, *, seed: int, persons: int, cameras: int, images: int = 6, visits: str = "usual"
+) -> Path:
     """Draw a synthetic world with a progress bar; returns its manifest."""
-    total = count_images(seed=seed, persons=persons, cameras=cameras, images=images)
+    total = count_images(seed=seed, persons=persons, cameras=cameras, images=images, visits=visits)
     with bar("drawing the synthetic world", total) as progress:
         return synthesize(
             out,
@@ -242,6 +244,7 @@ def synthesize_world(out: Path, *, seed: int, persons: int, cameras: int, images
             persons=persons,
             cameras=cameras,
             images=images,
+            visits=visits,
             processes=os.cpu_count() or 1,
             advance=progress.advance,
         )

@@ -19,13 +19,13 @@ from ccafl.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, Camera, develop, e
 from ccafl.synthetic.caption import describe
 from ccafl.synthetic.person import Person, random_person
 from ccafl.synthetic.render import View, Window, extent, render, shadow
+from ccafl.synthetic.visits import PATTERNS
 
 PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, CAPTIONED, HEADING, TIME = range(10)  # generators' purposes
 PRETRAINING_SEED = 2**31  # seeds from here on are reserved for pretraining: no other world shares its persons
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
 STRAIN = 1.85  # how far cameras depart from a faithful picture, and so from each other
 PRETRAINING_STRAIN = 1.0  # milder, for the cameras that clip-synth learns from
-VISIT_CHANCE = 0.62  # that a person passes a camera; at least two cameras see each person
 USUAL_VIEW_CHANCE = 0.75  # that a walk follows the camera's usual direction
 WALK_LENGTHS = (2 / 3, 5 / 3)  # shortest (and most frequent) and longest walk, relative to the mean number of pictures
 FIRST_MORNING, OPENING_HOURS = datetime(2026, 5, 4, 8, tzinfo=UTC), 10
@@ -53,12 +53,14 @@ class World:
     """Persons 0..persons-1 and cameras 0..cameras-1 made from a seed; persons and cameras >= 2, seed >= 0.
 
     ``strain`` is how far cameras depart from a faithful picture; clip-synth learned from cameras with 1.
+    ``visits`` names the pattern (`PATTERNS`) by which persons pass cameras.
     """
 
     seed: int
     persons: int
     cameras: int
     strain: float = STRAIN
+    visits: str = "usual"
 
     def random(self, *key: int) -> np.random.Generator:
         """The generator for one purpose and its indices."""
@@ -71,10 +73,8 @@ class World:
         return _camera(self.seed, index, self.strain)
 
     def cameras_of(self, person: int) -> tuple[int, ...]:
-        """The cameras that a person passes, at least two, in ascending order."""
-        draws = self.random(VISIT, person).random(self.cameras)
-        limit = max(VISIT_CHANCE, float(np.sort(draws)[1]))
-        return tuple(np.flatnonzero(draws <= limit).tolist())
+        """The cameras that a person passes, in ascending order."""
+        return PATTERNS[self.visits](self.random(VISIT, person), self.cameras)
 
     def usual_heading(self, camera: int) -> float:
         """The direction in which most persons pass a camera, degrees; consecutive cameras see different sides."""
@@ -96,8 +96,8 @@ class World:
         )
 
     def count(self, person: int, camera: int, images: int) -> int:
-        """How many pictures a walk yields if the mean is ``images``; at least two."""
-        return max(2, round(self.walk(person, camera).length * images))
+        """How many pictures a walk yields if the mean is ``images``; at least two unless every walk is to yield one."""
+        return 1 if images == 1 else max(2, round(self.walk(person, camera).length * images))
 
     def time(self, person: int, camera: int, index: int) -> datetime:
         """When a picture is taken: persons arrive throughout the day and pass the cameras one after another."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, new_folder
+from ccafl.synthetic.visits import check_visits
 from ccafl.synthetic.world import LABELS, PRETRAINING_SEED, World
 
 COLUMNS = ("image", "camera", "label", "split", "person", "caption", "time")
@@ -33,7 +34,8 @@ class _Visit:
     camera: int
     label: str
     images: int
-    test: bool
+    split: str  # train or gallery
+    query: bool  # whether the first picture is a query instead
 
 
 def synthesize(
@@ -43,6 +45,7 @@ def synthesize(
     persons: int,
     cameras: int,
     images: int = 6,
+    visits: str = "usual",
     size: tuple[int, int] = (128, 64),
     test_fraction: float = 1 / 3,
     processes: int = 1,
@@ -53,14 +56,16 @@ def synthesize(
 
     A training person's label in one camera says nothing about their labels in the others; column ``person`` holds the
     truth and ``caption`` describes the picture. Test persons are disjoint from them and labelled by name; each one's
-    first image in each camera is a query, the rest are gallery images.
+    first image in each camera is a query, the rest are gallery images. Whoever passes one camera only makes no query.
 
     Args:
         out: new or empty folder.
         seed: 0 or more; the same seed gives the same persons, cameras and pictures, however many of each there are.
         persons: 3 or more, training and test together.
         cameras: 2 or more.
-        images: mean number per person and camera; 2 or more.
+        images: mean number per person and camera; with 1, every training person has exactly one in a camera. Test
+            persons have at least two, for query and gallery.
+        visits: the pattern by which persons pass cameras (`ccafl.synthetic.visits`).
         size: height and width in pixels.
         test_fraction: share of persons kept for testing, between 0 and 1.
         processes: number of processes that draw; the pictures do not depend on it.
@@ -70,35 +75,46 @@ def synthesize(
         The path of the manifest.
 
     Raises:
-        InputError: a number is out of range, or ``out`` is not empty or cannot be written.
+        InputError: a number is out of range, ``visits`` is unknown or does not suit the cameras, or ``out`` is not
+            empty or cannot be written.
     """
     _check(seed, persons, cameras, images, size, test_fraction)
-    world = World(seed, persons, cameras)
-    tested = min(max(1, round(test_fraction * persons)), persons - 1)
+    check_visits(visits, cameras)
+    world = World(seed, persons, cameras, visits=visits)
     rows: list[tuple[str, ...]] = []
     with _folder_written_whole(out) as folder:
-        visits = list(_visits(world, persons - tested, images))
+        walks = list(_visits(world, _training(persons, test_fraction), images))
         write = partial(_write_visit, world, folder=folder, size=size, out=out)
-        for written in _written_visits(write, visits, processes):
+        for written in _written_visits(write, walks, processes):
             rows += written
             if advance is not None:
                 advance(len(written))
         drawn = {"seed": seed, "persons": persons, "cameras": cameras, "images": images, "size": size}
+        drawn |= {} if visits == "usual" else {"visits": visits}
         with disk_errors(out):
             (folder / "world.json").write_text(json.dumps(drawn) + "\n")
             _write_manifest(folder / "manifest.csv", rows)
     return out / "manifest.csv"
 
 
-def count_images(*, seed: int, persons: int, cameras: int, images: int = 6) -> int:
+def count_images(
+    *,
+    seed: int,
+    persons: int,
+    cameras: int,
+    images: int = 6,
+    visits: str = "usual",
+    test_fraction: float = 1 / 3,
+) -> int:
     """How many images `synthesize` writes for these settings.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or ``visits`` is unknown or does not suit the cameras.
     """
-    _check(seed, persons, cameras, images)
-    world = World(seed, persons, cameras)
-    return sum(world.count(person, camera, images) for person in range(persons) for camera in world.cameras_of(person))
+    _check(seed, persons, cameras, images, test_fraction=test_fraction)
+    check_visits(visits, cameras)
+    world = World(seed, persons, cameras, visits=visits)
+    return sum(visit.images for visit in _visits(world, _training(persons, test_fraction), images))
 
 
 def _check(
@@ -113,7 +129,7 @@ def _check(
         ("seed", seed, 0),
         ("persons", persons, 3),
         ("cameras", cameras, 2),
-        ("images", images, 2),
+        ("images", images, 1),
     ):
         if value < least:
             raise InputError(f"{name} {value}: too small; give {least} or more")
@@ -147,19 +163,30 @@ def _folder_written_whole(out: Path) -> Iterator[Path]:
         raise
 
 
+def _training(persons: int, test_fraction: float) -> int:
+    """How many persons are for training: the first ones; at least one is, and one is for testing."""
+    return persons - min(max(1, round(test_fraction * persons)), persons - 1)
+
+
 def _visits(world: World, training: int, images: int) -> Iterator[_Visit]:
     """Every visit of a person to a camera, camera by camera, sorted by label."""
     numbers = max(LABEL_NUMBERS, 2 * world.persons)
     digits = len(str(numbers - 1))
+    passed = [world.cameras_of(person) for person in range(world.persons)]
     for camera in range(world.cameras):
         shuffled = world.random(LABELS, camera).permutation(numbers)
         visits = []
         for person in range(world.persons):
-            if camera in world.cameras_of(person):
-                test = person >= training
-                label = person_name(person) if test else f"p{shuffled[person]:0{digits}d}"
-                visits.append(_Visit(person, camera, label, world.count(person, camera, images), test))
-        yield from sorted(visits, key=lambda visit: (visit.test, visit.label))
+            if camera not in passed[person]:
+                continue
+            count = world.count(person, camera, images)
+            if person < training:
+                label = f"p{shuffled[person]:0{digits}d}"
+                visits.append(_Visit(person, camera, label, count, "train", query=False))
+            else:
+                query = len(passed[person]) > 1
+                visits.append(_Visit(person, camera, person_name(person), max(2, count), "gallery", query))
+        yield from sorted(visits, key=lambda visit: (visit.split == "gallery", visit.label))
 
 
 def person_name(person: int) -> str:
@@ -191,7 +218,7 @@ def _write_visit(world: World, visit: _Visit, folder: Path, size: tuple[int, int
         for index in range(visit.images):
             image = place / f"{camera}_{visit.label}_{index:02d}.jpg"
             (folder / image).write_bytes(world.jpeg(visit.person, visit.camera, index, size))
-            split = "train" if not visit.test else "query" if index == 0 else "gallery"
+            split = "query" if visit.query and index == 0 else visit.split
             caption = world.caption(visit.person, visit.camera, index)
             time = world.time(visit.person, visit.camera, index).isoformat()
             rows.append((image.as_posix(), camera, visit.label, split, person_name(visit.person), caption, time))
