@@ -433,13 +433,21 @@ def test_split_leaves_a_manifest_that_exists(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("persons", 2), ("persons", -1), ("cameras", 1), ("cameras", 0), ("images", 1), ("seed", -1)]
+    ("option", "value"), [("persons", 2), ("persons", -1), ("cameras", 1), ("cameras", 0), ("images", 0), ("seed", -1)]
 )
 def test_synthesis_refuses_numbers_out_of_range(
     option: str, value: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = refusal(capsys, "data", "synthesize", tmp_path / "world", f"--{option}", value)
     assert_says(message, f"{option} {value}: too small", "give", "or more")
+    assert files_in(tmp_path) == {}
+
+
+def test_synthesis_refuses_unknown_visits_and_names_the_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refusal(capsys, "data", "synthesize", tmp_path / "world", "--visits", "nobody")
+    assert_says(message, "visits nobody", "choose from usual, pairs, chain, apart, uneven, half")
     assert files_in(tmp_path) == {}
 
 
