@@ -1,18 +1,26 @@
 """The benchmarks' own arithmetic: only equal results can meet a bar, and growth is extrapolated correctly."""
 
+import json
 import operator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import measure
+from benchmarks import measure, other_cameras
 from benchmarks.measure import Comparison, Limit, check_limit, compare, in_own_process, peak_of
 from benchmarks.method import _same_partition
 from benchmarks.opponents import Opponents
+from benchmarks.other_cameras import WORLDS, Facts, draw, facts_of, line
 from benchmarks.scaling import Growth
 from benchmarks.world import colour_histogram
 from PIL import Image
+
+from ccafl.ablation import rows_of
+from ccafl.config import load_config
+from ccafl.data.records import Record
+from ccafl.synthetic.write import count_images
 
 
 def ours() -> str:
@@ -86,3 +94,50 @@ def test_a_colour_histogram_finds_matching_colours(tmp_path):
                 lines.append(f"{camera}{split}{colour}.png,{camera},{person},{split},{person}")
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     assert colour_histogram(tmp_path) == (1.0, 1.0)
+
+
+def test_other_cameras_settings_are_valid_and_as_large_as_their_training_can_be_in_minutes():
+    assert list(WORLDS) == ["usual", "pairs", "chain", "apart", "twenty", "uneven", "one_image", "ten_labels", "half"]
+    for settings in WORLDS.values():
+        assert count_images(**settings) < 5000
+    assert len({settings["seed"] for settings in WORLDS.values()}) == len(WORLDS)
+    assert {"icdl", "text", "ccafl"} <= rows_of(load_config("demo")).keys()
+
+
+def records(*labels):
+    """Two images of each label, given as camera, label and person."""
+    return [Record(Path(name), *label) for label in labels for name in ("1.jpg", "2.jpg")]
+
+
+def test_a_worlds_facts_count_labels_and_pairs_across_cameras_once():
+    training = records(("a", "1", "x"), ("a", "2", "y"), ("a", "3", "z"), ("b", "1", "y"), ("c", "1", "y"))
+    assert facts_of(training, 4) == Facts(cameras=3, labels=(1, 3), persons=3, queries=4, links=3 / 7)
+
+
+def test_a_worlds_line_has_a_dash_for_what_is_not_known():
+    facts = Facts(cameras=10, labels=(51, 70), persons=300, queries=296, links=0.0018)
+    association = {"precision": 0.6, "recall": 0.4, "f1": 0.48, "joined": 9}
+    rows = {"icdl": {"mAP": 0.25, "association": None}, "ccafl": {"mAP": 0.3, "association": association}}
+    assert line("pairs", facts, rows) == (
+        "| pairs | 10 | 51 to 70 | 300 | 296 | 0.18 | 25.0 | - | 30.0 | 48.0 | 60.0 | 40.0 | - |"
+    )
+    rows["ccafl"]["association"] = association | {"estimated_precision": 0.555}
+    assert line("pairs", facts, rows).endswith("| 55.5 |")
+    assert line("pairs", facts, {}).count(" - ") == 7
+
+
+def test_the_table_of_other_cameras_has_the_finished_worlds_and_draws_each_once(tmp_path, monkeypatch):
+    small = {"seed": 0, "persons": 12, "cameras": 4, "images": 2, "visits": "pairs"}
+    monkeypatch.setattr(other_cameras, "WORLDS", {"pairs": small, "chain": small | {"visits": "chain"}})
+    manifest = draw("pairs", tmp_path / "worlds" / "pairs") / "manifest.csv"
+    written = manifest.stat().st_mtime_ns
+    draw("pairs", tmp_path / "worlds" / "pairs")
+    assert manifest.stat().st_mtime_ns == written
+    run = tmp_path / "pairs" / "seed-0" / "icdl"
+    run.mkdir(parents=True)
+    (run / "results.json").write_text(json.dumps({"mAP": 0.125, "mode": "intra", "association": None}))
+    head, rule, *lines = other_cameras.table(tmp_path / "worlds", tmp_path).splitlines()
+    assert head.count("|") == rule.count("|")
+    assert [one.split(" | ")[0] for one in lines] == ["| pairs"]
+    assert "| 12.5 | - | - |" in lines[0]
+    assert lines[0].count("|") == head.count("|")
