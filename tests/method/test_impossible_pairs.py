@@ -56,13 +56,17 @@ def test_pairs_need_not_be_a_block(labels: list[list[int | None]]) -> None:
     torch.testing.assert_close(nearest_gaps(seen, first, second), block.flatten(), equal_nan=True)
 
 
-def test_searches_in_parts_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("held", [1 << 22, 7])
+def test_long_visits_are_searched_image_by_image_in_parts(monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(module, "_SEARCHES", held)
     random = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 20, (200,), generator=random)
-    seen = sightings(torch.rand(200, generator=random, dtype=torch.float64), labels, 20)
-    whole = nearest_gaps(seen, *all_pairs(20))
-    monkeypatch.setattr(module, "_SEARCHES", 7)
-    assert torch.equal(nearest_gaps(seen, *all_pairs(20)), whole)
+    labels = torch.randint(0, 20, (100,), generator=random)
+    begins = torch.rand(20, generator=random, dtype=torch.float64)
+    times = begins[labels] + torch.rand(100, generator=random, dtype=torch.float64)
+    found = nearest_gaps(sightings(times, labels, 20), *all_pairs(20))
+    of = [times[labels == label] for label in range(20)]
+    expected = [[(one[:, None] - other).abs().min() for other in of] for one in of]
+    assert found.tolist() == [[gap.item() for gap in gaps] for gaps in expected]
 
 
 def cameras_of(labels: int, cameras: int, seed: int) -> CameraTopology:
