@@ -61,6 +61,10 @@ Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out unreada
 Standardise = Annotated[
     bool, typer.Option("--camera-standardise", help="Standardise features by camera: remove what its images share.")
 ]
+CameraTable = Annotated[
+    Path | None,
+    typer.Option("--topology", help="Table of which cameras share persons, CSV or YAML (docs/topology.md)."),
+]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
 Model = Annotated[Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it has moved.")]
 MilvusToken = Annotated[
@@ -237,11 +241,12 @@ def associate(
     links: Annotated[
         Path | None, typer.Option(help="Table of corrected joins to respect, from ccafl gallery corrections.")
     ] = None,
+    topology: CameraTable = None,
 ) -> None:
     """Join labels made camera by camera: find which of them are one person."""
     from ccafl import pipeline
 
-    _show_results(pipeline.associate_run(run, data, out, kind=source, links=links), out)
+    _show_results(pipeline.associate_run(run, data, out, kind=source, links=links, topology=topology), out)
 
 
 @app.command()
@@ -403,12 +408,13 @@ def join(
     association: Annotated[
         Path | None, typer.Option(help="Table of camera,label,identity; by default the gallery's own pictures decide.")
     ] = None,
+    topology: CameraTable = None,
     token: MilvusToken = None,
 ) -> None:
     """Join the cameras' labels anew, keeping people's corrections."""
     from ccafl.gallery import commands
 
-    _show_results(commands.rejoin(db, association=association, token=token), db)
+    _show_results(commands.rejoin(db, association=association, topology=topology, token=token), db)
 
 
 @gallery_app.command()

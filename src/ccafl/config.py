@@ -39,7 +39,7 @@ class Model(_Settings):
 
 
 class Data(_Settings):
-    """Augmentation, loading, and people's corrections to the labels."""
+    """Augmentation, loading, and what people know of labels and cameras."""
 
     flip: Share = 0.5
     pad: NotNegative = 10  # pixels on each side before the random crop
@@ -48,6 +48,7 @@ class Data(_Settings):
     cache_disk_mb: NotNegative = 16384  # otherwise in a temporary file in the run's folder if they fit in this
     workers: NotNegative = 4  # threads that load ahead; 0 loads between steps
     links: str | None = None  # a table of people's corrections for the association (unused in mode supervised)
+    topology: str | None = None  # a table of which cameras share persons, likewise
 
 
 class Stage1(_Settings):

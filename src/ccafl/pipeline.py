@@ -31,6 +31,7 @@ from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal_by_features
 from ccafl.files import new_folder, write_text
+from ccafl.method.topology import CameraTopology
 from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
 from ccafl.synthetic.write import count_images, synthesize
@@ -40,6 +41,7 @@ from ccafl.training.checkpoint import fork
 from ccafl.training.fabric import make_fabric
 from ccafl.training.run import Trained, Training
 from ccafl.training.schedule import shared_epochs
+from ccafl.training.topology import camera_topology, counts_of
 
 Results = dict[str, Any]
 
@@ -74,6 +76,7 @@ def train_run(
     _check_trainable(config, images, truth, data, fabric.world_size)
     supervised = config.mode == "supervised"
     links = _links(config.data.links, images, shown=shown) if config.data.links and not supervised else None
+    topology = _topology(config.data.topology, images, shown=shown) if config.data.topology and not supervised else None
     test = rankable(source, data) if source.query and source.gallery else None
     folder.check_usable(config, resume=resume)
     fabric.barrier()  # every process has checked the folder before one writes
@@ -100,9 +103,10 @@ def train_run(
         store=store,
         given_association=truth if supervised else None,
         links=links,
+        topology=topology,
         keep=keep,
     ).run()
-    results = _results(config, source, data, images, trained) | _counts(links)
+    results = _results(config, source, data, images, trained) | _counts(links) | counts_of(topology)
     if fabric.is_global_zero:
         write_association(folder.association, images, trained.association)
         folder.write_results(results)
@@ -186,28 +190,38 @@ def extract_run(
     return len(paths)
 
 
-def associate_run(run: Path, data: Path, out: Path, *, kind: str | None = None, links: Path | None = None) -> Results:
+def associate_run(
+    run: Path,
+    data: Path,
+    out: Path,
+    *,
+    kind: str | None = None,
+    links: Path | None = None,
+    topology: Path | None = None,
+) -> Results:
     """Join the labels of ``data``'s training images across cameras, written to ``out`` as camera,label,identity.
 
-    ``links`` is a table of corrections to respect; the one that the run was trained with counts only if given again.
+    ``links`` is a table of corrections to respect, ``topology`` one of the cameras; those that the run was trained with
+    count only if given again.
 
     Returns:
         The numbers of labels, joined labels and identities, and the quality if the true persons are known.
 
     Raises:
-        InputError: the run, the data or the table cannot be used.
+        InputError: the run, the data or a table cannot be used.
     """
     embedder = load_run(run)
     source = readable(read_source(data, kind), data, skip=None)
     images, truth = accumulate(source.train), persons_of(source.train)
     known = None if links is None else _links(links, images, shown=True)
+    places = None if topology is None else _topology(topology, images, shown=True)
     features = embed_images(embedder, images, "training images")
     settings = embedder.config.stage2.association
     association = associate_identities(features, images.identities, images.identity_cameras, settings, known)
     write_association(out, images, association)
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}
-    counts |= _counts(known)
+    counts |= _counts(known) | counts_of(places)
     return counts if truth is None else counts | asdict(association_quality(association, truth))
 
 
@@ -316,6 +330,13 @@ def _links(table: str | Path, images: LabelledImages, *, shown: bool) -> Identit
     if links.left_out and shown:
         note(f"{table}: lines left out because the training images do not have their labels: {links.left_out}")
     return links
+
+
+def _topology(table: str | Path, images: LabelledImages, *, shown: bool) -> CameraTopology:
+    """What a table says of the images' cameras."""
+    return camera_topology(
+        Path(table), images.camera_names, images.identity_cameras, images.identities, images.times, shown=shown
+    )
 
 
 def _counts(links: IdentityLinks | None) -> Results:

@@ -1,6 +1,8 @@
 """What the check of a data set counts and reports as problems."""
 
 import io
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,13 @@ def test_a_sound_source_has_figures_and_no_problems(tmp_path: Path) -> None:
     assert (report.unreadable, report.problems) == ({}, [])
     assert "no problem found" in shown(report)
     assert "[c2]" in shown(report)
+
+
+def test_times_are_counted(tmp_path: Path) -> None:
+    source = source_of(tmp_path, ["c1/a/1", "c1/a/1", "c2/b/1"], [], [])
+    assert "time known" not in shown(check(source))
+    source.train[1] = replace(source.train[1], time=datetime(2026, 5, 1, tzinfo=UTC))
+    assert "time known of 1 of 3 training images" in shown(check(source))
 
 
 @pytest.mark.parametrize(

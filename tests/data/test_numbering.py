@@ -1,12 +1,13 @@
 """Accumulated identities, true persons and the numbering of query and gallery."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccafl.data.numbering import accumulate, evaluation_images, persons_of
+from ccafl.data.numbering import LabelledImages, accumulate, evaluation_images, persons_of
 from ccafl.data.records import UNKNOWN_CAMERA, Record, camera_numbers
 
 NAMES = st.text("0123abc-é", min_size=1, max_size=3)
@@ -43,6 +44,18 @@ def test_numbers_lead_back_to_the_names(pairs: list[tuple[str, str]]) -> None:
     assert names == pairs
     assert [str(path) for path in images.paths] == [f"{number}.jpg" for number in range(len(pairs))]
     assert {images.cameras.dtype, images.labels.dtype, images.identities.dtype} == {torch.int64}
+
+
+def test_times_are_seconds_whatever_their_offset() -> None:
+    def images(*times: datetime | None) -> LabelledImages:
+        return accumulate([Record(Path("x"), "a", "1", time=time) for time in times])
+
+    assert images(None, None).times is None
+    noon = datetime(1970, 1, 2, 12, tzinfo=UTC)
+    found = images(noon, None, noon.astimezone(timezone(timedelta(hours=5)))).times
+    assert found is not None
+    assert found.dtype == torch.float64
+    assert str(found.tolist()) == "[129600.0, nan, 129600.0]"
 
 
 def test_one_label_in_two_cameras_is_two_identities() -> None:

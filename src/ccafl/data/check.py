@@ -29,12 +29,13 @@ class CameraReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a data set; ``problems`` are sentences."""
+    """The figures of a data set; ``timed`` training images have a time, ``problems`` are sentences."""
 
     kind: str
     cameras: list[CameraReport]
     query: int
     gallery: int
+    timed: int
     unreadable: dict[Path, str]
     problems: list[str]
 
@@ -51,7 +52,8 @@ def check(source: Source, advance: Callable[[], None] | None = None) -> Report:
     problems = [*_training_problems(source, counts), *_testing_problems(source)]
     if bad:
         problems.append(f"{len(bad)} of {len(everything)} images cannot be read: replace or remove them")
-    return Report(source.kind, cameras, len(source.query), len(source.gallery), bad, problems)
+    timed = sum(record.time is not None for record in source.train)
+    return Report(source.kind, cameras, len(source.query), len(source.gallery), timed, bad, problems)
 
 
 def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list[str]:
@@ -101,6 +103,7 @@ def render(report: Report) -> "RenderableType":
     table.add_section()
     table.add_row("all", str(images), str(labels), "")
     lines = [f"query {report.query}, gallery {report.gallery}"]
+    lines += [f"time known of {report.timed} of {images} training images"] if report.timed else []
     lines += [f"unreadable: {path}: {reason}" for path, reason in report.unreadable.items()]
     lines += [f"problem: {problem}" for problem in report.problems] or ["no problem found"]
     return Group(table, *map(Text, lines))  # Text, because brackets in names are not markup

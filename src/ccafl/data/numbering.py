@@ -4,8 +4,10 @@ Training sees `LabelledImages` (image, camera, label within the camera) and neve
 `EvaluationImages`; `persons_of` is the truth about a training set, for measuring only.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -25,6 +27,7 @@ class LabelledImages:
     camera_names: tuple[str, ...]  # C
     identity_cameras: Tensor  # (N,) int64, ascending
     identity_labels: tuple[str, ...]  # (N,) the user's own label within the camera
+    times: Tensor | None = None  # (n,) float64, seconds since 1970 in UTC, NaN where unknown; None if all are
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -64,7 +67,15 @@ def accumulate(records: Sequence[Record]) -> LabelledImages:
         camera_names=camera_names,
         identity_cameras=identity_cameras,
         identity_labels=tuple(label for _, label in pairs),
+        times=seconds_of([record.time for record in records]),
     )
+
+
+def seconds_of(times: Sequence[datetime | None]) -> Tensor | None:
+    """Seconds since 1970 in UTC, (n,) float64, NaN for None; None if no time is known."""
+    if not any(times):
+        return None
+    return torch.tensor([time.timestamp() if time else math.nan for time in times], dtype=torch.float64)
 
 
 def persons_of(records: Sequence[Record]) -> Tensor | None:

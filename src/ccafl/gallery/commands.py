@@ -77,17 +77,21 @@ def add(
         return counts | {"skipped": len(done.skipped), "in the gallery": len(gallery)}
 
 
-def rejoin(db: Path, *, association: Path | None = None, token: str | None = None) -> Results:
+def rejoin(
+    db: Path, *, association: Path | None = None, topology: Path | None = None, token: str | None = None
+) -> Results:
     """Join the labels of all cameras anew, keeping people's corrections.
 
     Without a table, the gallery's own labelled pictures are associated across cameras, with the settings of the run
-    that made the features, or the defaults if the run is gone.
+    that made the features, or the defaults if the run is gone, and as ``topology``, a table of the cameras, allows.
 
     Raises:
-        InputError: no such gallery, no such table, or torch, which association needs, is missing.
+        InputError: no such gallery, no such table, both tables, or torch, which association needs, is missing.
     """
+    if association and topology:
+        raise InputError("--topology: has no effect on the joins of --association; leave one out")
     with Gallery.open(db, token=token) as gallery:
-        join(gallery, _joined(association) if association else _associated(gallery))
+        join(gallery, _joined(association) if association else _associated(gallery, topology))
         identities = gallery.ledger.identities()
         return {
             "joined labels": len(identities),
@@ -309,13 +313,15 @@ def _joined(table: Path) -> dict[Tracklet, str]:
     return {label: identity for label, identity in read_association(table).items() if identity is not None}
 
 
-def _associated(gallery: Gallery) -> dict[Tracklet, str]:
+def _associated(gallery: Gallery, topology: Path | None) -> dict[Tracklet, str]:
     """Identities by associating the gallery's own labelled pictures."""
     try:
         import torch
 
         from ccafl.data.identity_links import numbered
+        from ccafl.data.numbering import seconds_of
         from ccafl.training.association import associate_identities
+        from ccafl.training.topology import camera_topology
     except ImportError as error:
         raise InputError("association needs torch; install it, or give --association") from error
     from ccafl.config import Association
@@ -323,11 +329,13 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
     run = RunFolder(Path(gallery.model_place))
     settings = run.read_config().stage2.association if run.begun else Association()
     of_pictures: list[Tracklet] = []
+    times: list[datetime | None] = []
     parts = []
     with bar("reading features", len(gallery)) as progress:
         for entries, encoded in gallery.all():
             labelled = [number for number, entry in enumerate(entries) if entry.label]
             of_pictures += [(entries[number].camera, entries[number].label) for number in labelled]
+            times += [entries[number].time for number in labelled]
             parts.append(encoded.features[labelled])
             progress.advance(len(entries))
     tracklets = sorted(set(of_pictures))
@@ -340,6 +348,9 @@ def _associated(gallery: Gallery) -> dict[Tracklet, str]:
     links = numbered(
         [Link(kind, *pair, place="") for kind in (MUST_LINK, CANNOT_LINK) for pair in linked(gallery, kind)], tracklets
     )
+    places = None
+    if topology is not None:
+        places = camera_topology(topology, list(names), cameras, identities, seconds_of(times))  # noqa: F841
     found = associate_identities(features, identities, cameras, settings, links)
     return {t: str(identity) for t, identity in zip(tracklets, found.tolist(), strict=True) if identity >= 0}
 

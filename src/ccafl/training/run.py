@@ -20,6 +20,7 @@ from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
+from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.network import Network
 from ccafl.run_folder import RunFolder
@@ -33,6 +34,7 @@ from ccafl.training.features import embed_store, measure_cameras
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import Phase, phase_of
+from ccafl.training.topology import fingerprint_of
 
 _STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device, so not every step does
 
@@ -91,6 +93,7 @@ class Training:
         store: ImageStore,
         given_association: Tensor | None = None,
         links: IdentityLinks | None = None,
+        topology: CameraTopology | None = None,
         keep: Collection[int] = (),
     ) -> None:
         """Set everything up, and load the last checkpoint if there is one.
@@ -105,14 +108,18 @@ class Training:
             store: the training images.
             given_association: (N,) int64, the true persons, for phases that use them (mode ``supervised``).
             links: corrections by people, which every association respects.
+            topology: what people know of the cameras, likewise.
             keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
 
         Raises:
-            InputError: the checkpoint belongs to other settings, images or links, or the folder cannot be written.
+            InputError: the checkpoint belongs to other settings, images, links or topology, or the folder cannot be
+                written.
         """
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
+        self.topology = topology
         self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
+        self.topology_fingerprint = fingerprint_of(topology)
         self.folder = RunFolder(out)
         self.last, self.best = self.folder.last, self.folder.best
         self.before_adversarial = self.folder.before_adversarial
@@ -300,6 +307,7 @@ class Training:
             "config": self.config.model_dump(mode="json"),
             "images": self.fingerprint,
             "links": self.links_fingerprint,
+            "topology": self.topology_fingerprint,
             "camera_names": list(self.images.camera_names),
             "stage": self.stage,
             "epoch": self.epoch,
@@ -327,6 +335,10 @@ class Training:
             )
         if state.get("links", "") != self.links_fingerprint:  # absent in checkpoints written before links existed
             raise InputError(f"{self.last}: was trained with other data.links; give the same table or another --out")
+        if state.get("topology", "") != self.topology_fingerprint:  # likewise
+            raise InputError(
+                f"{self.last}: was trained with another data.topology or other times; give the same or another --out"
+            )
         where = str(self.last)
         load_state(self.encoder, state["encoder"], where)
         load_state(self.classifier, state["classifier"], where)
