@@ -76,9 +76,10 @@ class IntraCamera(_Settings):
 
 
 class Association(_Settings):
-    """Cross-camera association (docs/method.md, 4.2). The last two are not in the paper."""
+    """Cross-camera association (docs/method.md, 4.2). All but a fixed rate is not in the paper."""
 
-    rate: Positive = 1.7
+    rate: Positive | Literal["auto"] = 1.7  # pairs considered per identity; auto: as many as are probably right
+    least_precision: Share = 0.0  # where the estimate of auto is below, the epoch goes on camera by camera
     centred_by_camera: bool = False  # subtract each camera's mean feature first
     one_camera_once: bool = False  # a joined identity has at most one label from each camera
 
@@ -90,6 +91,7 @@ class InterCamera(_Settings):
     momentum: Share = 0.1
     text_from: NotNegative | None = 10  # first epoch with the text loss; null: never
     batch_cameras: Count | None = None  # cameras in a batch; null: any number
+    alone: bool = False  # identities left alone go on learning within their camera (not in the paper)
 
 
 class Adversarial(_Settings):

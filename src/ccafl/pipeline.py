@@ -217,11 +217,14 @@ def associate_run(
     places = None if topology is None else _topology(topology, images, shown=True)
     features = embed_images(embedder, images, "training images")
     settings = embedder.config.stage2.association
-    association = associate_identities(features, images.identities, images.identity_cameras, settings, known)
+    found = associate_identities(features, images.identities, images.identity_cameras, settings, known, places)
+    association = found.identities
     write_association(out, images, association)
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}
     counts |= _counts(known) | counts_of(places)
+    if found.estimated_precision is not None:
+        counts["estimated_precision"] = found.estimated_precision
     return counts if truth is None else counts | asdict(association_quality(association, truth))
 
 

@@ -197,7 +197,7 @@ def test_joining_within_the_gallery_is_the_runs_association(db, trained, world, 
     names = [images.camera_names[camera] for camera in images.identity_cameras]
     assert now == {
         (camera, label): str(identity)
-        for camera, label, identity in zip(names, images.identity_labels, expected.tolist(), strict=True)
+        for camera, label, identity in zip(names, images.identity_labels, expected.identities.tolist(), strict=True)
         if identity >= 0
     }
     assert re.search(rf"joined labels\s+│ {len(now)} ", capsys.readouterr().out)

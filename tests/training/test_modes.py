@@ -84,7 +84,9 @@ def test_precise_ics_associates_once_and_learns_a_global_classifier(world, small
     assert len(made) == 3  # two that are only measured, and the one that is used
     (state,) = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["classifier_optimizer"]["state"].values()
     assert state["step"] == 4  # all in the two global epochs
-    assert torch.equal(load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["association"], made[-1])
+    assert torch.equal(
+        load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["association"], made[-1].identities
+    )
 
 
 def test_precise_ics_restarts_its_classifier(world, small, tmp_path, monkeypatch):

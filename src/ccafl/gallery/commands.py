@@ -350,8 +350,8 @@ def _associated(gallery: Gallery, topology: Path | None) -> dict[Tracklet, str]:
     )
     places = None
     if topology is not None:
-        places = camera_topology(topology, list(names), cameras, identities, seconds_of(times))  # noqa: F841
-    found = associate_identities(features, identities, cameras, settings, links)
+        places = camera_topology(topology, list(names), cameras, identities, seconds_of(times))
+    found = associate_identities(features, identities, cameras, settings, links, places).identities
     return {t: str(identity) for t, identity in zip(tracklets, found.tolist(), strict=True) if identity >= 0}
 
 

@@ -10,6 +10,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from ccafl.method.topology import CameraTopology
+
 _BLOCK_ELEMENTS = 1 << 24  # of the distance matrix, held at a time: 64 MiB in float32
 _FIRST_BLOCK_ELEMENTS = 1 << 20  # while no bound on the distance is known yet and every pair must be sorted
 
@@ -46,6 +48,7 @@ def associate_features(
     *,
     centred_by_camera: bool = False,
     one_camera_once: bool = False,
+    topology: CameraTopology | None = None,
     must_link: Tensor | None = None,
     cannot_link: Tensor | None = None,
 ) -> Tensor:
@@ -56,7 +59,7 @@ def associate_features(
         identities: (n,) int64 in 0..N-1, accumulated identity of every image.
         identity_cameras: (N,) int64 in 0..C-1.
         centred_by_camera: subtract each camera's mean feature first, see `centre_by_camera`.
-        rate, one_camera_once, must_link, cannot_link: as `associate` takes them.
+        rate, one_camera_once, topology, must_link, cannot_link: as `associate` takes them.
 
     Returns:
         (N,) int64, as `associate`.
@@ -69,6 +72,7 @@ def associate_features(
         identity_cameras,
         rate,
         one_camera_once=one_camera_once,
+        topology=topology,
         must_link=must_link,
         cannot_link=cannot_link,
     )
@@ -80,6 +84,7 @@ def associate(
     rate: float,
     *,
     one_camera_once: bool = False,
+    topology: CameraTopology | None = None,
     must_link: Tensor | None = None,
     cannot_link: Tensor | None = None,
 ) -> Tensor:
@@ -95,6 +100,7 @@ def associate(
         rate: number of pairs considered per accumulated identity.
         one_camera_once: also refuse a pair that would bring two identities of one camera into a component through a
             chain (not in the paper; the authors' code refuses direct conflicts only).
+        topology: what is known of the cameras (not in the paper): impossible pairs are refused.
         must_link: (M, 2) int64, pairs of identities known to be one person (not in the paper). They are accepted before
             all others, regardless of the rate and of their cameras.
         cannot_link: (M, 2) int64, pairs known to be two persons (not in the paper). A pair that would join them,
@@ -110,17 +116,29 @@ def associate(
     """
     none = cameras.new_empty(0, 2)
     must, cannot = (none if links is None else links for links in (must_link, cannot_link))
-    together = _connected(must, len(centres)) if len(must) else torch.arange(len(centres), device=cameras.device)
-    if len(cannot) and (together[cannot[:, 0]] == together[cannot[:, 1]]).any():
-        raise ValueError("must-links join what a cannot-link keeps apart")
+    together = together_by(must, cannot, len(centres))
     pairs = nearest_cross_camera_pairs(centres, cameras, int(rate * len(centres)))
+    if topology is not None:
+        pairs = pairs[~topology.impossible(pairs[:, 0], pairs[:, 1])]
     if one_camera_once:
-        accepted = _accept_disjoint_components(pairs, cameras, together, cannot)
+        accepted = accept_disjoint_components(pairs, cameras, together, cannot)
     elif len(cannot):
         accepted = _accept_respecting_cannot_links(pairs, cameras, must, together, cannot)
     else:
         accepted = _accept_without_direct_conflict(pairs, cameras, must)
-    return _components(torch.cat([must, accepted]), len(centres)).to(centres.device)
+    return components(torch.cat([must, accepted]), len(centres)).to(centres.device)
+
+
+def together_by(must: Tensor, cannot: Tensor, count: int) -> Tensor:
+    """Component of every label that must-links (M, 2) give: (count,) int64.
+
+    Raises:
+        ValueError: they join what a cannot-link (L, 2) keeps apart.
+    """
+    together = _connected(must, count) if len(must) else torch.arange(count, device=must.device)
+    if len(cannot) and (together[cannot[:, 0]] == together[cannot[:, 1]]).any():
+        raise ValueError("must-links join what a cannot-link keeps apart")
+    return together
 
 
 def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> Tensor:
@@ -192,7 +210,7 @@ def _accept_respecting_cannot_links(
     return torch.cat([pairs, *accepted])
 
 
-def _accept_disjoint_components(pairs: Tensor, cameras: Tensor, component: Tensor, cannot: Tensor) -> Tensor:
+def accept_disjoint_components(pairs: Tensor, cameras: Tensor, component: Tensor, cannot: Tensor) -> Tensor:
     """Accepted pairs (M, 2): each joins two components that share no camera and have no cannot-link between them."""
     count = len(cameras)
     camera_count = int(cameras.max()) + 1 if count else 0
@@ -253,7 +271,7 @@ def _connected(pairs: Tensor, count: int) -> Tensor:
     return torch.from_numpy(connected_components(graph, directed=False)[1]).long().to(pairs.device)
 
 
-def _components(pairs: Tensor, count: int) -> Tensor:
+def components(pairs: Tensor, count: int) -> Tensor:
     """Connected components of the graph: (M, 2) -> (count,) int64 on the CPU, -1 for a node without a pair."""
     component = _connected(pairs.cpu(), count)
     joined = torch.zeros(count, dtype=torch.bool)

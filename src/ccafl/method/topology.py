@@ -114,6 +114,12 @@ class CameraTopology:
     most: Tensor
     seen: Sightings | None = None
 
+    def says_seconds(self, one: int, other: int) -> bool:
+        """Whether times can make pairs of labels of two cameras impossible."""
+        if self.seen is None:
+            return False
+        return bool(self.least[one, other] > 0 or self.most[one, other].isfinite())
+
     def impossible(self, first: Tensor, second: Tensor) -> Tensor:
         """Which pairs of labels cannot be one person.
 

@@ -1,10 +1,29 @@
 """Cross-camera association from features, as configured; training, `ccafl associate` and `gallery join` share it."""
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from ccafl.config import Association
 from ccafl.data.identity_links import IdentityLinks
-from ccafl.method.association import associate_features
+from ccafl.method.association import associate_features, centre_by_camera, identity_centres
+from ccafl.method.calibrated_association import associate_calibrated
+from ccafl.method.topology import CameraTopology
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The accumulated identities of all cameras, joined; tensors on the CPU.
+
+    Attributes:
+        identities: (N,) int64, associated identity, -1 for an identity left alone.
+        estimated_precision: estimated share of the joined pairs that are one person; None with a fixed rate.
+        shared: (C, C) float64, estimated number of persons that two cameras share; None with a fixed rate.
+    """
+
+    identities: Tensor
+    estimated_precision: float | None = None
+    shared: Tensor | None = None
 
 
 def associate_identities(
@@ -13,7 +32,8 @@ def associate_identities(
     identity_cameras: Tensor,
     settings: Association,
     links: IdentityLinks | None = None,
-) -> Tensor:
+    topology: CameraTopology | None = None,
+) -> Joined:
     """Join the accumulated identities of different cameras.
 
     Args:
@@ -22,16 +42,27 @@ def associate_identities(
         identity_cameras: (N,) int64.
         settings: of the association.
         links: corrections by people.
-
-    Returns:
-        (N,) int64 on the CPU: associated identity, -1 for an identity left alone.
+        topology: what people know of the cameras.
     """
     device = features.device
-    return associate_features(
-        features,
-        identities.to(device),
-        identity_cameras.to(device),
-        **settings.model_dump(),
-        must_link=None if links is None else links.must.to(device),
-        cannot_link=None if links is None else links.cannot.to(device),
-    ).cpu()
+    identities, identity_cameras = identities.to(device), identity_cameras.to(device)
+    must = None if links is None else links.must.to(device)
+    cannot = None if links is None else links.cannot.to(device)
+    if settings.rate != "auto":
+        joined = associate_features(
+            features,
+            identities,
+            identity_cameras,
+            settings.rate,
+            centred_by_camera=settings.centred_by_camera,
+            one_camera_once=settings.one_camera_once,
+            topology=topology,
+            must_link=must,
+            cannot_link=cannot,
+        )
+        return Joined(joined.cpu())
+    if settings.centred_by_camera:
+        features = centre_by_camera(features, identity_cameras[identities])
+    centres = identity_centres(features, identities, len(identity_cameras))
+    found = associate_calibrated(centres, identity_cameras, topology=topology, must_link=must, cannot_link=cannot)
+    return Joined(found.identities, found.estimated_precision, found.shared)

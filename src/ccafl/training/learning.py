@@ -4,7 +4,7 @@
 image indices are, so that nothing waits for the device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,7 +74,7 @@ def learning_of(
     if phase.learning == "intra":
         return IntraLearning(config, images, start, classifier, epoch)
     if phase.learning == "inter":
-        return InterLearning(config, images, start, classifier, phase)
+        return InterLearning(config, images, start, classifier, phase, epoch)
     return GlobalLearning(config, images, start, classifier, phase)
 
 
@@ -101,7 +101,10 @@ class IntraLearning(_IdentityClassification):
         self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed)
         self.texts = start.text_features.split(torch.bincount(images.identity_cameras).tolist())
 
-    def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+    def losses(
+        self, features: Tensor, image_text: Tensor | None, indices: Tensor, weigh: Callable[[int], float] | None = None
+    ) -> Losses:
+        """The losses, summed over cameras; ``weigh`` gives the weight of a camera with so many samples in the batch."""
         sums: Losses = {}
         for camera, rows, labels in self._by_camera(indices, features.device):
             losses = intra_camera_losses(
@@ -115,7 +118,8 @@ class IntraLearning(_IdentityClassification):
                 smoothing=self.stage2.label_smoothing,
             )
             for name, loss in losses.items():
-                sums[name] = sums[name] + loss if name in sums else loss
+                weighted = loss if weigh is None else weigh(len(rows)) * loss
+                sums[name] = sums[name] + weighted if name in sums else weighted
         return sums
 
     def update(self, features: Tensor, indices: Tensor) -> None:
@@ -131,14 +135,27 @@ class IntraLearning(_IdentityClassification):
 
 
 class InterLearning(_IdentityClassification):
-    """Inter-camera learning (docs/method.md, 4.3 and 4.4) on the samples whose identity is associated."""
+    """Inter-camera learning (docs/method.md, 4.3 and 4.4) on the samples whose identity is associated.
+
+    If so configured, the others go on learning within their camera: each camera's losses weigh as its share of the
+    batch, so that together they weigh as one loss on as many samples. The paper leaves them out.
+    """
 
     def __init__(
-        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, phase: Phase
+        self,
+        config: Config,
+        images: LabelledImages,
+        start: EpochStart,
+        classifier: GlobalIDClassifier,
+        phase: Phase,
+        epoch: int,
     ) -> None:
         super().__init__(config, images, classifier)
         self.association, self.adversarial = start.association, phase.adversarial
-        self.groups, self.batch_cameras = _groups(images, start, phase), self.stage2.inter_camera.batch_cameras
+        settings = self.stage2.inter_camera
+        self.alone = IntraLearning(config, images, start, classifier, epoch) if settings.alone else None
+        self.groups = _groups(images, start, phase, alone=settings.alone)
+        self.batch_cameras = settings.batch_cameras
         self.identity_cameras = images.identity_cameras.to(start.features.device)
         if (start.association >= 0).any():
             labels = start.association[images.identities].to(start.features.device)
@@ -146,9 +163,10 @@ class InterLearning(_IdentityClassification):
             self.texts = mean_text_features(start.text_features, images, start.association)
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+        alone = self._losses_alone(features, image_text, indices)
         rows, labels = _associated(self.association, self.images, indices)
         if not len(rows):
-            return {}
+            return alone
         on_device = rows.to(features.device)
         features = features[on_device]
         losses = inter_camera_losses(
@@ -162,7 +180,21 @@ class InterLearning(_IdentityClassification):
         )
         if self.adversarial:
             losses["adversarial"] = self._adversarial_loss(features, self.images.identities[indices[rows]])
-        return losses
+        return losses | alone
+
+    def _losses_alone(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
+        """The intra-camera losses of the samples whose identity is left alone, if these go on learning."""
+        if self.alone is None:
+            return {}
+        rows = (self.association[self.images.identities[indices]] < 0).nonzero().squeeze(1)
+        on_device = rows.to(features.device)
+        losses = self.alone.losses(
+            features[on_device],
+            None if image_text is None else image_text[on_device],
+            indices[rows],
+            weigh=lambda samples: samples / len(indices),
+        )
+        return {f"alone_{name}": loss for name, loss in losses.items()}
 
     def _adversarial_loss(self, features: Tensor, identities: Tensor) -> Tensor:
         """L_ICAL; the identities (B,) are on the CPU."""
@@ -183,6 +215,8 @@ class InterLearning(_IdentityClassification):
         rows, labels = _associated(self.association, self.images, indices)
         if len(rows):
             self.memory.update(features[rows.to(features.device)], labels.to(features.device))
+        if self.alone is not None:
+            self.alone.update(features, indices)
 
 
 class GlobalLearning:
@@ -224,11 +258,18 @@ class GlobalLearning:
         pass
 
 
-def _groups(images: LabelledImages, start: EpochStart, phase: Phase) -> Tensor:
-    """Associated identities if the phase draws them and there are any; otherwise accumulated ones."""
-    if phase.draw == "associated" and (start.association >= 0).any():
-        return start.association[images.identities]
-    return images.identities
+def _groups(images: LabelledImages, start: EpochStart, phase: Phase, *, alone: bool = False) -> Tensor:
+    """Associated identities if the phase draws them and there are any; otherwise accumulated ones.
+
+    If ``alone``, an identity left alone is drawn as one of its own.
+    """
+    association = start.association
+    if phase.draw != "associated" or not (association >= 0).any():
+        return images.identities
+    if alone:
+        own = torch.arange(len(association)) + len(association)
+        association = torch.where(association >= 0, association, own)
+    return association[images.identities]
 
 
 def _associated(association: Tensor, images: LabelledImages, indices: Tensor) -> tuple[Tensor, Tensor]:

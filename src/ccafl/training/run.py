@@ -24,8 +24,8 @@ from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.network import Network
 from ccafl.run_folder import RunFolder
-from ccafl.terminal import Bar, bar
-from ccafl.training.association import associate_identities
+from ccafl.terminal import Bar, bar, say
+from ccafl.training.association import Joined, associate_identities
 from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events
@@ -33,7 +33,7 @@ from ccafl.training.fabric import set_up_optimizer, synchronised
 from ccafl.training.features import embed_store, measure_cameras
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
-from ccafl.training.schedule import Phase, phase_of
+from ccafl.training.schedule import Phase, intra_camera_phase, phase_of
 from ccafl.training.topology import fingerprint_of
 
 _STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device, so not every step does
@@ -199,8 +199,8 @@ class Training:
             progress.advance(self.epoch * stage2.steps_per_epoch)
             while self.epoch < stage2.epochs:
                 began = time.monotonic()
-                phase = phase_of(self.config, self.epoch)
-                features, quality = self._associate(phase)
+                features, quality = self._associate(phase_of(self.config, self.epoch))
+                phase = self._phase(quality)
                 mass = self.observer.same_person_mass(features, self.classifier, self.images)
                 if self.epoch == first_adversarial:
                     self.figures |= {"same_person_mass_before": mass} if mass is not None else {}
@@ -237,18 +237,33 @@ class Training:
         self._measure_cameras()
         features = self._training_features()
         if phase.association == "kept":
-            association = self.association
+            joined = Joined(self.association)
         elif phase.association == "given":
             assert self.given_association is not None
-            association = self.given_association
+            joined = Joined(self.given_association)
         else:
             identities, cameras = self.images.identities, self.images.identity_cameras
-            association = associate_identities(
-                features, identities, cameras, self.config.stage2.association, self.links
-            )
+            settings = self.config.stage2.association
+            joined = associate_identities(features, identities, cameras, settings, self.links, self.topology)
         if phase.association != "alone":
-            self.association = association
-        return features, self.observer.association_quality(association)
+            self.association = joined.identities
+        estimate = joined.estimated_precision
+        estimated = {} if estimate is None else {"estimated_precision": estimate}
+        return features, self.observer.association_quality(joined.identities) | estimated
+
+    def _phase(self, quality: dict[str, float]) -> Phase:
+        """What the epoch does: intra-camera learning instead of inter-camera if too few joins are probably right."""
+        phase = phase_of(self.config, self.epoch)
+        least = self.config.stage2.association.least_precision
+        estimate = quality.get("estimated_precision", 1.0)
+        if phase.learning != "inter" or phase.association != "made" or estimate >= least:
+            return phase
+        if self.fabric.is_global_zero:
+            say(
+                f"epoch {self.epoch + 1}: goes on camera by camera, because probably only {estimate:.0%} of the joined "
+                f"pairs are right (stage2.association.least_precision is {least:.0%})"
+            )
+        return intra_camera_phase(self.config)
 
     def _restart_classifier(self) -> None:
         """Give the classifier random weights again, by seed and epoch, and clear its optimiser's state."""

@@ -59,12 +59,17 @@ class Phase:
         return " + ".join(parts)
 
 
+def intra_camera_phase(config: Config) -> Phase:
+    """Intra-camera learning (docs/method.md, 4.1)."""
+    return Phase("intra", text=config.stage2.intra_camera.text, adversarial=False, association="alone")
+
+
 def phase_of(config: Config, epoch: int) -> Phase:
     """The phase of a stage-2 epoch (docs/method.md, 4.1, 4.3, 4.4, and the reference modes)."""
     stage2 = config.stage2
     given = config.mode == "supervised"
     if config.mode == "intra" or (epoch < stage2.intra_camera.epochs and not given):
-        return Phase("intra", text=stage2.intra_camera.text, adversarial=False, association="alone")
+        return intra_camera_phase(config)
     if config.mode == "precise_ics":
         first = epoch == stage2.intra_camera.epochs
         return Phase(

@@ -1,0 +1,377 @@
+"""Cross-camera association without a rate to tune: each pair gets an estimated probability of being one person.
+
+Not in the paper. The labels themselves are the yardstick:
+
+- Of the labels of another camera, all but one at most are strangers to a given label. How far the most similar one
+  stands out from the next ones, in units of their spacing, is its *height*.
+- Candidates are the labels of two cameras that are most similar to each other. Without them, the pairs that are most
+  similar *then* are strangers' if the candidates were true, and strangers' second best if they were not. Two labels of
+  one camera are two persons, for certain: from them it is known how much higher the best of strangers is than the
+  second best.
+- The heights of candidates are a mixture of strangers' and of true pairs', whose density is the strangers' tilted
+  towards large heights. The share of true pairs is estimated for every pair of cameras.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ccafl.method.association import accept_disjoint_components, components, together_by
+from ccafl.method.topology import CameraTopology
+
+_NEXT = 5  # strangers that a height is measured from, each weighing half as much as the one before
+_TAIL = 16  # strangers that the spacing is measured on
+_LEAST = 3  # labels that a camera needs for its strangers' spacing
+_BEST_TO_SECOND = 1.8  # strangers' best height to their second best if similarities have an exponential tail
+_BEST_TO_SECOND_PAIRS = 150  # pairs of one camera that this prior counts as
+_TILT = 1.0  # log density ratio of true pairs to strangers rises by this per standard deviation of strangers' heights
+_FIRST_SHARE = 0.3  # of true pairs among the candidates, to begin with
+_SHARE_PAIRS = 4  # candidates that the share in all cameras counts as in the share of two
+_ROUNDS, _SHARE_ROUNDS, _SETTLED = 10, 60, 5e-3
+_BLOCK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB in float32
+
+
+@dataclass(frozen=True, slots=True)
+class CalibratedAssociation:
+    """The join of N labels in C cameras.
+
+    Attributes:
+        identities: (N,) int64 on the CPU: associated identity, numbered from 0 by first member; -1 for one left alone.
+        estimated_precision: estimated share of the joined pairs that are one person; 1 if nothing is joined.
+        shared: (C, C) float64 on the CPU, symmetric: estimated number of persons that two cameras share and whose
+            labels are most similar to each other.
+    """
+
+    identities: Tensor
+    estimated_precision: float
+    shared: Tensor
+
+
+def associate_calibrated(
+    centres: Tensor,
+    cameras: Tensor,
+    *,
+    topology: CameraTopology | None = None,
+    must_link: Tensor | None = None,
+    cannot_link: Tensor | None = None,
+) -> CalibratedAssociation:
+    """Join the labels of different cameras by estimated probabilities of being one person.
+
+    The most probable candidates are accepted, as many as give the largest expected F1; a joined identity has at most
+    one label from each camera.
+
+    Args:
+        centres: (N, D), L2-normalised.
+        cameras: (N,) int64, camera of every label, in 0..C-1.
+        topology: what is known of the cameras. Impossible pairs are refused; cameras that are said to share persons
+            have a share of true pairs of their own.
+        must_link, cannot_link: as `associate` takes them.
+
+    Raises:
+        ValueError: must-links join what a cannot-link keeps apart.
+    """
+    none = cameras.new_empty(0, 2)
+    must, cannot = (none if links is None else links for links in (must_link, cannot_link))
+    together = together_by(must, cannot, len(centres))
+    candidates, strangers, ratio = _compared(centres, cameras, topology)
+    probability = _probabilities(candidates, strangers, ratio, _groups(candidates, topology))
+    chosen = _largest_expected_f1(probability, candidates.height)
+    pairs = torch.stack([candidates.first, candidates.second], dim=1)
+    accepted = accept_disjoint_components(pairs[chosen], cameras.cpu(), together.cpu(), cannot.cpu())
+    joined = torch.cat([accepted, must.cpu()])
+    known = torch.cat([_probability_of(accepted, pairs, probability, len(cameras)), torch.ones(len(must))])
+    identities = components(joined, len(centres))
+    shared = torch.zeros(_camera_count(cameras) ** 2, dtype=torch.float64)
+    shared.index_add_(0, candidates.between, probability)
+    shared = shared.view(_camera_count(cameras), -1)
+    return CalibratedAssociation(identities, estimated_precision(joined, known, len(centres)), shared + shared.T)
+
+
+def estimated_precision(joined: Tensor, probability: Tensor, count: int) -> float:
+    """Estimated share of the pairs within connected components that are one person; 1 without any.
+
+    Two labels are one person if all links on the way between them are right, each independently: the product of their
+    probabilities. Summed over all pairs in one pass from the leaves to the root of every component.
+
+    Args:
+        joined: (M, 2) int64 links.
+        probability: (M,) of each being right.
+        count: number of labels.
+    """
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    if not len(joined):
+        return 1.0
+    labels = components(joined, count)
+    first, roots = np.unique(labels.numpy(), return_index=True)
+    roots = roots[first >= 0]
+    ends = torch.cat([joined, torch.stack([torch.full((len(roots),), count), torch.from_numpy(roots)], dim=1)]).numpy()
+    weights = torch.cat([probability.double().clamp(min=1e-12), torch.full((len(roots),), 1e-12)]).numpy()
+    graph = coo_array((weights, (ends[:, 0], ends[:, 1])), shape=(count + 1, count + 1)).tocsr()
+    graph = graph.maximum(graph.T).tocsr()
+    order, parents = breadth_first_order(graph, count, directed=False)
+    depth = np.zeros(count + 1, dtype=np.int64)
+    inner = order[1:]
+    link = np.asarray(graph[inner, parents[inner]]).ravel().clip(max=1)
+    level = np.array([count])
+    levels = []
+    while True:
+        inside = np.isin(parents[inner], level) & (depth[inner] == 0)
+        if not inside.any():
+            break
+        levels.append(np.flatnonzero(inside))
+        depth[inner[inside]] = len(levels)
+        level = inner[inside]
+    reached = np.ones(count + 1)  # expected number of right labels below each, itself included
+    right = 0.0
+    for members in levels[:0:-1]:
+        arriving = link[members] * reached[inner[members]]
+        above = parents[inner[members]]
+        total = np.bincount(above, arriving, count + 1)
+        right += float((total + (total**2 - np.bincount(above, arriving**2, count + 1)) / 2).sum())
+        reached += total
+    sizes = torch.bincount(labels[labels >= 0])
+    return right / float((sizes * (sizes - 1) // 2).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """M pairs of labels of two cameras that are most similar to each other; on the CPU."""
+
+    first: Tensor  # (M,) int64
+    second: Tensor  # (M,) int64
+    between: Tensor  # (M,) int64, first's camera times C plus second's
+    height: Tensor  # (M,) float64
+
+
+@dataclass(frozen=True, slots=True)
+class _Strangers:
+    """S pairs of labels that are most similar to each other once the candidates are taken out; on the CPU.
+
+    A height counts as that of a second best with the probability that the candidate taken out, numbered in ``owners``,
+    was false: one for each of the two labels, -1 if none was taken out.
+    """
+
+    heights: Tensor  # (S, 2) float64
+    owners: Tensor  # (S, 2) int64
+
+
+def _compared(
+    centres: Tensor, cameras: Tensor, topology: CameraTopology | None
+) -> tuple[_Candidates, _Strangers, float]:
+    """Candidates and strangers of all pairs of cameras, and the ratio of strangers' best height to their second."""
+    count = _camera_count(cameras)
+    members = [(cameras == camera).nonzero().squeeze(1) for camera in range(count)]
+    found: list[list[Tensor]] = [[] for _ in range(6)]
+    numbered = 0
+    for one, other in _camera_pairs(count, topology):
+        if min(len(members[one]), len(members[other])) == 0 or max(len(members[one]), len(members[other])) < _LEAST:
+            continue
+        refused = topology if topology is not None and topology.says_seconds(one, other) else None
+        first, second, height, heights, owners = _matched(centres, members[one], members[other], refused)
+        between = torch.full((len(first),), one * count + other)
+        owners = torch.where(owners >= 0, owners + numbered, owners)
+        numbered += len(first)
+        for kept, part in zip(found, (first, second, between, height, heights, owners), strict=True):
+            kept.append(part)
+    if not numbered:
+        nothing = torch.empty(0, dtype=torch.int64)
+        empty = _Candidates(nothing, nothing, nothing, torch.empty(0, dtype=torch.float64))
+        return empty, _Strangers(torch.empty(0, 2, dtype=torch.float64), nothing.view(0, 2)), _BEST_TO_SECOND
+    first, second, between, height, heights, owners = (torch.cat(parts) for parts in found)
+    return _Candidates(first, second, between, height), _Strangers(heights, owners), _best_to_second(centres, members)
+
+
+def _camera_pairs(count: int, topology: CameraTopology | None) -> Iterator[tuple[int, int]]:
+    for one in range(count):
+        for other in range(one + 1, count):
+            if topology is None or topology.shared[one, other] >= 0:
+                yield one, other
+
+
+def _matched(
+    centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Candidates of two cameras' labels: first, second, height; and strangers: heights, owners (numbered from 0)."""
+    rows, columns = _most_similar(centres, first, second, topology)
+    own = torch.arange(len(first))
+    mutual = columns.labels[rows.labels[:, 0], 0] == own
+    i, j = own[mutual], rows.labels[mutual, 0]
+    height = torch.stack([rows.heights(0)[i], columns.heights(0)[j]], dim=1).nanmean(1)
+    pair = first.cpu()[i], second.cpu()[j]
+    if min(len(first), len(second)) < _LEAST:
+        return *pair, height, height.new_empty(0, 2), i.new_empty(0, 2)
+    owner_of_row, owner_of_column = (torch.full((len(labels),), -1) for labels in (first, second))
+    owner_of_row[i] = owner_of_column[j] = torch.arange(len(i))
+    row_owners, column_owners = owner_of_row, owner_of_column
+    best_of_row = rows.labels.gather(1, (row_owners >= 0).long()[:, None]).squeeze(1)
+    best_of_column = columns.labels.gather(1, (column_owners >= 0).long()[:, None]).squeeze(1)
+    mutual = best_of_column[best_of_row] == own
+    mutual &= (row_owners >= 0) | (column_owners[best_of_row] >= 0)
+    i, j = own[mutual], best_of_row[mutual]
+    owners = torch.stack([row_owners[i], column_owners[j]], dim=1)
+    heights = torch.stack(
+        [
+            torch.where(owners[:, 0] >= 0, rows.heights(1)[i], rows.heights(0)[i]),
+            torch.where(owners[:, 1] >= 0, columns.heights(1)[j], columns.heights(0)[j]),
+        ],
+        dim=1,
+    )
+    return *pair, height, heights, owners
+
+
+def _best_to_second(centres: Tensor, members: list[Tensor]) -> float:
+    """How much higher the best of strangers stands out than the second best, by the labels of one camera.
+
+    The ratio of mean heights of candidates and of what is left without them, all of them strangers.
+    """
+    best, second = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)  # sum and number
+    for labels in members:
+        if len(labels) <= _LEAST:
+            continue
+        _, _, height, heights, owners = _matched(centres, labels, labels, None)
+        best += torch.tensor([float(height.sum()), len(height)], dtype=torch.float64) / 2  # each pair appears twice
+        left = heights[(owners >= 0).any(1)].mean(1)
+        second += torch.tensor([float(left.sum()), len(left)], dtype=torch.float64) / 2
+    if best[1] == 0 or second[0] <= 0:
+        return _BEST_TO_SECOND
+    ratio = float(best[0] / best[1] * second[1] / second[0])
+    number = float(best[1])
+    return (number * ratio + _BEST_TO_SECOND_PAIRS * _BEST_TO_SECOND) / (number + _BEST_TO_SECOND_PAIRS)
+
+
+@dataclass(frozen=True, slots=True)
+class _MostSimilar:
+    """For each of n labels, the k most similar ones of another camera, most similar first; on the CPU."""
+
+    similarities: Tensor  # (n, k) float64
+    labels: Tensor  # (n, k) int64, numbered within the other camera
+
+    def heights(self, best: int) -> Tensor:
+        """How far the label in place ``best`` stands out from the next ones, in units of their spacing: (n,).
+
+        NaN if the other camera has too few labels.
+        """
+        following = self.similarities[:, best + 1 : best + 1 + _NEXT]
+        if self.similarities.shape[1] < _LEAST:
+            return self.similarities.new_full((len(self.similarities),), torch.nan)
+        weights = 0.5 ** torch.arange(1, following.shape[1] + 1, dtype=torch.float64)
+        weights[-1] *= 2
+        return (self.similarities[:, best] - following @ weights) / self._spacing()
+
+    def _spacing(self) -> Tensor:
+        """Mean of k (s_k - s_k+1) over all labels and places k >= 2: the scale of an exponential tail (Rényi)."""
+        gaps = self.similarities[:, 1:-1] - self.similarities[:, 2:]
+        places = torch.arange(2, self.similarities.shape[1], dtype=torch.float64)
+        return (gaps * places).mean().clamp(min=1e-12)
+
+
+def _most_similar(
+    centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None
+) -> tuple[_MostSimilar, _MostSimilar]:
+    """For the labels of two cameras (of one, if they are the same tensor), the most similar ones of the other.
+
+    Rows of the similarities are taken in blocks. A pair that cannot be one person counts as an ordinary stranger.
+    """
+    kept = _TAIL + 2
+    rows = max(1, _BLOCK_ELEMENTS // len(second))
+    row_values, row_labels = [], []
+    column_values = centres.new_empty(0, len(second))
+    column_labels = first.new_empty(0, len(second))
+    for start in range(0, len(first), rows):
+        labels = first[start : start + rows]
+        products = centres[labels] @ centres[second].T
+        if topology is not None:
+            impossible = topology.impossible(labels[:, None], second[None])
+            products = products.masked_fill(impossible, float(products.mean()))
+        if first is second:
+            products.masked_fill_(labels[:, None] == second[None], -1.0)
+        values, found = products.topk(min(kept, len(second)), dim=1)
+        row_values.append(values)
+        row_labels.append(found)
+        values, found = products.topk(min(kept, len(labels)), dim=0)
+        column_values = torch.cat([column_values, values])
+        column_labels = torch.cat([column_labels, found + start])
+        if len(column_values) > min(kept, len(first)):
+            column_values, places = column_values.topk(min(kept, len(first)), dim=0)
+            column_labels = column_labels.gather(0, places)
+    along_rows = _MostSimilar(torch.cat(row_values).double().cpu(), torch.cat(row_labels).cpu())
+    return along_rows, _MostSimilar(column_values.T.double().cpu(), column_labels.T.cpu())
+
+
+def _probabilities(candidates: _Candidates, strangers: _Strangers, ratio: float, groups: Tensor) -> Tensor:
+    """Estimated probability of each candidate being one person: (M,) float64.
+
+    Expectation maximisation from the cautious side: at first every candidate counts as false, so that what is left
+    without it counts as strangers' second best.
+    """
+    probability = torch.zeros(len(candidates.height), dtype=torch.float64)
+    if not len(candidates.height) or not len(strangers.heights):
+        return probability
+    both = torch.tensor([[1.0, 1.0], [1.0, ratio], [ratio, 1.0], [ratio, ratio]], dtype=torch.float64)
+    heights = (strangers.heights @ both.T / 2).T.reshape(-1)  # each pair as best or second best of either label
+    for _ in range(_ROUNDS):
+        true = torch.where(strangers.owners >= 0, probability[strangers.owners], 1.0)
+        weights = torch.cat([true[:, 0] * true[:, 1], true[:, 0] * (1 - true[:, 1])])
+        weights = torch.cat([weights, (1 - true[:, 0]) * true[:, 1], (1 - true[:, 0]) * (1 - true[:, 1])])
+        before, probability = probability, _posterior(candidates, heights, weights, groups)
+        if (probability - before).abs().max() < _SETTLED:
+            break
+    return probability
+
+
+def _posterior(candidates: _Candidates, heights: Tensor, weights: Tensor, groups: Tensor) -> Tensor:
+    """P(true | height) = pi r / (pi r + 1 - pi), r(h) = exp(_TILT h) / E[exp(_TILT h)] over weighted strangers.
+
+    Heights are in standard deviations of the strangers'. The share pi of true pairs is each camera pair's own, drawn
+    towards that of its group.
+    """
+    weights = weights / weights.sum()
+    mean = weights @ heights
+    deviation = (weights @ (heights - mean) ** 2).sqrt().clamp(min=1e-12)
+    strangers = (heights - mean) / deviation
+    normaliser = torch.logsumexp(_TILT * strangers + weights.log(), 0)
+    ratio = (_TILT * (candidates.height - mean) / deviation - normaliser).exp()
+    pairs, of_pair = candidates.between.unique(return_inverse=True)
+    number = torch.bincount(of_pair, minlength=len(pairs)).double()
+    group = groups.new_empty(len(pairs)).scatter_(0, of_pair, groups)
+    size = torch.zeros(int(groups.max()) + 1, dtype=torch.float64).index_add_(0, group, number)
+    share = torch.full((len(pairs),), _FIRST_SHARE, dtype=torch.float64)
+    for _ in range(_SHARE_ROUNDS):
+        odds = share[of_pair] * ratio
+        probability = odds / (odds + 1 - share[of_pair])
+        true = torch.zeros_like(number).index_add_(0, of_pair, probability)
+        common = torch.zeros_like(size).index_add_(0, group, true) / size.clamp(min=1)
+        share = (true + _SHARE_PAIRS * common[group]) / (number + _SHARE_PAIRS)
+    return probability
+
+
+def _groups(candidates: _Candidates, topology: CameraTopology | None) -> Tensor:
+    """(M,) int64: 1 for candidates of cameras that are said to share persons, 0 for the rest."""
+    if topology is None:
+        return torch.zeros_like(candidates.between)
+    return (topology.shared.flatten()[candidates.between] > 0).long()
+
+
+def _largest_expected_f1(probability: Tensor, height: Tensor) -> Tensor:
+    """The k most probable pairs, most probable first, with the largest expected F1, 2 sum_k p / (k + sum p)."""
+    order = height.argsort(descending=True, stable=True)
+    order = order[probability[order].argsort(descending=True, stable=True)]
+    right, number = probability[order].cumsum(0), torch.arange(1, len(order) + 1)
+    if not len(order) or right[-1] <= 0:
+        return order[:0]
+    return order[: int((2 * right / (number + right[-1])).argmax()) + 1]
+
+
+def _probability_of(accepted: Tensor, pairs: Tensor, probability: Tensor, count: int) -> Tensor:
+    """The probabilities of the pairs (M, 2) that are in ``accepted`` (A, 2): (A,)."""
+    numbers, order = (pairs[:, 0] * count + pairs[:, 1]).sort()
+    return probability[order[torch.searchsorted(numbers, accepted[:, 0] * count + accepted[:, 1])]]
+
+
+def _camera_count(cameras: Tensor) -> int:
+    return int(cameras.max()) + 1 if len(cameras) else 0
