@@ -26,7 +26,8 @@ _TAIL = 16  # strangers that the spacing is measured on
 _LEAST = 3  # labels that a camera needs for its strangers' spacing
 _BEST_TO_SECOND = 1.8  # strangers' best height to their second best if similarities have an exponential tail
 _BEST_TO_SECOND_PAIRS = 150  # pairs of one camera that this prior counts as
-_TILT = 1.0  # log density ratio of true pairs to strangers rises by this per standard deviation of strangers' heights
+_TILTS = (1.0, 1.5, 2.0, 3.0)  # the log density ratio of true pairs to strangers rises by so much per deviation
+_BINS = 1000  # of strangers' heights
 _FIRST_SHARE = 0.3  # of true pairs among the candidates, to begin with
 _SHARE_PAIRS = 4  # candidates that the share in all cameras counts as in the share of two
 _ROUNDS, _SHARE_ROUNDS, _SETTLED = 10, 60, 5e-3
@@ -325,29 +326,42 @@ def _probabilities(candidates: _Candidates, strangers: _Strangers, ratio: float,
 
 
 def _posterior(candidates: _Candidates, heights: Tensor, weights: Tensor, groups: Tensor) -> Tensor:
-    """P(true | height) = pi r / (pi r + 1 - pi), r(h) = exp(_TILT h) / E[exp(_TILT h)] over weighted strangers.
+    """P(true | height) = pi r / (pi r + 1 - pi), r(h) = sum over tilts t of w_t exp(t h) / E[exp(t h)] over strangers.
 
-    Heights are in standard deviations of the strangers'. The share pi of true pairs is each camera pair's own, drawn
-    towards that of its group.
+    Heights are in standard deviations of the weighted strangers'. The weights w of the tilts and the share pi of true
+    pairs, each camera pair's own and drawn towards that of its group, are found by expectation maximisation.
     """
-    weights = weights / weights.sum()
-    mean = weights @ heights
-    deviation = (weights @ (heights - mean) ** 2).sqrt().clamp(min=1e-12)
-    strangers = (heights - mean) / deviation
-    normaliser = torch.logsumexp(_TILT * strangers + weights.log(), 0)
-    ratio = (_TILT * (candidates.height - mean) / deviation - normaliser).exp()
+    mean = (weights @ heights) / weights.sum()
+    deviation = ((weights @ (heights - mean) ** 2) / weights.sum()).sqrt().clamp(min=1e-12)
+    strangers, logs = _binned((heights - mean) / deviation, weights)
+    tilts = torch.tensor(_TILTS, dtype=torch.float64)
+    tilted = torch.outer((candidates.height - mean) / deviation, tilts)
+    tilted -= torch.logsumexp(torch.outer(strangers, tilts) + logs[:, None], 0)
     pairs, of_pair = candidates.between.unique(return_inverse=True)
     number = torch.bincount(of_pair, minlength=len(pairs)).double()
     group = groups.new_empty(len(pairs)).scatter_(0, of_pair, groups)
     size = torch.zeros(int(groups.max()) + 1, dtype=torch.float64).index_add_(0, group, number)
     share = torch.full((len(pairs),), _FIRST_SHARE, dtype=torch.float64)
+    of_tilts = torch.full_like(tilts, 1 / len(tilts))
     for _ in range(_SHARE_ROUNDS):
-        odds = share[of_pair] * ratio
-        probability = odds / (odds + 1 - share[of_pair])
+        log_ratios = tilted + of_tilts.clamp(min=1e-12).log()
+        probability = (share.logit(1e-9)[of_pair] + log_ratios.logsumexp(1)).sigmoid()
         true = torch.zeros_like(number).index_add_(0, of_pair, probability)
         common = torch.zeros_like(size).index_add_(0, group, true) / size.clamp(min=1)
-        share = (true + _SHARE_PAIRS * common[group]) / (number + _SHARE_PAIRS)
+        before, share = share, (true + _SHARE_PAIRS * common[group]) / (number + _SHARE_PAIRS)
+        of_tilts = (probability @ log_ratios.softmax(1)) / probability.sum().clamp(min=1e-12)
+        if (share - before).abs().max() < _SETTLED / 10:
+            break
     return probability
+
+
+def _binned(heights: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Middles of bins and logarithms of their shares of the weights, so that an expectation costs little."""
+    low, high = float(heights.min()), float(heights.max())
+    width = max(high - low, 1e-12) / _BINS
+    bins = ((heights - low) / width).long().clamp(max=_BINS - 1)
+    shares = torch.zeros(_BINS, dtype=torch.float64).index_add_(0, bins, weights) / weights.sum()
+    return low + width * (torch.arange(_BINS, dtype=torch.float64) + 0.5), shares.log()
 
 
 def _groups(candidates: _Candidates, topology: CameraTopology | None) -> Tensor:
