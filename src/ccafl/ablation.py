@@ -28,6 +28,7 @@ FIGURES = (
     "mAP",
     "rank1",
     "association_precision",
+    "association_estimated_precision",
     "association_recall",
     "association_f1",
     "camera_probe",
@@ -258,7 +259,7 @@ def _values(runs: Sequence[Results], figure: str) -> list[float]:
 def _value(run: Results, figure: str) -> float | None:
     if figure.startswith("association_"):
         quality = run["association"] if run["mode"] != "supervised" else None
-        return None if quality is None else quality[figure.removeprefix("association_")]
+        return None if quality is None else quality.get(figure.removeprefix("association_"))
     value: float | None = run.get(figure)
     return value
 
@@ -267,6 +268,7 @@ _COLUMNS: dict[str, Callable[[Mapping[str, list[float]]], str]] = {
     "mAP": lambda row: _percent(row["mAP"]),
     "rank-1": lambda row: _percent(row["rank1"]),
     "association precision": lambda row: _percent(row["association_precision"]),
+    "estimated": lambda row: _percent(row["association_estimated_precision"]),
     "recall": lambda row: _percent(row["association_recall"]),
     "F1": lambda row: _percent(row["association_f1"]),
     "camera probe": lambda row: _percent(row["camera_probe"]),

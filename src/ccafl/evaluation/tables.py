@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-_SHARES = ("mAP", "precision", "recall", "f1")
+_SHARES = ("mAP", "precision", "recall", "f1", "estimated_precision")
 _SHARE_PREFIXES = ("rank", "camera_", "own_camera", "same_person")
 
 

@@ -29,7 +29,13 @@ _MEASURES = {
     "camera_probe": "camera recognised from the features (lower is better)",
     "camera_chance": "the same by chance",
 }
-_JOINED = {"precision": "precision", "recall": "recall", "f1": "F1", "joined": "identities joined"}
+_JOINED = {
+    "precision": "precision",
+    "estimated_precision": "precision, as estimated without knowing the persons",
+    "recall": "recall",
+    "f1": "F1",
+    "joined": "identities joined",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ _BEST_TO_SECOND = 1.8  # strangers' best height to their second best if similari
 _BEST_TO_SECOND_PAIRS = 150  # pairs of one camera that this prior counts as
 _TILTS = (1.0, 1.5, 2.0, 3.0)  # the log density ratio of true pairs to strangers rises by so much per deviation
 _BINS = 1000  # of strangers' heights
+_LEAST_PROBABILITY = 0.2  # of a pair that is joined
 _FIRST_SHARE = 0.3  # of true pairs among the candidates, to begin with
 _SHARE_PAIRS = 4  # candidates that the share in all cameras counts as in the share of two
 _ROUNDS, _SHARE_ROUNDS, _SETTLED = 10, 60, 5e-3
@@ -372,13 +373,17 @@ def _groups(candidates: _Candidates, topology: CameraTopology | None) -> Tensor:
 
 
 def _largest_expected_f1(probability: Tensor, height: Tensor) -> Tensor:
-    """The k most probable pairs, most probable first, with the largest expected F1, 2 sum_k p / (k + sum p)."""
+    """The k most probable pairs, most probable first, with the largest expected F1, 2 sum_k p / (k + sum p).
+
+    Improbable pairs are left out even if nothing better is to be had.
+    """
     order = height.argsort(descending=True, stable=True)
     order = order[probability[order].argsort(descending=True, stable=True)]
     right, number = probability[order].cumsum(0), torch.arange(1, len(order) + 1)
     if not len(order) or right[-1] <= 0:
         return order[:0]
-    return order[: int((2 * right / (number + right[-1])).argmax()) + 1]
+    best = int((2 * right / (number + right[-1])).argmax()) + 1
+    return order[: min(best, int((probability >= _LEAST_PROBABILITY).sum()))]
 
 
 def _probability_of(accepted: Tensor, pairs: Tensor, probability: Tensor, count: int) -> Tensor:

@@ -104,6 +104,13 @@ def quality_plots(events: Events) -> list[Plot]:
             [
                 Line(name, at_start("association", key) + after("final_association", key))
                 for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+            ]
+            + [
+                Line(
+                    "estimated precision",
+                    at_start("association", "estimated_precision") + after("final_association", "estimated_precision"),
+                    dotted=True,
+                )
             ],
         ),
         Plot(
