@@ -253,16 +253,20 @@ class Training:
 
     def _phase(self, quality: dict[str, float]) -> Phase:
         """What the epoch does: intra-camera learning instead of inter-camera if too few joins are probably right."""
-        phase = phase_of(self.config, self.epoch)
-        least = self.config.stage2.association.least_precision
-        estimate = quality.get("estimated_precision", 1.0)
-        if phase.learning != "inter" or phase.association != "made" or estimate >= least:
+        phase, least = phase_of(self.config, self.epoch), self.config.stage2.association.least_precision
+        estimate = quality.get("estimated_precision")
+        if phase.learning != "inter" or estimate is None:
+            return phase
+        if not (self.association >= 0).any():
+            why = "no labels are probably one person"
+        elif estimate < least:
+            why = (
+                f"probably only {estimate:.0%} of the joined pairs are right (association.least_precision {least:.0%})"
+            )
+        else:
             return phase
         if self.fabric.is_global_zero:
-            say(
-                f"epoch {self.epoch + 1}: goes on camera by camera, because probably only {estimate:.0%} of the joined "
-                f"pairs are right (stage2.association.least_precision is {least:.0%})"
-            )
+            say(f"epoch {self.epoch + 1} goes on camera by camera: {why}")
         return intra_camera_phase(self.config)
 
     def _restart_classifier(self) -> None:
