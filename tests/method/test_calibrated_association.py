@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.method import calibrated_association
-from ccafl.method.association import components
+from ccafl.method.association import associate, components
 from ccafl.method.calibrated_association import associate_calibrated, estimated_precision
 from ccafl.method.topology import CameraTopology, sightings
 
@@ -200,3 +200,11 @@ def test_the_estimate_multiplies_along_the_way_between_two_labels(forest):
     pairs = [(a, b) for a, b in combinations(range(count), 2) if labels[a] == labels[b] >= 0]
     expected = sum(float(way[pair]) for pair in pairs) / len(pairs) if pairs else 1.0
     assert estimated_precision(joined, torch.tensor(chances), count) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_fixed_rate_refuses_what_is_impossible_too():
+    centres, cameras, _ = made_up([(0, 1)] * 30, 0.3)
+    topology = unknown(cameras)
+    assert (associate(centres, cameras, 2.0) >= 0).any()
+    topology.shared[0, 1] = topology.shared[1, 0] = -1
+    assert (associate(centres, cameras, 2.0, topology=topology) == -1).all()
