@@ -6,6 +6,7 @@ defined where they are used.
 """
 
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -181,13 +182,22 @@ def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config
     Raises:
         InputError: no such configuration, not YAML, an unknown key, a value of the wrong type.
     """
-    several = name_or_path.split("+") if "+" in name_or_path and not Path(name_or_path).is_file() else [name_or_path]
+    names = name_or_path.split("+") if "+" in name_or_path and not Path(name_or_path).is_file() else [name_or_path]
+    return validated(settings_of(names, overrides), name_or_path)
+
+
+def settings_of(names: Iterable[str], overrides: Iterable[str] | None = None) -> dict[str, Any]:
+    """What configurations, each on top of those before, and then overrides say: nested as in YAML, values unchecked.
+
+    Raises:
+        InputError: no such configuration, not YAML, or an override that is not of the form ``key.path=value``.
+    """
     settings: dict[str, Any] = {}
-    for one in several:
-        settings = _laid_over(settings, _read(one))
+    for name in names:
+        settings = _laid_over(settings, _read(name))
     for override in overrides or []:
         _override(settings, override)
-    return validated(settings, name_or_path)
+    return settings
 
 
 def merged(config: Config, name_or_path: str) -> Config:
