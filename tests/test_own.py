@@ -101,13 +101,16 @@ def test_what_is_set_wins_and_what_has_begun_stays(world, tmp_path):
     run("train", "own", "--data", world, "--out", tmp_path / "run", "--resume")
 
 
-def test_an_ablation_adds_camera_statistics_in_rows_of_their_own(world):
+def test_an_ablation_adds_camera_statistics_in_rows_of_their_own(world, tmp_path):
     chosen, _ = choose_config("own", ["stage2.identities=4"], world, camera_statistics=False)
     rows = rows_of(chosen)
     assert not rows["ccafl"].model.camera_norm
     assert rows["ccafl_plus"].model.camera_norm
     assert rows["supervised_plus"].model.camera_norm
     assert choose_config("own+ccafl-plus", None, world)[0].model.camera_norm
+    out = tmp_path / "out"
+    run("ablate", "own", "--data", world, "--out", out, "--seeds", 0, "--rows", "ccafl_plus", *as_options(SMALL))
+    assert RunFolder(out / "seed-0" / "ccafl_plus").read_config().model.camera_norm
 
 
 def test_weights_that_cannot_be_had(monkeypatch):
@@ -139,7 +142,15 @@ def test_the_time_is_that_of_all_steps_and_images(world, monkeypatch):
     stage1, stage2 = config.stage1, config.stage2
     steps = stage2.epochs * stage2.steps_per_epoch + stage1.epochs * -(-len(images) // stage1.batch_size)
     embedded = (stage2.epochs + 1) * len(images) + stage2.epochs / config.runtime.evaluate_every * 10
-    assert own.estimated_seconds(config, images, 10) == pytest.approx(steps + embedded / 64)
+    batch = config.runtime.extraction_batch
+    assert own.estimated_seconds(config, images, 10) == pytest.approx(steps + embedded / batch)
     plus, _ = choose_config("own+ccafl-plus", None, world)
     measured = (stage2.epochs + 1 + stage2.epochs / config.runtime.evaluate_every) * len(images)
-    assert own.estimated_seconds(plus, images, 10) == pytest.approx(steps + (embedded + measured) / 64)
+    assert own.estimated_seconds(plus, images, 10) == pytest.approx(steps + (embedded + measured) / batch)
+
+
+def test_a_vit_takes_the_recipe_of_clip_reid():
+    vit, reasons = own_settings(findings((400, 4), (400, 4), architecture="ViT-B-16"))
+    assert (vit.model.normalisation, vit.model.patch_frozen, vit.stage2.learning_rate) == ("half", True, 5e-6)
+    assert (vit.model.patch_stride, vit.model.camera_embedding, vit.model.camera_norm) == (None, False, False)
+    assert "camera statistics: off: this network has no batch norms" in reasons

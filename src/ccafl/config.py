@@ -35,6 +35,10 @@ class Model(_Settings):
     image_size: tuple[Count, Count] = Field(default=(256, 128), strict=False)  # height, width in pixels
     last_stride: Literal[1, 2] = 1
     camera_norm: bool = False  # batch norms keep separate statistics for each camera (not in the paper)
+    camera_embedding: bool = False  # a ViT's class token starts from a learned vector of its camera (not in the paper)
+    patch_stride: Count | None = None  # pixels from one patch of a ViT to the next; null: patches touch
+    patch_frozen: bool = False  # a ViT's patch projection is not trained
+    normalisation: Literal["imagenet", "half"] = "imagenet"  # mean and deviation of the input; half: 0.5, a ViT's
     template: str = "A photo of a {} person."
     prompt_tokens: Count = 4
 

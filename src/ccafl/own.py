@@ -17,9 +17,10 @@ from ccafl.data.images import picture_size
 from ccafl.data.numbering import LabelledImages
 from ccafl.data.records import Source
 from ccafl.data.transforms import normalise
+from ccafl.errors import InputError
 from ccafl.model.clip import can_be_had
 from ccafl.model.image_encoder import ImageEncoder
-from ccafl.model.network import Network, build_network, has_text_tower
+from ccafl.model.network import Network, build_network, check_backbone, has_text_tower
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.fabric import make_fabric, set_up_optimizer
 from ccafl.training.features import STATISTICS_IMAGES
@@ -29,12 +30,12 @@ from ccafl.training.schedule import phase_of
 
 NAME = "own"
 _PAPER = "market1501"
-_RECIPES = {"clip-synth": NAME, "RN50": _PAPER, "ViT-B-16": _PAPER}  # every other network takes own's
+_RECIPES = {"clip-synth": NAME, "RN50": _PAPER, "ViT-B-16": _PAPER + "+vit-b-16"}  # every other network takes own's
 _ON_A_GPU = ("RN50", "ViT-B-16")  # the first whose weights can be had
 _LABELS = {NAME: 2167, _PAPER: 3262}  # of the data that a recipe's numbers of steps were chosen for
 _FEWEST_STEPS = 10  # in an epoch
 _PICTURES = 200  # whose sizes are read
-_TIMED, _TIMED_IMAGES = 3, 64  # steps, and images of a batch, that are timed
+_TIMED = 3  # steps and batches that are timed, of every kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +158,16 @@ def _statistics(config: Config, findings: Findings, *, allowed: bool) -> tuple[C
     enough = config.stage2.identities * config.stage2.images
     if not allowed:
         return config, "off: the rows ccafl_plus and supervised_plus add them"
-    if config.model.architecture.startswith("ViT"):
-        return config, "off: this network has no batch norms"
     if len(findings.cameras) < 2:
         return config, "off: there is one camera"
     if fewest.images < enough:
         return config, f"off: {fewest.name} has only {fewest.images} images, and a batch {enough}"
-    return merged(config, "ccafl-plus"), f"on: each camera has {fewest.images:,} images or more"
+    plus = merged(config, "ccafl-plus")
+    try:
+        check_backbone(plus)
+    except InputError:
+        return config, "off: this network has no batch norms"
+    return plus, f"on: each camera has {fewest.images:,} images or more"
 
 
 def _size(size: tuple[int, int]) -> str:
@@ -187,9 +191,11 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
     learners = set_up(fabric, network.encoder, network.classifier, stage2)
     phases = [phase_of(config, epoch) for epoch in range(stage2.epochs)]
     evaluations = -(-stage2.epochs // runtime.evaluate_every) if runtime.evaluate_every else 1
-    measured = int(images.cameras.bincount().clamp(max=STATISTICS_IMAGES).sum()) if config.model.camera_norm else 0
-    embedded = (stage2.epochs + 1) * (len(images) + measured) + evaluations * (tested + measured)
-    seconds = embedded * _feature_seconds(fabric, network.encoder)
+    embedded = (stage2.epochs + 1) * len(images) + evaluations * tested
+    seconds = embedded * _image_seconds(fabric, network.encoder.eval(), runtime.extraction_batch)
+    if config.model.camera_norm:
+        measured = (stage2.epochs + 1 + evaluations) * int(images.cameras.bincount().clamp(max=STATISTICS_IMAGES).sum())
+        seconds += measured * _image_seconds(fabric, network.encoder.train(), runtime.extraction_batch)
     if network.prompts is not None and network.text_encoder is not None:
         network.prompts.to(fabric.device)
         network.text_encoder.to(fabric.device)
@@ -215,18 +221,17 @@ def _losses_of_noise(epoch: EncoderEpoch) -> Iterator[Tensor]:
         yield epoch.step(normalise(pixels), indices)["total"]
 
 
-def _feature_seconds(fabric: Fabric, encoder: ImageEncoder) -> float:
-    """Of one image, in a batch."""
-    images = torch.zeros(_TIMED_IMAGES, 3, *encoder.image_size, device=fabric.device)
-    cameras = torch.zeros(_TIMED_IMAGES, dtype=torch.int64)
+def _image_seconds(fabric: Fabric, encoder: ImageEncoder, batch: int) -> float:
+    """Of one image's feature, in a batch, in the encoder's mode."""
+    images = torch.zeros(batch, 3, *encoder.image_size, device=fabric.device)
+    cameras = torch.zeros(batch, dtype=torch.int64)
 
     def batches() -> Iterator[Tensor]:
         while True:
             with torch.no_grad(), fabric.autocast():
                 yield encoder.embed(images, cameras).sum()
 
-    encoder.eval()
-    return _seconds_each(batches()) / _TIMED_IMAGES
+    return _seconds_each(batches()) / batch
 
 
 def _prompt_seconds(fabric: Fabric, network: Network, config: Config, images: LabelledImages) -> float:

@@ -17,20 +17,23 @@ class Tower(nn.Module, ABC):
         reid_dim: D, the size of the re-ID feature.
         image_text_dim: E, the size of the image-text feature; None without a text tower.
         has_map: whether `feature_map` can be called; a ViT has tokens instead.
+        embedded_cameras: C, if features depend on the image's camera, of C, by a learned vector; else None.
     """
 
     image_size: Size
     reid_dim: int
     image_text_dim: int | None = None
     has_map: bool = False
+    embedded_cameras: int | None = None
 
     @abstractmethod
-    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, image_text: bool, cameras: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Features of normalised images (B, 3, H, W).
 
         Args:
             images: as `ccafl.data.transforms` normalises them.
             image_text: whether to compute the image-text feature too.
+            cameras: (B,) int64 in 0..C-1, any other number for an unknown one; read only with ``embedded_cameras``.
 
         Returns:
             (pooled features (B, D), image-text features (B, E) or None), not L2-normalised.
