@@ -101,7 +101,7 @@ class _ResNetTower(Tower):
             features = stage(features)
         return features
 
-    def forward(self, images: Tensor, image_text: bool, cameras: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
         features = self.feature_map(images)
         return self.gem(features), attend(self.resnet.attnpool, features) if image_text else None
 
@@ -146,12 +146,15 @@ class _ViTTower(Tower):
         self.vit = vit
         self.reid_dim, self.image_text_dim = self.projection.shape
 
-    def forward(self, images: Tensor, image_text: bool, cameras: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
+        return self.of_cameras(images, image_text, None)
+
+    def of_cameras(self, images: Tensor, image_text: bool, cameras: Tensor | None) -> tuple[Tensor, Tensor | None]:
         images = self.renormalised(images)
-        class_token: Tensor = self.vit(images) if self.embedded_cameras is None else self._of_cameras(images, cameras)
+        class_token: Tensor = self.vit(images) if self.embedded_cameras is None else self._with_vectors(images, cameras)
         return class_token, class_token @ self.projection if image_text else None
 
-    def _of_cameras(self, images: Tensor, cameras: Tensor | None) -> Tensor:
+    def _with_vectors(self, images: Tensor, cameras: Tensor | None) -> Tensor:
         """As open_clip's forward, with the camera's vector added to the class token."""
         vit, vectors = self.vit, self.camera_embedding
         if cameras is None:

@@ -64,7 +64,7 @@ class ImageEncoder(nn.Module):
         if images.shape[2:] != self.image_size:
             raise ValueError(f"images are {tuple(images.shape[2:])}, the encoder was built for {self.image_size}")
         if self.norm_cameras is None:
-            pooled, projected = self.tower(images, image_text, cameras)
+            pooled, projected = self.tower.of_cameras(images, image_text, cameras)
             return self.bnneck(pooled), projected
         order = self.norm_cameras.sort(cameras, len(images))
         place = order.argsort()

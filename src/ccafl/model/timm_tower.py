@@ -56,7 +56,7 @@ class TimmTower(Tower):
         self.register_buffer("scale", std / own_std)  # from our normalisation to the model's own
         self.register_buffer("shift", (mean - own_mean) / own_std)
 
-    def forward(self, images: Tensor, image_text: bool, cameras: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, None]:
         if self.has_map:
             return self.gem(self.feature_map(images)), None
         tokens = self.model.forward_features(images * self.scale + self.shift)

@@ -27,17 +27,21 @@ class Tower(nn.Module, ABC):
     embedded_cameras: int | None = None
 
     @abstractmethod
-    def forward(self, images: Tensor, image_text: bool, cameras: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
         """Features of normalised images (B, 3, H, W).
 
         Args:
             images: as `ccafl.data.transforms` normalises them.
             image_text: whether to compute the image-text feature too.
-            cameras: (B,) int64 in 0..C-1, any other number for an unknown one; read only with ``embedded_cameras``.
 
         Returns:
             (pooled features (B, D), image-text features (B, E) or None), not L2-normalised.
         """
+
+    def of_cameras(self, images: Tensor, image_text: bool, cameras: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """`forward`, for a tower with ``embedded_cameras``: cameras (B,) in 0..C-1, any other number if unknown."""
+        features: tuple[Tensor, Tensor | None] = self(images, image_text)
+        return features
 
     def feature_map(self, images: Tensor) -> Tensor:
         """The last feature map: (B, 3, H, W) -> (B, channels, h, w)."""

@@ -81,7 +81,7 @@ class _ImageTextTower(Tower):
         self.image_size, self.has_map = tower.image_size, tower.has_map
         self.reid_dim = self.image_text_dim = tower.image_text_dim
 
-    def forward(self, images: Tensor, image_text: bool, cameras: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, image_text: bool) -> tuple[Tensor, Tensor | None]:
         _, projected = self.tower(images, True)
         return projected, projected if image_text else None
 
