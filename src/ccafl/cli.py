@@ -46,6 +46,14 @@ Encoder = Annotated[
         show_default=False,
     ),
 ]
+Configuration = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="own for your own pictures, another shipped configuration, or a YAML file.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     Path,
     typer.Option(
@@ -132,7 +140,7 @@ def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("ru
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or a YAML file.", show_default=False)],
+    config: Configuration,
     data: Data,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CONFIG if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
@@ -144,12 +152,12 @@ def train(
 ) -> None:
     """Train on images labelled camera by camera, and join the cameras' labels."""
     from ccafl import pipeline
-    from ccafl.config import load_config
     from ccafl.run_folder import RunFolder
 
     out = out or Path("runs") / Path(config).stem
+    chosen, reasons = pipeline.choose_config(config, settings, data, kind=source, run=out if resume else None)
     results = pipeline.train_run(
-        load_config(config, settings), data, out, kind=source, resume=resume, skip_unreadable=skip_unreadable
+        chosen, data, out, kind=source, resume=resume, skip_unreadable=skip_unreadable, reasons=reasons
     )
     _show_results(results, RunFolder(out).results)
 
@@ -184,7 +192,7 @@ def evaluate(
 
 @app.command()
 def ablate(
-    config: Annotated[str, typer.Argument(help="Name of a shipped configuration, or a YAML file.", show_default=False)],
+    config: Configuration,
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for all runs and the table.", show_default=False)],
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0,1,2",
@@ -198,11 +206,13 @@ def ablate(
     """Train CCAFL with and without each of its parts; continue where an earlier call stopped."""
     import shlex
 
-    from ccafl import ablation, terminal
-    from ccafl.config import load_config
+    from ccafl import ablation, pipeline, terminal
 
+    chosen, reasons = pipeline.choose_config(config, settings, data, kind=source, camera_statistics=False)
+    for reason in reasons:
+        terminal.note(reason)
     table = ablation.ablate(
-        load_config(config, settings),
+        chosen,
         data,
         out,
         seeds=ablation.parse_seeds(seeds),
@@ -493,6 +503,8 @@ def check(
     from ccafl.data.check import render
 
     terminal.show(render(pipeline.check_data(path, kind=source)))
+    for line in pipeline.plan_own(path, kind=source):
+        terminal.say(line)
 
 
 @app.command()

@@ -6,6 +6,7 @@ defined where they are used.
 """
 
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,10 @@ class Model(_Settings):
     image_size: tuple[Count, Count] = Field(default=(256, 128), strict=False)  # height, width in pixels
     last_stride: Literal[1, 2] = 1
     camera_norm: bool = False  # batch norms keep separate statistics for each camera (not in the paper)
+    camera_embedding: bool = False  # a ViT's class token starts from a learned vector of its camera (not in the paper)
+    patch_stride: Count | None = None  # pixels from one patch of a ViT to the next; null: patches touch
+    patch_frozen: bool = False  # a ViT's patch projection is not trained
+    normalisation: Literal["imagenet", "half"] = "imagenet"  # mean and deviation of the input; half: 0.5, a ViT's
     template: str = "A photo of a {} person."
     prompt_tokens: Count = 4
 
@@ -184,13 +189,22 @@ def load_config(name_or_path: str, overrides: list[str] | None = None) -> Config
     Raises:
         InputError: no such configuration, not YAML, an unknown key, a value of the wrong type.
     """
-    several = name_or_path.split("+") if "+" in name_or_path and not Path(name_or_path).is_file() else [name_or_path]
+    names = name_or_path.split("+") if "+" in name_or_path and not Path(name_or_path).is_file() else [name_or_path]
+    return validated(settings_of(names, overrides), name_or_path)
+
+
+def settings_of(names: Iterable[str], overrides: Iterable[str] | None = None) -> dict[str, Any]:
+    """What configurations, each on top of those before, and then overrides say: nested as in YAML, values unchecked.
+
+    Raises:
+        InputError: no such configuration, not YAML, or an override that is not of the form ``key.path=value``.
+    """
     settings: dict[str, Any] = {}
-    for one in several:
-        settings = _laid_over(settings, _read(one))
+    for name in names:
+        settings = _laid_over(settings, _read(name))
     for override in overrides or []:
         _override(settings, override)
-    return validated(settings, name_or_path)
+    return settings
 
 
 def merged(config: Config, name_or_path: str) -> Config:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ccafl.config import Config, load_config
+from ccafl import own
+from ccafl.config import Config, changed, load_config, settings_of
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.identity_links import IdentityLinks, links_between
@@ -35,7 +36,7 @@ from ccafl.method.topology import CameraTopology
 from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
 from ccafl.synthetic.write import count_images, synthesize
-from ccafl.terminal import bar, note, remark
+from ccafl.terminal import bar, duration, note, remark
 from ccafl.training.association import associate_identities
 from ccafl.training.checkpoint import fork
 from ccafl.training.fabric import make_fabric
@@ -48,6 +49,56 @@ Results = dict[str, Any]
 DEMO_PERSONS, DEMO_CAMERAS = 150, 6
 
 
+def choose_config(
+    name: str,
+    overrides: Sequence[str] | None,
+    data: Path,
+    *,
+    kind: str | None = None,
+    run: Path | None = None,
+    camera_statistics: bool = True,
+) -> tuple[Config, list[str]]:
+    """The settings that ``name`` stands for, and why: those of ``own`` follow from the data, all others are as read.
+
+    Args:
+        name: as for `load_config`; ``own+other`` lays the settings of ``other`` over those chosen.
+        overrides: ``key.path=value``, which have the last word.
+        data, kind: as for `train_run`.
+        run: folder of a run that is to be resumed; if it has begun, its settings are kept, and nothing is chosen.
+        camera_statistics: whether ``own`` may choose them.
+
+    Raises:
+        InputError: as `load_config`, or the data cannot be used.
+    """
+    first, *others = name.split("+")
+    if first != own.NAME or Path(name).is_file():
+        return load_config(name, list(overrides or [])), []
+    wishes = settings_of(others, overrides)
+    if run is not None and RunFolder(run).begun:
+        return changed(RunFolder(run).read_config(), wishes, name), []
+    source = _trainable_source(data, kind)
+    model, runtime = (wishes.get(part) or {} for part in ("model", "runtime"))
+    wished = (str(model["architecture"]), "you asked for it") if "architecture" in model else None
+    network = wished or own.network_here(str(runtime.get("accelerator", "auto")), fetch=True)
+    config, reasons = own.own_settings(own.find(source, network), camera_statistics=camera_statistics)
+    return changed(config, wishes, name), [*reasons, *([f"changed: {', '.join(overrides)}"] if overrides else [])]
+
+
+def plan_own(data: Path, *, kind: str | None = None) -> list[str]:
+    """What ``own`` would choose for ``data`` and how long it would train, in lines; none without training images.
+
+    Raises:
+        InputError: the data cannot be read.
+    """
+    source = read_source(data, kind)
+    if not source.train:
+        return []
+    config, reasons = own.own_settings(own.find(source, own.network_here(fetch=False)))
+    tested = len(source.query) + len(source.gallery)
+    seconds = own.estimated_seconds(config, accumulate(source.train), tested)
+    return ["ccafl train own:", *(f"  {reason}" for reason in reasons), f"  time: about {duration(seconds)} here"]
+
+
 def train_run(
     config: Config,
     data: Path,
@@ -57,10 +108,12 @@ def train_run(
     resume: bool = False,
     skip_unreadable: bool = False,
     keep: Collection[int] = (),
+    reasons: Sequence[str] = (),
 ) -> Results:
     """Train on the images of ``data`` into the run folder ``out``; returns what ``results.json`` holds.
 
-    ``keep`` names epochs of stage 2 at whose start the state is kept, for other runs to start from.
+    ``keep`` names epochs of stage 2 at whose start the state is kept, for other runs to start from; ``reasons`` are
+    lines about the settings, to be shown.
 
     Raises:
         InputError: the data, the settings or the folder cannot be used.
@@ -71,6 +124,8 @@ def train_run(
     fabric = make_fabric(config.runtime)
     fabric.launch()
     shown = fabric.is_global_zero
+    if shown and reasons:
+        note("\n".join(reasons))
     source = readable(source, data, skip=skip_unreadable, shown=shown)
     images, truth = accumulate(source.train), persons_of(source.train)
     _check_trainable(config, images, truth, data, fabric.world_size)
@@ -294,6 +349,13 @@ def demo(out: Path) -> dict[str, Results]:
     runs["ccafl"] = train_run(config, world, out, resume=True)
     folder.write_results(runs["ccafl"] | {"intra": runs["intra"]})
     return runs
+
+
+def _trainable_source(data: Path, kind: str | None) -> Source:
+    source = read_source(data, kind)
+    if not source.train:
+        raise InputError(f"{data}: holds no training images; give data that do")
+    return source
 
 
 def _resolved(config: Config) -> Config:

@@ -1,5 +1,9 @@
-"""The terminal: progress on stderr (task, steps done, losses, time left), results on stdout."""
+"""The terminal: progress on stderr (task, steps done, losses, time left), results on stdout.
 
+Where stderr is a file or a pipe, lines take the place of progress bars.
+"""
+
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,24 +22,48 @@ console = Console(stderr=True)
 output = Console()
 
 
-class Bar:
-    """One progress bar, with numbers beside it."""
+_PAUSE = 30.0  # seconds between the lines of a bar in a log; a tenth of the time so far, once that is longer
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
+
+class Bar:
+    """One progress bar, with numbers beside it.
+
+    Args:
+        progress, task: Rich's.
+        lines: print a line now and then instead.
+    """
+
+    def __init__(self, progress: Progress, task: TaskID, *, lines: bool) -> None:
         self._progress, self._task = progress, task
+        self._began = time.monotonic()
+        self._next = self._began + _PAUSE if lines else None
 
     def advance(self, steps: int = 1) -> None:
         """Move on by ``steps``."""
         self._progress.advance(self._task, steps)
+        now = time.monotonic()
+        if self._next is not None and now >= self._next:
+            elapsed = now - self._began
+            task = self._progress.tasks[0]
+            done, total = int(task.completed), int(task.total or 0)
+            left = elapsed * (total - done) / done if done else 0.0
+            note(f"{task.description}: {done:,} of {total:,}, {duration(elapsed)}, about {duration(left)} left")
+            self._next = now + max(_PAUSE, elapsed / 10)
 
     def say(self, numbers: Mapping[str, float]) -> None:
         """Show these numbers beside the bar."""
-        self._progress.update(self._task, numbers="  ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
+        self._progress.update(self._task, numbers=in_words(numbers))
 
 
 @contextmanager
-def bar(title: str, total: int, *, shown: bool = True) -> Iterator[Bar]:
-    """A progress bar on stderr with an estimate of the time left."""
+def bar(title: str, total: int, *, shown: bool = True, lines: bool = True) -> Iterator[Bar]:
+    """A progress bar on stderr with an estimate of the time left.
+
+    Args:
+        title, total: of the task.
+        shown: whether this process shows anything.
+        lines: whether a log gets lines in its place; not if the task writes its own with `log`.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
@@ -44,8 +72,25 @@ def bar(title: str, total: int, *, shown: bool = True) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[numbers]}"),
     )
-    with Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True) as progress:
-        yield Bar(progress, progress.add_task(title, total=total, numbers=""))
+    seen = shown and console.is_terminal
+    with Progress(*columns, console=console, disable=not seen, transient=True) as progress:
+        task = progress.add_task(title, total=total, numbers="")
+        yield Bar(progress, task, lines=shown and lines and not seen)
+
+
+def in_words(numbers: Mapping[str, float]) -> str:
+    """``name value  name value ...``, to three digits."""
+    return "  ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def say(text: str) -> None:
@@ -61,6 +106,12 @@ def note(text: str) -> None:
 def remark(text: str) -> None:
     """A line on stderr for someone watching, like a progress bar: left out if stderr is not a terminal."""
     if console.is_terminal:
+        note(text)
+
+
+def log(text: str) -> None:
+    """A line on stderr for someone reading a log: left out at a terminal, where a progress bar says as much."""
+    if not console.is_terminal:
         note(text)
 
 

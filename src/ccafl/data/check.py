@@ -42,18 +42,29 @@ class Report:
 
 def check(source: Source, advance: Callable[[], None] | None = None) -> Report:
     """Count and decode every image, and look for what will go wrong in training or testing."""
-    counts = Counter((record.camera, record.label) for record in source.train)
-    cameras = []
-    for camera in sorted({camera for camera, _ in counts}):
-        sizes = [size for (name, _), size in counts.items() if name == camera]
-        cameras.append(CameraReport(camera, sum(sizes), len(sizes), (min(sizes), median(sizes), max(sizes))))
+    counts = _counts(source)
     everything = [record.path for record in (*source.train, *source.query, *source.gallery)]
     bad = unreadable(everything, advance)
     problems = [*_training_problems(source, counts), *_testing_problems(source)]
     if bad:
         problems.append(f"{len(bad)} of {len(everything)} images cannot be read: replace or remove them")
     timed = sum(record.time is not None for record in source.train)
-    return Report(source.kind, cameras, len(source.query), len(source.gallery), timed, bad, problems)
+    return Report(source.kind, camera_reports(source), len(source.query), len(source.gallery), timed, bad, problems)
+
+
+def camera_reports(source: Source) -> list[CameraReport]:
+    """The training images, camera by camera, in the order of their names."""
+    sizes: dict[str, list[int]] = {}
+    for (camera, _), size in sorted(_counts(source).items()):
+        sizes.setdefault(camera, []).append(size)
+    return [
+        CameraReport(camera, sum(own), len(own), (min(own), median(own), max(own))) for camera, own in sizes.items()
+    ]
+
+
+def _counts(source: Source) -> Counter[tuple[str, str]]:
+    """Number of training images by camera and label."""
+    return Counter((record.camera, record.label) for record in source.train)
 
 
 def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list[str]:

@@ -27,6 +27,15 @@ def load_image(path: Path) -> Image.Image:
         raise InputError(f"{path}: {_reason(error)}; replace or remove it") from error
 
 
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Height and width as the file's header gives them; None if it cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            return picture.height, picture.width
+    except Exception:  # as in load_image
+        return None
+
+
 class TooLargeError(InputError):
     """A picture with more pixels than allowed."""
 

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's, as in the authors' code
 STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)  # mean and deviation that CLIP-ReID gives its ViT
 _ERASED = np.rint(255 * np.array(MEAN) * (1 + np.array(STD))).astype(np.uint8)[:, None, None]
 """The colour whose normalised value is nearest to ``MEAN``: the authors erase after normalising, to that number."""
 

@@ -28,6 +28,7 @@ from ccafl.terminal import bar
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
 _FEATURE_SETTINGS = {"architecture", "image_size", "last_stride", "camera_norm", "quick_gelu"}  # for `fingerprint`
+_NEWER_SETTINGS = {"camera_embedding", "patch_stride", "normalisation"}  # only if set: older fingerprints lack them
 
 
 class Embedder:
@@ -98,6 +99,11 @@ class Embedder:
     def fingerprint(self) -> str:
         """SHA-256 of the encoder's weights and of the settings that affect its features: 64 hexadecimal digits."""
         settings = self.config.model.model_dump(mode="json", include=_FEATURE_SETTINGS)
+        settings |= {
+            name: value
+            for name, value in self.config.model.model_dump(mode="json", exclude_defaults=True).items()
+            if name in _NEWER_SETTINGS
+        }
         settings |= {"camera_names": self.camera_names, "mean": MEAN, "std": STD}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
         for name, value in self.encoder.state_dict().items():

@@ -9,7 +9,7 @@ import torch
 
 import ccafl
 from ccafl.config import Config
-from ccafl.data.transforms import MEAN, STD
+from ccafl.data.transforms import HALF, MEAN, STD
 from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata
 from ccafl.evaluation.embedder import Embedder
 from ccafl.run_folder import RunFolder
@@ -116,13 +116,14 @@ def _files(written: Mapping[str, ExportedFile]) -> str:
 
 def _in_and_out(embedder: Embedder, metadata: ExportMetadata) -> str:
     (height, width), model = metadata.image_size, embedder.config.model
+    mean, std = (HALF, HALF) if model.normalisation == "half" else (MEAN, STD)
     lines = [
         f"In: `{IMAGES}`, uint8, (B, 3, {height}, {width}), any B from 1: the whole person, upright (EXIF orientation "
         f"applied), RGB, resized to {width} x {height} (width x height) by antialiased bicubic interpolation without "
         "keeping the proportions, channels first. Values are 0 to 255; the file itself normalises them "
-        f"(mean {_comma_separated(MEAN)} and standard deviation {_comma_separated(STD)}, times 255)."
+        f"(mean {_comma_separated(mean)} and standard deviation {_comma_separated(std)}, times 255)."
     ]
-    if model.camera_norm:
+    if model.camera_norm or model.camera_embedding:
         numbers = ", ".join(f"{number} = {_inline(name)}" for number, name in enumerate(metadata.camera_names))
         lines.append(
             f"In: `{CAMERAS}`, int64, (B,): the number of each image's camera, -1 for any other camera: {numbers}."

@@ -15,7 +15,7 @@ class EncoderGraph(nn.Module):
     """Input normalisation, a CPU copy of the encoder in evaluation mode, and L2 normalisation.
 
     Attributes:
-        takes_cameras: whether ``cameras`` is required, because the encoder keeps statistics per camera.
+        takes_cameras: whether ``cameras`` is required, because the encoder keeps statistics or a vector per camera.
         gives_image_text: whether there is a second output, the image-text features.
     """
 
@@ -24,8 +24,9 @@ class EncoderGraph(nn.Module):
 
     def __init__(self, encoder: ImageEncoder, *, image_text: bool) -> None:
         super().__init__()
-        self.takes_cameras = encoder.norm_cameras is not None
-        self._unknown = 0 if encoder.norm_cameras is None else encoder.norm_cameras.count
+        normed = 0 if encoder.norm_cameras is None else encoder.norm_cameras.count
+        self._unknown = normed or encoder.tower.embedded_cameras or 0
+        self.takes_cameras = self._unknown > 0
         self.gives_image_text = image_text
         self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
         self.register_buffer("std", 255 * torch.tensor(STD)[:, None, None])
@@ -46,7 +47,8 @@ class EncoderGraph(nn.Module):
             known = (cameras >= 0) & (cameras < self._unknown)
             self._cameras.rows = torch.where(known, cameras, self._unknown)
         try:
-            features = self.encoder((images.float() - self.mean) / self.std, image_text=self.gives_image_text)
+            normalised = (images.float() - self.mean) / self.std
+            features = self.encoder(normalised, self.gives_image_text, self._cameras.rows)
         finally:
             self._cameras.rows = None
         return tuple(F.normalize(feature) for feature in features if feature is not None)

@@ -327,7 +327,7 @@ def _associated(gallery: Gallery, topology: Path | None) -> dict[Tracklet, str]:
     from ccafl.config import Association
 
     run = RunFolder(Path(gallery.model_place))
-    settings = run.read_config().stage2.association if run.begun else Association()
+    settings = run.read_config().stage2.association if run.begun else Association(rate="auto", centred_by_camera=True)
     of_pictures: list[Tracklet] = []
     times: list[datetime | None] = []
     parts = []

@@ -76,6 +76,15 @@ def trained_with_quick_gelu(architecture: str, weights: str | None) -> bool:
     return bool(tag.get("quick_gelu", False)) if tag else True
 
 
+def can_be_had(architecture: str, tag: str) -> bool:
+    """Whether the weights of an open_clip tag are in its cache or can be downloaded, which this does."""
+    try:
+        _download(dict(get_pretrained_cfg(architecture, tag)), architecture, tag)
+    except InputError:
+        return False
+    return True
+
+
 def known_architectures() -> list[str]:
     """The names that `load_clip` looks up: this package's own, then open_clip's, not all of which it takes."""
     return [*_OWN, *list_models()]

@@ -54,7 +54,8 @@ class ImageEncoder(nn.Module):
         Args:
             images: (B, 3, H, W) of the encoder's image size.
             image_text: whether to compute the image-text feature too.
-            cameras: (B,) int64 in 0..C-1, -1 for an unknown one; used only if norms keep cameras' statistics.
+            cameras: (B,) int64 in 0..C-1, -1 for an unknown one; used only if norms keep cameras' statistics or the
+                tower embeds cameras.
 
         Returns:
             (re-ID features (B, D), image-text features (B, E) or None). Neither is L2-normalised: the re-ID feature is
@@ -63,7 +64,7 @@ class ImageEncoder(nn.Module):
         if images.shape[2:] != self.image_size:
             raise ValueError(f"images are {tuple(images.shape[2:])}, the encoder was built for {self.image_size}")
         if self.norm_cameras is None:
-            pooled, projected = self.tower(images, image_text)
+            pooled, projected = self.tower.of_cameras(images, image_text, cameras)
             return self.bnneck(pooled), projected
         order = self.norm_cameras.sort(cameras, len(images))
         place = order.argsort()

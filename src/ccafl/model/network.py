@@ -21,6 +21,13 @@ WITHOUT_TEXT: dict[str, Callable[[str, str | None, Size, int], Tower]] = {"timm/
 """Backbones without a text tower, by the prefix of the architecture's name."""
 
 
+_OF_SOME = {
+    name: Model.model_fields[name].default
+    for name in ("camera_norm", "camera_embedding", "patch_stride", "patch_frozen", "normalisation")
+}
+"""Settings that not every architecture has, with the values that ask for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """The parts that learn (encoder, prompts, classifier) and the frozen text encoder.
@@ -49,7 +56,7 @@ def build_network(settings: Model, identities: int, cameras: int, seed: int) -> 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tower, clip = build_backbone(settings, settings.weights)
+        tower, clip = build_backbone(settings, settings.weights, cameras)
         encoder = _encoder(tower, settings, cameras)
         prompts = None if clip is None else PromptLearner(clip, identities, settings.template, settings.prompt_tokens)
         text_encoder = None if clip is None else TextEncoder(clip)
@@ -67,7 +74,7 @@ def check_backbone(config: Config) -> None:
     """Refuse settings that do not suit the architecture, before any data are read; no weights are fetched.
 
     Raises:
-        InputError: text losses without a text tower, or cameras' statistics without batch norms.
+        InputError: text losses without a text tower, cameras' statistics without batch norms, or what only a ViT has.
     """
     stage2 = config.stage2
     text = stage2.intra_camera.text or stage2.inter_camera.text_from is not None
@@ -76,13 +83,13 @@ def check_backbone(config: Config) -> None:
             f"model.architecture {config.model.architecture}: has no text tower; "
             "set stage2.intra_camera.text=false and stage2.inter_camera.text_from=null"
         )
-    if config.model.camera_norm:
+    if any(getattr(config.model, name) != default for name, default in _OF_SOME.items()):
         build_encoder(config.model, 1)
 
 
 def build_encoder(settings: Model, cameras: int) -> ImageEncoder:
     """The image encoder alone, to be filled from a checkpoint; no weights are fetched."""
-    return _encoder(build_backbone(settings, None)[0], settings, cameras)
+    return _encoder(build_backbone(settings, None, cameras)[0], settings, cameras)
 
 
 def has_text_tower(settings: Model) -> bool:
@@ -90,17 +97,29 @@ def has_text_tower(settings: Model) -> bool:
     return not settings.architecture.startswith(tuple(WITHOUT_TEXT))
 
 
-def build_backbone(settings: Model, weights: str | None) -> tuple[Tower, CLIP | None]:
-    """The image tower, and the CLIP that its text tower comes from. Only this file knows the kinds of backbone.
+def build_backbone(settings: Model, weights: str | None, cameras: int = 0) -> tuple[Tower, CLIP | None]:
+    """The image tower, for C cameras, and the CLIP that its text tower comes from. Only this file knows their kinds.
 
     Raises:
-        InputError: the architecture or its weights are not available.
+        InputError: the architecture or its weights are not available, or the settings are another architecture's.
     """
     for prefix, tower in WITHOUT_TEXT.items():
         if settings.architecture.startswith(prefix):
+            for name in ("camera_embedding", "patch_stride", "patch_frozen", "normalisation"):
+                if getattr(settings, name) != _OF_SOME[name]:
+                    raise InputError(f"model.{name}: {settings.architecture} is no CLIP; leave it out")
             return tower(settings.architecture, weights, settings.image_size, settings.last_stride), None
     clip = load_clip(settings.architecture, weights, quick_gelu=settings.quick_gelu)
-    return clip_tower(clip.visual, settings.image_size, settings.last_stride), clip
+    tower_of_clip = clip_tower(
+        clip.visual,
+        settings.image_size,
+        settings.last_stride,
+        halved=settings.normalisation == "half",
+        patch_stride=settings.patch_stride,
+        patch_frozen=settings.patch_frozen,
+        embedded_cameras=cameras if settings.camera_embedding else None,
+    )
+    return tower_of_clip, clip
 
 
 def _encoder(tower: Tower, settings: Model, cameras: int) -> ImageEncoder:

@@ -14,7 +14,7 @@ from ccafl.data.transforms import normalise
 from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
-_STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
+STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
 
 
 def embed_store(
@@ -66,8 +66,8 @@ def measure_cameras(fabric: Fabric, encoder: ImageEncoder, store: ImageStore, ca
 
     def batches(camera: int) -> Iterator[Tensor]:
         own = (cameras == camera).nonzero().squeeze(1)
-        chosen = own[:: -(-len(own) // _STATISTICS_IMAGES)]
-        size = min(config.runtime.extraction_batch, _STATISTICS_IMAGES)
+        chosen = own[:: -(-len(own) // STATISTICS_IMAGES)]
+        size = min(config.runtime.extraction_batch, STATISTICS_IMAGES)
         loaded = EvaluationBatches(store, chosen, size).loaded(config.data.workers)
         return (normalise(images.to(fabric.device)) for images in loaded)
 

@@ -24,7 +24,7 @@ from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.network import Network
 from ccafl.run_folder import RunFolder
-from ccafl.terminal import Bar, bar, say
+from ccafl.terminal import Bar, bar, duration, in_words, log, say
 from ccafl.training.association import Joined, associate_identities
 from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
@@ -37,6 +37,8 @@ from ccafl.training.schedule import Phase, intra_camera_phase, phase_of
 from ccafl.training.topology import fingerprint_of
 
 _STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device, so not every step does
+# losses and figures in the line of an epoch
+_LOGGED = ("prompt", "total", "precision", "estimated_precision", "recall", "mAP", "rank1")
 
 Embed = Callable[[ImageStore, Tensor], Tensor]
 """Features of all images of a store, whose cameras (n,) are numbered as in training: (n, D), L2-normalised."""
@@ -164,8 +166,9 @@ class Training:
         settings = self.config.stage1
         features = self._training_features(image_text=True)
         steps = settings.epochs * -(-len(self.images) // settings.batch_size)
-        with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero) as progress:
+        with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero, lines=False) as progress:
             progress.advance(steps // settings.epochs * self.epoch)
+            pace = _Pace(self.epoch, settings.epochs)
             while self.epoch < settings.epochs:
                 began = time.monotonic()
                 losses = _Means()
@@ -185,7 +188,7 @@ class Training:
                 if self.epoch + 1 == settings.epochs:
                     text_features = all_text_features(self.fabric, self.network)
                     event["text_alignment"] = self.observer.text_alignment(text_features, features, self.images)
-                self._finish_epoch(event, began)
+                self._finish_epoch(event, began, pace)
 
     def _encoder_stage(self) -> None:
         stage2, runtime = self.config.stage2, self.config.runtime
@@ -193,10 +196,10 @@ class Training:
         first_adversarial = next(
             (epoch for epoch in range(stage2.epochs) if phase_of(self.config, epoch).adversarial), None
         )
-        with bar(
-            "stage 2: encoder", stage2.epochs * stage2.steps_per_epoch, shown=self.fabric.is_global_zero
-        ) as progress:
+        steps = stage2.epochs * stage2.steps_per_epoch
+        with bar("stage 2: encoder", steps, shown=self.fabric.is_global_zero, lines=False) as progress:
             progress.advance(self.epoch * stage2.steps_per_epoch)
+            pace = _Pace(self.epoch, stage2.epochs)
             while self.epoch < stage2.epochs:
                 began = time.monotonic()
                 features, quality = self._associate(phase_of(self.config, self.epoch))
@@ -226,7 +229,7 @@ class Training:
                     ranking = self.observer.ranking(self._embed)
                     event["ranking"] = ranking
                     self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
-                self._finish_epoch(event, began)
+                self._finish_epoch(event, began, pace)
 
     def _associate(self, phase: Phase) -> tuple[Tensor, dict[str, float]]:
         """Re-ID features of all training images, and the quality of the association that ``phase`` asks for.
@@ -293,7 +296,7 @@ class Training:
     def _embed(self, store: ImageStore, cameras: Tensor) -> Tensor:
         return embed_store(self.fabric, self.encoder, store, cameras, self.config).cpu()
 
-    def _finish_epoch(self, event: dict[str, Any], began: float) -> None:
+    def _finish_epoch(self, event: dict[str, Any], began: float, pace: "_Pace") -> None:
         """Write the epoch's event, then its state: a run killed in between repeats the epoch and its event."""
         now = time.monotonic()
         self.seconds += now - self.started
@@ -311,6 +314,7 @@ class Training:
         if self.stage == 2 and self.epoch in self.keep:
             save_checkpoint(self.folder.at_epoch(self.epoch), state)
         save_checkpoint(self.last, state)
+        log(_line(event, pace))
         self.fabric.barrier()
 
     def _is_best(self, ranked: float | None) -> bool:
@@ -389,6 +393,28 @@ class _Means:
 
     def means(self) -> dict[str, float]:
         return {name: total.item() / self.steps for name, total in self.sums.items()}
+
+
+class _Pace:
+    """How fast the epochs of a stage pass in this session."""
+
+    def __init__(self, epoch: int, epochs: int) -> None:
+        self.first, self.epochs, self.began = epoch, epochs, time.monotonic()
+
+    def left(self, done: int) -> float:
+        """Seconds that the stage still takes, ``done`` of its epochs being over."""
+        return (time.monotonic() - self.began) / (done - self.first) * (self.epochs - done)
+
+
+def _line(event: dict[str, Any], pace: _Pace) -> str:
+    """An epoch for a log: phase, main figures, time."""
+    done, phase = event["epoch"] + 1, f", {event['phase']}" if "phase" in event else ""
+    every = event["losses"] | event.get("association", {}) | event.get("ranking", {})
+    figures = in_words({name: every[name] for name in _LOGGED if name in every})
+    left = f", about {duration(pace.left(done))} left" if done < pace.epochs else ""
+    return (
+        f"stage {event['stage']}, epoch {done} of {pace.epochs}{phase}: {figures}; {duration(event['seconds'])}{left}"
+    )
 
 
 def _fingerprint(images: LabelledImages) -> str:

@@ -1,0 +1,40 @@
+"""What a log says where a terminal would show a progress bar."""
+
+import pytest
+
+from ccafl import terminal
+from ccafl.terminal import bar, duration
+from small_runs import SMALL, as_options, run
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    for options, lines in (({}, 2), ({"lines": False}, 0), ({"shown": False}, 0)):
+        with bar("counting", 100, **options) as progress:
+            for _ in range(99):
+                now[0] += 0.7
+                progress.advance()
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == lines, options
+        if lines:
+            assert errors[0] == "counting: 43 of 100, 30 s, about 40 s left"
+
+
+def test_a_log_has_a_line_for_every_epoch(world, tmp_path, capsys):
+    run("train", "demo", "--data", world, "--out", tmp_path / "run", *as_options(SMALL))
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stage")]
+    assert [line.partition(":")[0] for line in lines] == [
+        "stage 1, epoch 1 of 1",
+        "stage 2, epoch 1 of 2, intra",
+        "stage 2, epoch 2 of 2, inter",
+    ]
+    assert "mAP" in lines[-1]
+    assert "left" in lines[1]
