@@ -12,6 +12,7 @@ SMALL = (
     "stage2.steps_per_epoch=2",
     "stage2.identities=4",
     "stage2.intra_camera.epochs=1",
+    "stage2.association.rate=4.0",
 )
 """Settings of a run with two epochs, one intra-camera and one inter-camera."""
 
