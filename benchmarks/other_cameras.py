@@ -14,11 +14,10 @@ from typing import Annotated, Any
 import typer
 
 from ccafl.ablation import ablate
-from ccafl.config import load_config
 from ccafl.data.records import Record
 from ccafl.data.source import read_source
 from ccafl.files import write_text
-from ccafl.pipeline import Results
+from ccafl.pipeline import Results, choose_config
 from ccafl.run_folder import RunFolder
 from ccafl.synthetic.write import synthesize
 
@@ -56,7 +55,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the runs and table.md; finished runs are kept.")],
     worlds: Annotated[str, typer.Option(help=f"Some of {','.join(WORLDS)}.")] = ",".join(WORLDS),
     rows: Annotated[str, typer.Option(help="Rows of the ablation.")] = "icdl,text,ccafl",
-    config: Annotated[str, typer.Option(help="Name of a shipped configuration, or a YAML file.")] = "demo",
+    config: Annotated[str, typer.Option(help="Name of a shipped configuration, or a YAML file.")] = "own",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting, as in ccafl ablate.")] = None,
     drawn: Annotated[Path | None, typer.Option(help="Folder of the worlds, drawn if missing; OUT/worlds.")] = None,
 ) -> None:
@@ -70,7 +69,7 @@ def main(
     command = shlex.join(["python", "-m", "benchmarks.other_cameras", *sys.argv[1:]])
     for name in chosen:
         world = draw(name, drawn / name)
-        trained = load_config(config, [size, *(settings or [])])
+        trained, _ = choose_config(config, [size, *(settings or [])], world, camera_statistics=False)
         ablate(trained, world, out / name, seeds=[SEED], command=command, only=rows.split(","))
         write_text(out / "table.md", table(drawn, out))
 
