@@ -208,3 +208,19 @@ def test_a_fixed_rate_refuses_what_is_impossible_too():
     assert (associate(centres, cameras, 2.0) >= 0).any()
     topology.shared[0, 1] = topology.shared[1, 0] = -1
     assert (associate(centres, cameras, 2.0, topology=topology) == -1).all()
+
+
+def test_links_learned_from_are_believed_as_when_they_were_made():
+    centres, cameras, persons = made_up(EVERYWHERE[:60], 1.1)
+    first = associate_calibrated(centres, cameras)
+    sure = F.normalize(F.one_hot(persons).float() + 0.05 * torch.randn(len(cameras), 60))
+    alone, again = associate_calibrated(sure, cameras), associate_calibrated(sure, cameras, before=first.believed)
+    assert torch.equal(alone.identities, again.identities)
+    assert alone.estimated_precision > 0.95
+    assert again.estimated_precision < first.believed.probability.mean() + 1e-9
+    known = {tuple(link): p for link, p in zip(first.believed.links.tolist(), first.believed.probability, strict=True)}
+    mean = first.believed.probability.mean()
+    after = dict(zip(map(tuple, again.believed.links.tolist()), again.believed.probability.tolist(), strict=True))
+    assert known.keys() <= after.keys()
+    assert all(after[link] == pytest.approx(float(p)) for link, p in known.items())
+    assert all(p <= mean + 1e-9 for link, p in after.items() if link not in known)

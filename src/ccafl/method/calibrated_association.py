@@ -36,6 +36,19 @@ _BLOCK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB in float32
 
 
 @dataclass(frozen=True, slots=True)
+class Believed:
+    """Links between labels, and how probably each was right when it was first made; on the CPU.
+
+    Attributes:
+        links: (A, 2) int64, the label of the lower number first.
+        probability: (A,) float64.
+    """
+
+    links: Tensor
+    probability: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class CalibratedAssociation:
     """The join of N labels in C cameras.
 
@@ -44,11 +57,13 @@ class CalibratedAssociation:
         estimated_precision: estimated share of the joined pairs that are one person; 1 if nothing is joined.
         shared: (C, C) float64 on the CPU, symmetric: estimated number of persons that two cameras share and whose
             labels are most similar to each other.
+        believed: the links made, and those of before.
     """
 
     identities: Tensor
     estimated_precision: float
     shared: Tensor
+    believed: Believed
 
 
 def associate_calibrated(
@@ -58,6 +73,7 @@ def associate_calibrated(
     topology: CameraTopology | None = None,
     must_link: Tensor | None = None,
     cannot_link: Tensor | None = None,
+    before: Believed | None = None,
 ) -> CalibratedAssociation:
     """Join the labels of different cameras by estimated probabilities of being one person.
 
@@ -70,6 +86,8 @@ def associate_calibrated(
         topology: what is known of the cameras. Impossible pairs are refused; cameras that are said to share persons
             have a share of true pairs of their own.
         must_link, cannot_link: as `associate` takes them.
+        before: links that the features have learned from, and look surer for it. In the estimated precision they count
+            as when they were first made, and a new link for no more than these on average.
 
     Raises:
         ValueError: must-links join what a cannot-link keeps apart.
@@ -83,12 +101,14 @@ def associate_calibrated(
     pairs = torch.stack([candidates.first, candidates.second], dim=1)
     accepted = accept_disjoint_components(pairs[chosen], cameras.cpu(), together.cpu(), cannot.cpu())
     joined = torch.cat([accepted, must.cpu()])
-    known = torch.cat([_probability_of(accepted, pairs, probability, len(cameras)), torch.ones(len(must))])
+    believed = _believed(accepted, _probability_of(accepted, pairs, probability, len(cameras)), before, len(cameras))
+    known = torch.cat([believed.probability[: len(accepted)], torch.ones(len(must))])
     identities = components(joined, len(centres))
     shared = torch.zeros(_camera_count(cameras) ** 2, dtype=torch.float64)
     shared.index_add_(0, candidates.between, probability)
     shared = shared.view(_camera_count(cameras), -1)
-    return CalibratedAssociation(identities, estimated_precision(joined, known, len(centres)), shared + shared.T)
+    precision = estimated_precision(joined, known, len(centres))
+    return CalibratedAssociation(identities, precision, shared + shared.T, believed)
 
 
 def estimated_precision(joined: Tensor, probability: Tensor, count: int) -> float:
@@ -390,6 +410,19 @@ def _probability_of(accepted: Tensor, pairs: Tensor, probability: Tensor, count:
     """The probabilities of the pairs (M, 2) that are in ``accepted`` (A, 2): (A,)."""
     numbers, order = (pairs[:, 0] * count + pairs[:, 1]).sort()
     return probability[order[torch.searchsorted(numbers, accepted[:, 0] * count + accepted[:, 1])]]
+
+
+def _believed(links: Tensor, probability: Tensor, before: Believed | None, count: int) -> Believed:
+    """The links (A, 2), believed as before if they were made before, followed by the others of before."""
+    if before is None or not len(before.links):
+        return Believed(links, probability)
+    now, then = links[:, 0] * count + links[:, 1], before.links[:, 0] * count + before.links[:, 1]
+    then, order = then.sort()
+    old = before.probability[order]
+    place = torch.searchsorted(then, now).clamp(max=len(then) - 1)
+    probability = torch.where(then[place] == now, old[place], probability.minimum(old.mean()))
+    gone = ~torch.isin(then, now)
+    return Believed(torch.cat([links, before.links[order][gone]]), torch.cat([probability, old[gone]]))
 
 
 def _camera_count(cameras: Tensor) -> int:

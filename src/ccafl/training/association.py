@@ -7,7 +7,7 @@ from torch import Tensor
 from ccafl.config import Association
 from ccafl.data.identity_links import IdentityLinks
 from ccafl.method.association import associate_features, centre_by_camera, identity_centres
-from ccafl.method.calibrated_association import associate_calibrated
+from ccafl.method.calibrated_association import Believed, associate_calibrated
 from ccafl.method.topology import CameraTopology
 
 
@@ -19,11 +19,13 @@ class Joined:
         identities: (N,) int64, associated identity, -1 for an identity left alone.
         estimated_precision: estimated share of the joined pairs that are one person; None with a fixed rate.
         shared: (C, C) float64, estimated number of persons that two cameras share; None with a fixed rate.
+        believed: the links made so far; None with a fixed rate.
     """
 
     identities: Tensor
     estimated_precision: float | None = None
     shared: Tensor | None = None
+    believed: Believed | None = None
 
 
 def associate_identities(
@@ -33,6 +35,7 @@ def associate_identities(
     settings: Association,
     links: IdentityLinks | None = None,
     topology: CameraTopology | None = None,
+    before: Believed | None = None,
 ) -> Joined:
     """Join the accumulated identities of different cameras.
 
@@ -43,6 +46,7 @@ def associate_identities(
         settings: of the association.
         links: corrections by people.
         topology: what people know of the cameras.
+        before: links that the features have learned from, for an honest estimate.
     """
     device = features.device
     identities, identity_cameras = identities.to(device), identity_cameras.to(device)
@@ -64,5 +68,7 @@ def associate_identities(
     if settings.centred_by_camera:
         features = centre_by_camera(features, identity_cameras[identities])
     centres = identity_centres(features, identities, len(identity_cameras))
-    found = associate_calibrated(centres, identity_cameras, topology=topology, must_link=must, cannot_link=cannot)
-    return Joined(found.identities, found.estimated_precision, found.shared)
+    found = associate_calibrated(
+        centres, identity_cameras, topology=topology, must_link=must, cannot_link=cannot, before=before
+    )
+    return Joined(found.identities, found.estimated_precision, found.shared, found.believed)

@@ -20,6 +20,7 @@ from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
+from ccafl.method.calibrated_association import Believed
 from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.network import Network
@@ -137,6 +138,7 @@ class Training:
         self.best_map = -1.0
         self.seconds = 0.0
         self.association = torch.full((len(images.identity_cameras),), -1)
+        self.believed: Believed | None = None
         self.figures: dict[str, float] = {}
         events_bytes = self._resume() if self.last.is_file() else 0
         fabric.barrier()  # every process has read the checkpoint before one writes
@@ -247,9 +249,11 @@ class Training:
         else:
             identities, cameras = self.images.identities, self.images.identity_cameras
             settings = self.config.stage2.association
-            joined = associate_identities(features, identities, cameras, settings, self.links, self.topology)
+            joined = associate_identities(
+                features, identities, cameras, settings, self.links, self.topology, self.believed
+            )
         if phase.association != "alone":
-            self.association = joined.identities
+            self.association, self.believed = joined.identities, joined.believed
         estimate = joined.estimated_precision
         estimated = {} if estimate is None else {"estimated_precision": estimate}
         return features, self.observer.association_quality(joined.identities) | estimated
@@ -339,6 +343,7 @@ class Training:
             "figures": self.figures,
             "events_bytes": events_bytes,
             "association": self.association,
+            "believed": None if self.believed is None else (self.believed.links, self.believed.probability),
             "encoder": self.encoder.state_dict(),
             "classifier": self.classifier.state_dict(),
             "encoder_optimizer": self.learners.encoder_optimizer.state_dict(),
@@ -373,6 +378,8 @@ class Training:
         self.stage, self.epoch = state["stage"], state["epoch"]
         self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
         self.association = state["association"]
+        if state.get("believed") is not None:  # absent in older checkpoints
+            self.believed = Believed(*state["believed"])
         return int(state["events_bytes"])
 
 
