@@ -27,7 +27,7 @@ _LEAST = 3  # labels that a camera needs for its strangers' spacing
 _BEST_TO_SECOND = 1.8  # strangers' best height to their second best if similarities have an exponential tail
 _BEST_TO_SECOND_PAIRS = 150  # pairs of one camera that this prior counts as
 _TILTS = (1.0, 1.5, 2.0, 3.0)  # the log density ratio of true pairs to strangers rises by so much per deviation
-_BINS = 1000  # of strangers' heights
+_BINS = 2000  # of heights
 _LEAST_PROBABILITY = 0.2  # of a pair that is joined
 _FIRST_SHARE = 0.3  # of true pairs among the candidates, to begin with
 _SHARE_PAIRS = 4  # candidates that the share in all cameras counts as in the share of two
@@ -354,35 +354,35 @@ def _posterior(candidates: _Candidates, heights: Tensor, weights: Tensor, groups
     """
     mean = (weights @ heights) / weights.sum()
     deviation = ((weights @ (heights - mean) ** 2) / weights.sum()).sqrt().clamp(min=1e-12)
-    strangers, logs = _binned((heights - mean) / deviation, weights)
-    tilts = torch.tensor(_TILTS, dtype=torch.float64)
-    tilted = torch.outer((candidates.height - mean) / deviation, tilts)
-    tilted -= torch.logsumexp(torch.outer(strangers, tilts) + logs[:, None], 0)
+    middles, of_stranger, of_candidate = _bins((heights - mean) / deviation, (candidates.height - mean) / deviation)
+    shares = torch.zeros_like(middles).index_add_(0, of_stranger, weights) / weights.sum()
+    tilted = torch.outer(middles, torch.tensor(_TILTS, dtype=torch.float64))
+    tilted = tilted - torch.logsumexp(tilted + shares.log()[:, None], 0)
     pairs, of_pair = candidates.between.unique(return_inverse=True)
     number = torch.bincount(of_pair, minlength=len(pairs)).double()
     group = groups.new_empty(len(pairs)).scatter_(0, of_pair, groups)
     size = torch.zeros(int(groups.max()) + 1, dtype=torch.float64).index_add_(0, group, number)
     share = torch.full((len(pairs),), _FIRST_SHARE, dtype=torch.float64)
-    of_tilts = torch.full_like(tilts, 1 / len(tilts))
+    of_tilts = torch.full((len(_TILTS),), 1 / len(_TILTS), dtype=torch.float64)
     for _ in range(_SHARE_ROUNDS):
         log_ratios = tilted + of_tilts.clamp(min=1e-12).log()
-        probability = (share.logit(1e-9)[of_pair] + log_ratios.logsumexp(1)).sigmoid()
+        probability = (share.logit(1e-9)[of_pair] + log_ratios.logsumexp(1)[of_candidate]).sigmoid()
         true = torch.zeros_like(number).index_add_(0, of_pair, probability)
         common = torch.zeros_like(size).index_add_(0, group, true) / size.clamp(min=1)
         before, share = share, (true + _SHARE_PAIRS * common[group]) / (number + _SHARE_PAIRS)
-        of_tilts = (probability @ log_ratios.softmax(1)) / probability.sum().clamp(min=1e-12)
+        at_height = torch.zeros_like(middles).index_add_(0, of_candidate, probability)
+        of_tilts = (at_height @ log_ratios.softmax(1)) / probability.sum().clamp(min=1e-12)
         if (share - before).abs().max() < _SETTLED / 10:
             break
     return probability
 
 
-def _binned(heights: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Middles of bins and logarithms of their shares of the weights, so that an expectation costs little."""
-    low, high = float(heights.min()), float(heights.max())
-    width = max(high - low, 1e-12) / _BINS
-    bins = ((heights - low) / width).long().clamp(max=_BINS - 1)
-    shares = torch.zeros(_BINS, dtype=torch.float64).index_add_(0, bins, weights) / weights.sum()
-    return low + width * (torch.arange(_BINS, dtype=torch.float64) + 0.5), shares.log()
+def _bins(*heights: Tensor) -> tuple[Tensor, ...]:
+    """Middles of bins of equal width, and the bin of every height, so that what depends on the height costs little."""
+    low = min(float(some.min()) for some in heights)
+    width = max(max(float(some.max()) for some in heights) - low, 1e-12) / _BINS
+    middles = low + width * (torch.arange(_BINS, dtype=torch.float64) + 0.5)
+    return middles, *(((some - low) / width).long().clamp(max=_BINS - 1) for some in heights)
 
 
 def _groups(candidates: _Candidates, topology: CameraTopology | None) -> Tensor:
