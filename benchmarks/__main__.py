@@ -25,6 +25,7 @@ WORKS: Works = {
     "association": method.association,
     "association-memory": method.association_memory,
     "association-large": lambda _: [method.large_association()],
+    "association-calibrated": lambda _: [method.large_calibrated_association()],
     "ranking": evaluation.ranking,
     "ranking-large": lambda _: [evaluation.large_ranking()],
     "reranking": evaluation.reranking,

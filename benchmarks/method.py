@@ -10,6 +10,7 @@ from torch import Tensor
 from benchmarks.measure import Comparison, Limit, Row, in_own_process, peak_of
 from benchmarks.opponents import AUTHORS, Opponents, disable_cuda
 from ccafl.method.association import associate, nearest_cross_camera_pairs
+from ccafl.method.calibrated_association import CalibratedAssociation, associate_calibrated
 from ccafl.method.inter_camera import adversarial_loss, adversarial_positives
 from ccafl.method.memory import HybridMemory, PrototypeMemory
 from ccafl.method.prompt_learning import prompt_contrastive_loss
@@ -162,6 +163,25 @@ def large_association(total: int = 100_000) -> Limit:
 
 def _prepare_large(total: int) -> Callable[[], Tensor]:
     return partial(associate, *association_world(total, 200, 512), 1.7)
+
+
+def large_calibrated_association(total: int = 100_000) -> Limit:
+    """The same without a rate."""
+    work = f"calibrated association: N={total:,}, 200 cameras, D=512"
+    prepare = partial(_prepare_large_calibrated, total)
+    return Limit(work, prepare, partial(_joins_one_camera_once, total), seconds=240, gib=4)
+
+
+def _prepare_large_calibrated(total: int) -> Callable[[], CalibratedAssociation]:
+    return partial(associate_calibrated, *association_world(total, 200, 512))
+
+
+def _joins_one_camera_once(total: int, found: CalibratedAssociation) -> bool:
+    """No joined identity has two labels of one camera, and the estimate is a share."""
+    _, cameras = association_world(total, 200, 512)
+    joined = found.identities >= 0
+    taken = torch.stack([found.identities[joined], cameras[joined]], dim=1)
+    return len(taken.unique(dim=0)) == len(taken) and 0 <= found.estimated_precision <= 1
 
 
 def _agrees_with_brute_force(total: int, labels: Tensor) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,7 @@ def main(
     rows: Annotated[str, typer.Option(help="Rows of the ablation.")] = "icdl,text,ccafl",
     config: Annotated[str, typer.Option(help="Name of a shipped configuration, or a YAML file.")] = "own",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a setting, as in ccafl ablate.")] = None,
+    told: Annotated[bool, typer.Option(help="Tell which cameras share persons: OUT/WORLD-told.")] = False,
     drawn: Annotated[Path | None, typer.Option(help="Folder of the worlds, drawn if missing; OUT/worlds.")] = None,
 ) -> None:
     """Train the rows on each world and write a table of all worlds whose rows are finished in OUT."""
@@ -69,8 +71,10 @@ def main(
     command = shlex.join(["python", "-m", "benchmarks.other_cameras", *sys.argv[1:]])
     for name in chosen:
         world = draw(name, drawn / name)
-        trained, _ = choose_config(config, [size, *(settings or [])], world, camera_statistics=False)
-        ablate(trained, world, out / name, seeds=[SEED], command=command, only=rows.split(","))
+        known = [f"data.topology={tell(world, out / f'{name}.csv')}"] if told else []
+        trained, _ = choose_config(config, [size, *known, *(settings or [])], world, camera_statistics=False)
+        runs = out / (f"{name}-told" if told else name)
+        ablate(trained, world, runs, seeds=[SEED], command=command, only=rows.split(","))
         write_text(out / "table.md", table(drawn, out))
 
 
@@ -82,15 +86,27 @@ def draw(name: str, folder: Path) -> Path:
     return folder
 
 
+def tell(world: Path, path: Path) -> Path:
+    """Write which cameras share persons in training, and that no others do, as a topology; returns its path."""
+    cameras_of: dict[str | None, set[str]] = {}
+    for record in read_source(world).train:
+        cameras_of.setdefault(record.person, set()).add(record.camera)
+    sharing = sorted({pair for cameras in cameras_of.values() for pair in combinations(sorted(cameras), 2)})
+    lines = ["camera_a,camera_b,shared", *(f"{one},{other},yes" for one, other in sharing), "*,*,never", ""]
+    write_text(path, "\n".join(lines))
+    return path
+
+
 def table(drawn: Path, out: Path) -> str:
     """The Markdown table of all worlds in ``drawn`` of which ``out`` holds finished runs."""
     lines = [HEAD, "|---" * (HEAD.count("|") - 1) + "|"]
     for name in WORLDS:
-        runs = {run.name: RunFolder(run).read_results() for run in sorted((out / name / f"seed-{SEED}").glob("*"))}
-        finished = {row: results for row, results in runs.items() if results is not None}
-        if finished:
-            source = read_source(drawn / name)
-            lines.append(line(name, facts_of(source.train, len(source.query)), finished))
+        for place, title in ((name, name), (f"{name}-told", f"{name}, cameras told")):
+            runs = {run.name: RunFolder(run).read_results() for run in sorted((out / place / f"seed-{SEED}").glob("*"))}
+            finished = {row: results for row, results in runs.items() if results is not None}
+            if finished:
+                source = read_source(drawn / name)
+                lines.append(line(title, facts_of(source.train, len(source.query)), finished))
     return "\n".join([*lines, ""])
 
 
