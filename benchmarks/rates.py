@@ -1,7 +1,7 @@
 """The association without a rate against every rate, on the features of one checkpoint.
 
-`python -m benchmarks.rates DATA RUN [DATA RUN ...] --epoch 12` takes the checkpoints that an ablation keeps where its rows
-part: those of the end of the intra-camera phase.
+`python -m benchmarks.rates DATA RUN [DATA RUN ...] --epoch 12` takes the checkpoints that an ablation keeps where its
+rows part: those of the end of the intra-camera phase.
 """
 
 from pathlib import Path
@@ -21,9 +21,7 @@ from ccafl.run_folder import RunFolder
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0, 4.0, 5.0, 6.0, 8.0)
-HEAD = (
-    "| data | labels | best rate | F1 | precision | recall | F1 of auto | precision | recall | estimated | F1 ratio |"
-)
+HEAD = "| data | labels | best rate | F1 | precision | recall | auto F1 | precision | recall | estimated | ratio |"
 
 
 def main(
