@@ -1,8 +1,10 @@
-"""Pretraining of "clip-synth", the CLIP that comes with the package, on the synthetic world's captions.
+"""Pretraining of "clip-synth", the CLIP that comes with the package, on the synthetic world's persons and captions.
 
-CLIP's contrastive loss (Radford et al., arXiv 2103.00020) on pictures and their descriptions. The image tower learns
-in the geometry of re-ID: images of 128x64, the last stage's stride removed, the attention pool's positions resized to
-its map. The result is saved as a CLIP that open_clip can build.
+CLIP's contrastive loss (Radford et al., arXiv 2103.00020) on pictures and their descriptions, and beside it a re-ID
+objective: the supervised contrastive loss (Khosla et al., arXiv 2004.11362) between pictures of a person in different
+cameras, on the image-text and on the pooled feature. The image tower learns in the geometry of re-ID: images of 128x64,
+the last stage's stride removed, the attention pool's positions resized to its map. The result is saved as a CLIP that
+open_clip can build.
 """
 
 import copy
@@ -23,21 +25,24 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ccafl.data.batches import seed_for, shuffled_batches
+from ccafl.data.batches import identity_batches, seed_for
 from ccafl.data.transforms import Augmentation, normalise
 from ccafl.errors import InputError
 from ccafl.files import written_whole
+from ccafl.method.losses import supervised_contrastive
 from ccafl.model.clip import load_clip
 from ccafl.model.clip_towers import clip_tower, resize_positions
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.synthetic.captioned import CaptionedWorld
-from ccafl.terminal import bar
+from ccafl.synthetic.degrade import degraded
+from ccafl.terminal import bar, note
 from ccafl.training.checkpoint import load_checkpoint, save_checkpoint
 from ccafl.training.events import Events
 
 ARCHITECTURE = "clip-synth"
 HIGHEST_SCALE = 100.0  # of the cosines, CLIP's own limit
+LOSSES = ("contrastive_loss", "reid_image_text_loss", "reid_pooled_loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,14 @@ class Pretraining:
 
     epochs: int = 24
     batch_size: int = 256
-    learning_rate: float = 2e-3
+    images_per_person: int = 4  # in a batch; the first one is described
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_epochs: int = 1
-    pad: int = 4  # pixels, for random crops
+    reid_temperature: float = 0.1
+    erase: float = 0.3  # probability
     seed: int = 0
+    start: str | None = None  # weights to begin with, as `load_clip` takes them; None for random ones
 
 
 class _Resized(nn.Module):
@@ -92,11 +100,16 @@ class Towers(nn.Module):
             raise TypeError(f"expected CLIP's ResNet, not {type(resnet).__name__}")
         return resnet
 
-    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, H, W), (B, L) -> features of images and of sentences (B, E), L2-normalised, and the scale ()."""
-        image_text = self.encoder(images)[1]
+    def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features, L2-normalised, of images (B, 3, H, W) and sentences (S, L).
+
+        Returns:
+            (pooled features (B, D) and image-text features (B, E) of images, features of sentences (S, E), scale ()).
+        """
+        pooled, image_text = self.encoder.tower(images, True)
+        sentences = encode_sentences(self.clip, tokens)
         scale = self.clip.logit_scale.exp().clamp(max=HIGHEST_SCALE)
-        return F.normalize(image_text.float()), F.normalize(encode_sentences(self.clip, tokens).float()), scale
+        return *(F.normalize(features.float()) for features in (pooled, image_text, sentences)), scale
 
     def finished(self) -> CLIP:
         """A CLIP as open_clip builds it, with the towers' weights, on the CPU."""
@@ -110,7 +123,7 @@ class Towers(nn.Module):
 def pretrain(
     captioned: CaptionedWorld, images: npt.NDArray[np.uint8], out: Path, fabric: Fabric, settings: Pretraining
 ) -> CLIP:
-    """Train both towers from random weights, or resume from ``out/pretraining.pt``.
+    """Train both towers from ``settings.start``, or resume from ``out/pretraining.pt``.
 
     Args:
         captioned: the pictures' sentences; every epoch words them differently.
@@ -123,27 +136,39 @@ def pretrain(
         InputError: the checkpoint belongs to other settings.
     """
     torch.manual_seed(settings.seed)
-    clip = load_clip(ARCHITECTURE, None)
+    clip = load_clip(ARCHITECTURE, settings.start)
     context_length = clip.context_length
     towers, optimizer = fabric.setup(module := Towers(clip, captioned.size), _optimizer(module, settings))
     first, kept = _restore(out / "pretraining.pt", module, optimizer, settings)
     events = Events(out, kept)
     steps = len(images) // settings.batch_size
-    loss_of = ClipLoss()
+    caption_loss = ClipLoss()
     for epoch in range(first, settings.epochs):
         towers.train()
         losses = []
         with bar(f"epoch {epoch + 1} of {settings.epochs}", steps) as progress:
-            for step, (pixels, tokens) in enumerate(_batches(captioned, images, settings, epoch, context_length)):
+            batches = _batches(captioned, images, settings, epoch, context_length)
+            for step, (pixels, tokens, persons) in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = _learning_rate(settings, epoch + step / steps)
-                loss = loss_of(*towers(fabric.to_device(pixels), fabric.to_device(tokens)))
+                pooled, image_text, text, scale = towers(fabric.to_device(pixels), fabric.to_device(tokens))
+                shown, temperature = fabric.to_device(persons), settings.reid_temperature
+                parts = (
+                    caption_loss(image_text[:: settings.images_per_person], text, scale),
+                    supervised_contrastive(image_text, shown, temperature),
+                    supervised_contrastive(pooled, shown, temperature),
+                )
                 optimizer.zero_grad()
-                fabric.backward(loss)
+                fabric.backward(sum(parts))
                 optimizer.step()
-                losses.append(loss.detach())
+                losses.append(torch.stack(parts).detach())
                 progress.advance()
-        events.write({"stage": 0, "epoch": epoch, "contrastive_loss": float(torch.stack(losses).mean())})
+        means = dict(zip(LOSSES, torch.stack(losses).mean(0).tolist(), strict=True))
+        note(
+            f"epoch {epoch + 1} of {settings.epochs}: "
+            + ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        )
+        events.write({"stage": 0, "epoch": epoch} | means)
         save_checkpoint(
             out / "pretraining.pt",
             {
@@ -154,7 +179,8 @@ def pretrain(
                 "optimizer": optimizer.state_dict(),
             },
         )
-    return with_scale_in_norms(module.finished(), *next(_batches(captioned, images, settings, 0, context_length)))
+    pixels, tokens, _ = next(_batches(captioned, images, settings, 0, context_length))
+    return with_scale_in_norms(module.finished(), pixels, tokens)
 
 
 @torch.no_grad()
@@ -166,7 +192,7 @@ def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
 
     Args:
         clip: scaled in place.
-        pixels: (B, 3, H, W) and tokens: (B, L), on which the norms are measured.
+        pixels: (B, 3, H, W) and tokens: (S, L), on which the norms are measured.
     """
     tower = clip_tower(clip.visual, (pixels.shape[2], pixels.shape[3]))
     image_text = ImageEncoder(tower).eval()(pixels)[1]
@@ -213,17 +239,19 @@ def _batches(
     settings: Pretraining,
     epoch: int,
     context_length: int,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch's full batches: pictures (B, 3, H, W), flipped, shifted and normalised, and their tokens (B, L)."""
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """One epoch's batches: pictures (B, 3, H, W), person by person, degraded, flipped, erased and normalised; the
+    tokens (P, L) of each person's first picture; and the persons shown, (B,).
+    """
     seed = seed_for(settings.seed, epoch)
-    augmentation = Augmentation(captioned.size, flip=0.5, pad=settings.pad, erase=0.0)
-    for step, taken in enumerate(shuffled_batches(len(images), settings.batch_size, seed)):
-        if len(taken) < settings.batch_size:
-            return
-        params = augmentation.draw(len(taken), seed_for(seed, step))
-        pixels = normalise(augmentation(torch.from_numpy(images[taken.numpy()]), params))
-        sentences = [captioned.caption(picture, epoch) for picture in taken.tolist()]
-        yield pixels, tokenized(sentences, context_length)
+    augmentation = Augmentation(captioned.size, flip=0.5, pad=0, erase=settings.erase)
+    shown, each = torch.from_numpy(captioned.pictures[:, 0]), settings.images_per_person
+    steps, persons = len(images) // settings.batch_size, settings.batch_size // each
+    for step, taken in enumerate(identity_batches(shown, steps, persons, each, seed)):
+        pictures = degraded(torch.from_numpy(images[taken.numpy()]), seed_for(seed, step, 1))
+        pixels = normalise(augmentation(pictures, augmentation.draw(len(taken), seed_for(seed, step))))
+        sentences = [captioned.caption(picture, epoch) for picture in taken[::each].tolist()]
+        yield pixels, tokenized(sentences, context_length), shown[taken]
 
 
 def _restore(path: Path, towers: Towers, optimizer: torch.optim.Optimizer, settings: Pretraining) -> tuple[int, int]:
