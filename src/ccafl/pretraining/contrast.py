@@ -2,7 +2,7 @@
 
 CLIP's contrastive loss (Radford et al., arXiv 2103.00020) on pictures and their descriptions, and beside it a re-ID
 objective: the supervised contrastive loss (Khosla et al., arXiv 2004.11362) between pictures of a person in different
-cameras, on the image-text and on the pooled feature. The image tower learns in the geometry of re-ID: images of 128x64,
+cameras, on the image-text and on the re-ID feature. The image tower learns in the geometry of re-ID: images of 128x64,
 the last stage's stride removed, the attention pool's positions resized to its map. The result is saved as a CLIP that
 open_clip can build.
 """
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ccafl.data.batches import identity_batches, seed_for
-from ccafl.data.transforms import Augmentation, normalise
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.files import written_whole
 from ccafl.method.losses import supervised_contrastive
@@ -42,7 +42,7 @@ from ccafl.training.events import Events
 
 ARCHITECTURE = "clip-synth"
 HIGHEST_SCALE = 100.0  # of the cosines, CLIP's own limit
-LOSSES = ("contrastive_loss", "reid_image_text_loss", "reid_pooled_loss")
+LOSSES = ("contrastive_loss", "reid_image_text_loss", "reid_loss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,6 @@ class Pretraining:
     weight_decay: float = 0.05
     warmup_epochs: int = 1
     reid_temperature: float = 0.1
-    erase: float = 0.3  # probability
     seed: int = 0
     start: str | None = None  # weights to begin with, as `load_clip` takes them; None for random ones
 
@@ -104,12 +103,13 @@ class Towers(nn.Module):
         """Features, L2-normalised, of images (B, 3, H, W) and sentences (S, L).
 
         Returns:
-            (pooled features (B, D) and image-text features (B, E) of images, features of sentences (S, E), scale ()).
+            (re-ID features (B, D) and image-text features (B, E) of images, features of sentences (S, E), scale ()).
         """
-        pooled, image_text = self.encoder.tower(images, True)
+        reid, image_text = self.encoder(images)
         sentences = encode_sentences(self.clip, tokens)
         scale = self.clip.logit_scale.exp().clamp(max=HIGHEST_SCALE)
-        return *(F.normalize(features.float()) for features in (pooled, image_text, sentences)), scale
+        reid, image_text, sentences = (F.normalize(each.float()) for each in (reid, image_text, sentences))
+        return reid, image_text, sentences, scale
 
     def finished(self) -> CLIP:
         """A CLIP as open_clip builds it, with the towers' weights, on the CPU."""
@@ -151,17 +151,19 @@ def pretrain(
             for step, (pixels, tokens, persons) in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = _learning_rate(settings, epoch + step / steps)
-                pooled, image_text, text, scale = towers(fabric.to_device(pixels), fabric.to_device(tokens))
+                reid, image_text, text, scale = towers(fabric.to_device(pixels), fabric.to_device(tokens))
                 shown, temperature = fabric.to_device(persons), settings.reid_temperature
-                parts = (
-                    caption_loss(image_text[:: settings.images_per_person], text, scale),
-                    supervised_contrastive(image_text, shown, temperature),
-                    supervised_contrastive(pooled, shown, temperature),
+                parts = torch.stack(
+                    [
+                        caption_loss(image_text[:: settings.images_per_person], text, scale),
+                        supervised_contrastive(image_text, shown, temperature),
+                        supervised_contrastive(reid, shown, temperature),
+                    ]
                 )
                 optimizer.zero_grad()
-                fabric.backward(sum(parts))
+                fabric.backward(parts.sum())
                 optimizer.step()
-                losses.append(torch.stack(parts).detach())
+                losses.append(parts.detach())
                 progress.advance()
         means = dict(zip(LOSSES, torch.stack(losses).mean(0).tolist(), strict=True))
         note(
@@ -240,16 +242,14 @@ def _batches(
     epoch: int,
     context_length: int,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """One epoch's batches: pictures (B, 3, H, W), person by person, degraded, flipped, erased and normalised; the
+    """One epoch's batches: pictures (B, 3, H, W), person by person, degraded and normalised; the
     tokens (P, L) of each person's first picture; and the persons shown, (B,).
     """
     seed = seed_for(settings.seed, epoch)
-    augmentation = Augmentation(captioned.size, flip=0.5, pad=0, erase=settings.erase)
     shown, each = torch.from_numpy(captioned.pictures[:, 0]), settings.images_per_person
     steps, persons = len(images) // settings.batch_size, settings.batch_size // each
     for step, taken in enumerate(identity_batches(shown, steps, persons, each, seed)):
-        pictures = degraded(torch.from_numpy(images[taken.numpy()]), seed_for(seed, step, 1))
-        pixels = normalise(augmentation(pictures, augmentation.draw(len(taken), seed_for(seed, step))))
+        pixels = normalise(degraded(torch.from_numpy(images[taken.numpy()]), seed_for(seed, step)))
         sentences = [captioned.caption(picture, epoch) for picture in taken[::each].tolist()]
         yield pixels, tokenized(sentences, context_length), shown[taken]
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GREY = (0.299, 0.587, 0.114)
-OCCLUDED, INFRARED, BLURRED, COARSENED = 0.3, 0.06, 0.35, 0.4  # shares of pictures
+OCCLUDED, INFRARED, BLURRED, COARSENED = 0.3, 0.04, 0.3, 0.4  # shares of pictures
 
 
 def degraded(images: Tensor, seed: int) -> Tensor:
@@ -23,10 +23,13 @@ def degraded(images: Tensor, seed: int) -> Tensor:
 
 
 def reframed(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Boxes of a detector that are loose, shifted, or cut the person off; the edge's pixels fill what they lack."""
+    """Boxes of a detector that are loose, shifted, or cut the person off, half of them mirrored; the edge's pixels fill
+    what they lack.
+    """
     count = len(pixels)
     size, shift = rng.normal([0.95, 0.95], [0.1, 0.1], (count, 2)), rng.normal(0, [0.06, 0.06], (count, 2))
     size[:, 1] *= np.where(rng.random(count) < 0.15, rng.uniform(0.5, 0.9, count), 1)  # a part of the body only
+    size[:, 0] *= rng.choice((-1, 1), count)
     boxes = np.zeros((count, 2, 3))
     boxes[:, 0, 0], boxes[:, 1, 1], boxes[:, :, 2] = size[:, 0], size[:, 1], shift
     grid = F.affine_grid(torch.from_numpy(boxes).float(), list(pixels.shape), align_corners=False)
@@ -51,11 +54,11 @@ def relit(pixels: Tensor, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(np.exp2(rng.uniform(low, high, (len(pixels), channels, 1, 1)))).float()
 
     grey = _grey(pixels)
-    pixels = grey + (pixels - grey) * drawn(-1.2, 0.7)
-    lit = (pixels.clamp(0, 255) / 255) ** drawn(-0.5, 0.5) * 255
-    lit = lit * drawn(-0.4, 0.4) * drawn(-0.2, 0.2, 3)
+    pixels = grey + (pixels - grey) * drawn(-0.6, 0.4)
+    lit = (pixels.clamp(0, 255) / 255) ** drawn(-0.3, 0.3) * 255
+    lit = lit * drawn(-0.3, 0.3) * drawn(-0.15, 0.15, 3)
     mean = lit.mean((1, 2, 3), keepdim=True)
-    return mean + (lit - mean) * drawn(-0.4, 0.4)
+    return mean + (lit - mean) * drawn(-0.3, 0.3)
 
 
 def infrared(pixels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -67,9 +70,8 @@ def infrared(pixels: Tensor, rng: np.random.Generator) -> Tensor:
 def blurred(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     """Some pictures out of focus or moved: a Gaussian of 5x5 pixels, longer in a direction of its own."""
     chosen = rng.permutation(len(pixels))[: round(BLURRED * len(pixels))]
-    turn, long, short = (
-        rng.uniform(*limits, len(chosen))[:, None, None] for limits in ((0, np.pi), (0.6, 2.5), (0.3, 0.9))
-    )
+    turn = rng.uniform(0, np.pi, (len(chosen), 1, 1))
+    long, short = rng.uniform(0.6, 2.5, turn.shape), rng.uniform(0.3, 0.9, turn.shape)
     y, x = np.mgrid[-2:3, -2:3][:, None]
     along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
     kernels = np.exp(-((along / long) ** 2 + (across / short) ** 2) / 2)
@@ -84,7 +86,7 @@ def coarsened(pixels: Tensor, rng: np.random.Generator, sizes: int = 6) -> Tenso
     size, result = pixels.shape[2:], pixels.clone()
     chosen = rng.permutation(len(pixels))[: round(COARSENED * len(pixels))]
     for share in np.array_split(chosen, sizes):
-        factor = rng.uniform(0.2, 0.8)
+        factor = rng.uniform(0.25, 0.9)
         if len(share):
             small = F.interpolate(pixels[share], scale_factor=factor, mode="bilinear", antialias=True)
             result[share] = F.interpolate(small, size, mode="bilinear", align_corners=False)

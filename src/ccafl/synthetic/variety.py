@@ -109,7 +109,8 @@ def _clouds(rng: np.random.Generator, shape: tuple[int, ...]) -> Pixels:
     for cells in (4, 16, 48, 96, 192, 320):
         grid = rng.standard_normal((max(2, cells * height // width), cells)).astype(np.float32)
         total += np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)) / cells**0.1
-    return (total - total.mean()) / total.std()
+    clouds: Pixels = (total - total.mean()) / total.std()
+    return clouds
 
 
 def _shaded(garment: Garment, rng: np.random.Generator, more: float = MORE_CHANCE) -> Garment:
