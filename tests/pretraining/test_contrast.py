@@ -88,8 +88,14 @@ def test_resuming_with_other_settings_is_refused(images: npt.NDArray[np.uint8], 
 def test_learning_can_begin_with_given_weights(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     given = load_clip("clip-synth", "shipped").state_dict()
     still = run(images, tmp_path / "run", replace(SETTINGS, epochs=1, start="shipped", learning_rate=0.0))
-    name = "visual.layer3.0.conv2.weight"
-    assert torch.equal(still[name], given[name])
+    learned, kept = (
+        run(images, tmp_path / str(share), replace(SETTINGS, epochs=1, start="shipped", kept=share))
+        for share in (0.0, 0.25)
+    )
+    for name in ("visual.layer3.0.conv2.weight", "token_embedding.weight", "visual.bn1.running_mean"):
+        assert "running" in name or torch.equal(still[name], given[name])
+        assert not torch.equal(learned[name], given[name])
+        torch.testing.assert_close(kept[name], 0.25 * given[name] + 0.75 * learned[name])
 
 
 def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(

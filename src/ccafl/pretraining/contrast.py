@@ -58,6 +58,7 @@ class Pretraining:
     reid_temperature: float = 0.1
     seed: int = 0
     start: str | None = None  # weights to begin with, as `load_clip` takes them; None for random ones
+    kept: float = 0.5  # share of those weights in the result
 
 
 class _Resized(nn.Module):
@@ -105,7 +106,7 @@ class Towers(nn.Module):
         Returns:
             (re-ID features (B, D) and image-text features (B, E) of images, features of sentences (S, E), scale ()).
         """
-        reid, image_text = self.encoder(images)
+        reid, image_text = self.encoder.tower(images, True)
         sentences = encode_sentences(self.clip, tokens)
         scale = self.clip.logit_scale.exp().clamp(max=HIGHEST_SCALE)
         reid, image_text, sentences = (F.normalize(each.float()) for each in (reid, image_text, sentences))
@@ -181,8 +182,28 @@ def pretrain(
                 "optimizer": optimizer.state_dict(),
             },
         )
+    finished = module.finished()
+    if settings.start is not None:
+        finished = averaged(load_clip(ARCHITECTURE, settings.start), finished, settings.kept)
     pixels, tokens, _ = next(_batches(captioned, images, settings, 0, context_length))
-    return with_scale_in_norms(module.finished(), pixels, tokens)
+    return with_scale_in_norms(finished, pixels, tokens)
+
+
+def averaged(start: CLIP, learned: CLIP, kept: float) -> CLIP:
+    """``learned`` with the weights kept * start + (1 - kept) * learned.
+
+    Half way between them, a CLIP transfers to other pictures better than at either end (docs/synthetic.md).
+
+    Source: Wortsman et al., arXiv 2109.01903.
+    """
+    before, after = start.state_dict(), learned.state_dict()
+    learned.load_state_dict(
+        {
+            name: torch.lerp(value, before[name], kept) if value.is_floating_point() else value
+            for name, value in after.items()
+        }
+    )
+    return learned
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GREY = (0.299, 0.587, 0.114)
-OCCLUDED, INFRARED, BLURRED, COARSENED = 0.3, 0.04, 0.3, 0.4  # shares of pictures
+OCCLUDED, INFRARED, BLURRED, COARSENED = 0.3, 0.06, 0.35, 0.4  # shares of pictures
 
 
 def degraded(images: Tensor, seed: int) -> Tensor:
@@ -54,11 +54,11 @@ def relit(pixels: Tensor, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(np.exp2(rng.uniform(low, high, (len(pixels), channels, 1, 1)))).float()
 
     grey = _grey(pixels)
-    pixels = grey + (pixels - grey) * drawn(-0.6, 0.4)
-    lit = (pixels.clamp(0, 255) / 255) ** drawn(-0.3, 0.3) * 255
-    lit = lit * drawn(-0.3, 0.3) * drawn(-0.15, 0.15, 3)
+    pixels = grey + (pixels - grey) * drawn(-1.2, 0.7)
+    lit = (pixels.clamp(0, 255) / 255) ** drawn(-0.5, 0.5) * 255
+    lit = lit * drawn(-0.4, 0.4) * drawn(-0.2, 0.2, 3)
     mean = lit.mean((1, 2, 3), keepdim=True)
-    return mean + (lit - mean) * drawn(-0.3, 0.3)
+    return mean + (lit - mean) * drawn(-0.4, 0.4)
 
 
 def infrared(pixels: Tensor, rng: np.random.Generator) -> Tensor:
@@ -86,7 +86,7 @@ def coarsened(pixels: Tensor, rng: np.random.Generator, sizes: int = 6) -> Tenso
     size, result = pixels.shape[2:], pixels.clone()
     chosen = rng.permutation(len(pixels))[: round(COARSENED * len(pixels))]
     for share in np.array_split(chosen, sizes):
-        factor = rng.uniform(0.25, 0.9)
+        factor = rng.uniform(0.2, 0.8)
         if len(share):
             small = F.interpolate(pixels[share], scale_factor=factor, mode="bilinear", antialias=True)
             result[share] = F.interpolate(small, size, mode="bilinear", align_corners=False)
