@@ -17,7 +17,14 @@ from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.pretraining import contrast
-from ccafl.pretraining.contrast import Pretraining, Towers, pretrain, save_clip, with_scale_in_norms
+from ccafl.pretraining.contrast import (
+    Pretraining,
+    Towers,
+    pretrain,
+    save_clip,
+    whitened_within_persons,
+    with_scale_in_norms,
+)
 from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.synthetic.world import PRETRAINING_SEED, World
 
@@ -125,6 +132,30 @@ def test_every_weight_of_the_clip_learns(images: npt.NDArray[np.uint8], tmp_path
     same = {name for name, value in after.items() if torch.equal(value, before[name])}
     unchanged = {name for name in same if "running" not in name and "batches" not in name}
     assert unchanged == set(), unchanged
+
+
+def test_whitening_makes_persons_spread_alike_and_changes_no_product(images: npt.NDArray[np.uint8]) -> None:
+    clip = load_clip("clip-synth", "shipped").eval()
+    persons = torch.from_numpy(CAPTIONED.pictures[:, 0])
+    pixels = normalise(torch.from_numpy(images))
+    tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], clip.context_length)
+
+    def features() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            return ImageEncoder(clip_tower(clip.visual, (64, 32))).eval()(pixels)[1], encode_sentences(clip, tokens)
+
+    before = features()
+    whitened_within_persons(clip, images, persons)
+    after = features()
+    torch.testing.assert_close(after[0] @ after[1].T, before[0] @ before[1].T, rtol=1e-3, atol=1e-2)
+    lengths = before[0].norm(dim=1, keepdim=True)
+    spreads = []
+    for visual in (before[0], after[0]):
+        normalised = visual / lengths
+        means = torch.stack([normalised[persons == person].mean(0) for person in range(8)])
+        spreads.append(torch.linalg.svdvals(normalised - means[persons])[:8])  # two pictures of 8 persons: rank 8
+    assert spreads[0][0] / spreads[0][-1] > 2.5
+    assert spreads[1][0] / spreads[1][-1] < 1.5
 
 
 def test_plain_products_of_features_are_the_logits_and_cosines_are_unchanged(images: npt.NDArray[np.uint8]) -> None:

@@ -47,7 +47,7 @@ def pretrain_clip(
     Raises:
         InputError: the folder cannot be used, or belongs to other settings.
     """
-    for name, value, least in (("persons", persons, 2), ("views", views, 1), ("cameras", cameras, views)):
+    for name, value, least in (("persons", persons, 2), ("views", views, 2), ("cameras", cameras, views)):
         if value < least:
             raise InputError(f"{name} {value}: too small; give {least} or more")
     if settings.batch_size % settings.images_per_person:

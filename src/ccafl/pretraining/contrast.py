@@ -42,6 +42,8 @@ from ccafl.training.events import Events
 
 ARCHITECTURE = "clip-synth"
 HIGHEST_SCALE = 100.0  # of the cosines, CLIP's own limit
+RIDGE = 0.01  # r of the whitening
+_BATCH = 256
 LOSSES = ("contrastive_loss", "reid_image_text_loss", "reid_loss")
 
 
@@ -185,8 +187,9 @@ def pretrain(
     finished = module.finished()
     if settings.start is not None:
         finished = averaged(load_clip(ARCHITECTURE, settings.start), finished, settings.kept)
+    whitened = whitened_within_persons(finished, images, torch.from_numpy(captioned.pictures[:, 0]))
     pixels, tokens, _ = next(_batches(captioned, images, settings, 0, context_length))
-    return with_scale_in_norms(finished, pixels, tokens)
+    return with_scale_in_norms(whitened, pixels, tokens)
 
 
 def averaged(start: CLIP, learned: CLIP, kept: float) -> CLIP:
@@ -204,6 +207,36 @@ def averaged(start: CLIP, learned: CLIP, kept: float) -> CLIP:
         }
     )
     return learned
+
+
+@torch.no_grad()
+def whitened_within_persons(clip: CLIP, images: npt.NDArray[np.uint8], persons: Tensor) -> CLIP:
+    """Project image-text features so that pictures of one person differ alike in every direction.
+
+    A = (W + r tr(W)/E I)^(-1/2), W the covariance of the normalised features about their person's mean. Images are
+    projected by A, sentences by its inverse, so no product of the two changes. What tells cameras and poses apart thus
+    counts for less when pictures are compared with each other.
+
+    Args:
+        clip: its projections are changed in place.
+        images: (n, 3, H, W) uint8.
+        persons: (n,) int64, 0..n-1; at least one has two pictures.
+
+    Source: within-class covariance normalisation, Hatch et al., Interspeech 2006.
+    """
+    encoder = ImageEncoder(clip_tower(clip.visual, (images.shape[2], images.shape[3]))).eval()
+    shares = np.array_split(images, -(-len(images) // _BATCH))
+    features = torch.cat([F.normalize(encoder(normalise(torch.tensor(share)))[1].double()) for share in shares])
+    sums = torch.zeros(int(persons.max()) + 1, features.shape[1], dtype=torch.float64).index_add_(0, persons, features)
+    means = sums / persons.bincount()[:, None].clamp(min=1)
+    within = torch.cov((features - means[persons]).T, correction=0)
+    values, directions = torch.linalg.eigh(within)
+    roots = (values.clamp(min=0) + RIDGE * values.mean()).sqrt()
+    projection = clip.visual.attnpool.c_proj
+    for weight in (projection.weight, projection.bias):
+        weight.copy_(directions / roots @ directions.T @ weight.double())
+    clip.text_projection.copy_(clip.text_projection.double() @ (directions * roots) @ directions.T)
+    return clip
 
 
 @torch.no_grad()
