@@ -68,7 +68,8 @@ def woven(fabric: Fabric, colour: Pixels, other: Colour, x: Pixels, y: Pixels, a
     tile = np.random.default_rng(fabric.seed).random((TILE, TILE)).astype(np.float32)
     noise = _interpolated(tile, across / fabric.size, along / fabric.size)
     if fabric.weave == "printed":
-        return np.where((noise > 1 - 0.6 * fabric.contrast)[:, None], second, colour)
+        printed: Pixels = np.where((noise > 1 - 0.6 * fabric.contrast)[:, None], second, colour)
+        return printed
     return colour * (1 + fabric.contrast * (2 * noise - 1))[:, None]
 
 
