@@ -61,15 +61,15 @@ def woven(fabric: Fabric, colour: Pixels, other: Colour, x: Pixels, y: Pixels, a
     across = np.float32(0.2) * (x + 3 * (y > 0))  # metres, roughly
     second = np.array(other, np.float32)
     if fabric.weave == "faded":
-        return colour * np.exp(fabric.contrast * 3 * (along - 0.25))[:, None].astype(np.float32)
+        faded: Pixels = colour * np.exp(fabric.contrast * 3 * (along - 0.25))[:, None].astype(np.float32)
+        return faded
     if fabric.weave == "plaid":
         bands = (across / fabric.size % 1 < 0.4).astype(np.float32) + (along / fabric.size % 1 < 0.4)
         return colour + (second - colour) * (fabric.contrast * bands / 2)[:, None].astype(np.float32)
     tile = np.random.default_rng(fabric.seed).random((TILE, TILE)).astype(np.float32)
     noise = _interpolated(tile, across / fabric.size, along / fabric.size)
     if fabric.weave == "printed":
-        printed: Pixels = np.where((noise > 1 - 0.6 * fabric.contrast)[:, None], second, colour)
-        return printed
+        return np.where((noise > 1 - 0.6 * fabric.contrast)[:, None], second, colour)
     return colour * (1 + fabric.contrast * (2 * noise - 1))[:, None]
 
 
