@@ -187,9 +187,9 @@ def pretrain(
     finished = module.finished()
     if settings.start is not None:
         finished = averaged(load_clip(ARCHITECTURE, settings.start), finished, settings.kept)
-    whitened = whitened_within_persons(finished, images, torch.from_numpy(captioned.pictures[:, 0]))
     pixels, tokens, _ = next(_batches(captioned, images, settings, 0, context_length))
-    return with_scale_in_norms(whitened, pixels, tokens)
+    scaled = with_scale_in_norms(finished, pixels, tokens)
+    return whitened_within_persons(scaled, images, torch.from_numpy(captioned.pictures[:, 0]))
 
 
 def averaged(start: CLIP, learned: CLIP, kept: float) -> CLIP:
@@ -213,9 +213,9 @@ def averaged(start: CLIP, learned: CLIP, kept: float) -> CLIP:
 def whitened_within_persons(clip: CLIP, images: npt.NDArray[np.uint8], persons: Tensor) -> CLIP:
     """Project image-text features so that pictures of one person differ alike in every direction.
 
-    A = (W + r tr(W)/E I)^(-1/2), W the covariance of the normalised features about their person's mean. Images are
-    projected by A, sentences by its inverse, so no product of the two changes. What tells cameras and poses apart thus
-    counts for less when pictures are compared with each other.
+    A = (W E / tr(W) + r I)^(-1/2), W the covariance (E, E) of the normalised features about their person's mean. Images
+    are projected by A, sentences by its inverse, so no product of the two changes. What tells cameras and poses apart
+    thus counts for less when pictures are compared with each other.
 
     Args:
         clip: its projections are changed in place.
@@ -231,7 +231,7 @@ def whitened_within_persons(clip: CLIP, images: npt.NDArray[np.uint8], persons: 
     means = sums / persons.bincount()[:, None].clamp(min=1)
     within = torch.cov((features - means[persons]).T, correction=0)
     values, directions = torch.linalg.eigh(within)
-    roots = (values.clamp(min=0) + RIDGE * values.mean()).sqrt()
+    roots = (values.clamp(min=0) / values.mean() + RIDGE).sqrt()
     projection = clip.visual.attnpool.c_proj
     for weight in (projection.weight, projection.bias):
         weight.copy_(directions / roots @ directions.T @ weight.double())
