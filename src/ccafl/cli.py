@@ -510,20 +510,21 @@ def check(
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Folder to create, or to continue in.", show_default=False)],
-    persons: Annotated[int, typer.Option(help="Persons drawn.")] = 6000,
-    cameras: Annotated[int, typer.Option(help="Cameras drawn.")] = 240,
-    views: Annotated[int, typer.Option(help="Pictures per person, each from another camera.")] = 8,
+    persons: Annotated[int, typer.Option(help="Persons drawn.")] = 3000,
+    cameras: Annotated[int, typer.Option(help="Cameras drawn.")] = 80,
+    views: Annotated[int, typer.Option(help="Pictures per person, each from another camera.")] = 4,
     epochs: Annotated[int, typer.Option(help="Number of times every picture is seen.")] = 24,
+    start: Annotated[str | None, typer.Option("--from", help="Weights to begin with: a file, or shipped.")] = None,
     batch: Annotated[int, typer.Option(help="Pictures per step.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and the order.")] = 0,
     precision: Annotated[str, typer.Option(help="As runtime.precision: auto, 32-true, bf16-mixed, 16-mixed.")] = "auto",
 ) -> None:
-    """Pretrain clip-synth, the CLIP that comes with the package, on pictures and captions of a synthetic world."""
+    """Pretrain clip-synth, the CLIP that comes with the package, on persons and captions of a synthetic world."""
     from ccafl.pretraining.clip_synth import pretrain_clip
     from ccafl.pretraining.contrast import Pretraining
     from ccafl.run_folder import RunFolder
 
-    settings = Pretraining(epochs=epochs, batch_size=batch, seed=seed)
+    settings = Pretraining(epochs=epochs, batch_size=batch, seed=seed, start=start)
     results = pretrain_clip(out, persons=persons, cameras=cameras, views=views, settings=settings, precision=precision)
     _show_results(results, RunFolder(out).results)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ccafl.method.inter_camera import adversarial_loss, adversarial_positives, identity_loss
 from ccafl.method.intra_camera import intra_camera_losses
-from ccafl.method.losses import batch_hard_triplet, text_classification_loss
+from ccafl.method.losses import batch_hard_triplet, supervised_contrastive, text_classification_loss
 from ccafl.method.memory import HybridMemory, PrototypeMemory
 from ccafl.method.prompt_learning import prompt_contrastive_loss
 
@@ -48,6 +48,21 @@ def plain_prompt_contrastive_loss(images, texts, labels, cameras) -> float:
                 per_anchor.append(-sum(own) / len(own))
             total += sum(per_anchor) / len(per_anchor)
     return total
+
+
+@given(seeds)
+def test_supervised_contrastive(seed):
+    features, labels = F.normalize(random(seed, 9, 5)), random_labels(seed, 9, 4)
+    per_anchor = []
+    for i in range(9):
+        scores = {a: float(features[i] @ features[a]) / 0.2 for a in range(9) if a != i}
+        log_total = math.log(sum(math.exp(score) for score in scores.values()))
+        own = [scores[p] - log_total for p in scores if labels[p] == labels[i]]
+        per_anchor += [-sum(own) / len(own)] if own else []
+    expected = sum(per_anchor) / len(per_anchor)
+    assert supervised_contrastive(features, labels, 0.2).item() == pytest.approx(expected)
+    assert gradient_is_correct(lambda features: supervised_contrastive(features, labels, 0.2), features)
+    assert supervised_contrastive(features, torch.arange(9)).item() == 0
 
 
 @given(seeds)

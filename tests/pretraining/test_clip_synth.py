@@ -32,10 +32,11 @@ def test_weights_are_written_and_tested_on_unseen_persons(
     ("options", "message"),
     [
         (["--persons", "1"], "persons 1: too small"),
-        (["--views", "0"], "views 0: too small"),
+        (["--views", "1"], "views 1: too small"),
         (["--cameras", "1"], "cameras 1: too small"),
         (["--precision", "half"], "runtime.precision is 'half'"),
         (["--batch", "800"], "batch 800: more than the 16 pictures"),
+        (["--batch", "6"], "batch 6: give a multiple of 4"),
     ],
 )
 def test_impossible_numbers_are_refused(

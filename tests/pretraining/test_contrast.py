@@ -17,11 +17,18 @@ from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
 from ccafl.pretraining import contrast
-from ccafl.pretraining.contrast import Pretraining, Towers, pretrain, save_clip, with_scale_in_norms
+from ccafl.pretraining.contrast import (
+    Pretraining,
+    Towers,
+    pretrain,
+    save_clip,
+    whitened_within_persons,
+    with_scale_in_norms,
+)
 from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.synthetic.world import PRETRAINING_SEED, World
 
-SETTINGS = Pretraining(epochs=2, batch_size=8, learning_rate=1e-3, warmup_epochs=0)
+SETTINGS = Pretraining(epochs=2, batch_size=8, images_per_person=2, learning_rate=1e-3, warmup_epochs=0)
 CAPTIONED = CaptionedWorld(World(PRETRAINING_SEED, 8, 4), 2, (64, 32))
 
 
@@ -49,12 +56,13 @@ def test_pictures_match_their_rows_whichever_process_draws_them(images: npt.NDAr
     assert len(counts) == len(images)  # no person appears twice in a camera
 
 
-def test_the_loss_falls(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+def test_the_losses_fall(images: npt.NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contrast, "degraded", lambda pictures, seed: pictures)  # easier, so that few steps will do
     run(images, tmp_path / "run", replace(SETTINGS, epochs=40, batch_size=16, learning_rate=5e-4))
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
-    losses = [event["contrastive_loss"] for event in events]
     assert [event["epoch"] for event in events] == list(range(40))
-    assert losses[-1] < 0.8 * losses[0]
+    for name in contrast.LOSSES:
+        assert events[-1][name] < 0.8 * events[0][name], name
 
 
 def test_resuming_gives_the_weights_of_an_uninterrupted_run(
@@ -84,6 +92,19 @@ def test_resuming_with_other_settings_is_refused(images: npt.NDArray[np.uint8], 
         run(images, tmp_path / "run")
 
 
+def test_learning_can_begin_with_given_weights(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    given = load_clip("clip-synth", "shipped").state_dict()
+    still = run(images, tmp_path / "run", replace(SETTINGS, epochs=1, start="shipped", learning_rate=0.0))
+    learned, kept = (
+        run(images, tmp_path / str(share), replace(SETTINGS, epochs=1, start="shipped", kept=share))
+        for share in (0.0, 0.25)
+    )
+    for name in ("visual.layer3.0.conv2.weight", "token_embedding.weight", "visual.bn1.running_mean"):
+        assert "running" in name or torch.equal(still[name], given[name])
+        assert not torch.equal(learned[name], given[name])
+        torch.testing.assert_close(kept[name], 0.25 * given[name] + 0.75 * learned[name])
+
+
 def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(
     images: npt.NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -96,7 +117,7 @@ def test_the_saved_clip_reads_images_and_sentences_as_the_towers_did(
     pixels = normalise(torch.from_numpy(images))
     tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], loaded.context_length)
     with torch.no_grad():
-        by_towers, text_by_towers, _ = towers(pixels, tokens)
+        _, by_towers, text_by_towers, _ = towers(pixels, tokens)
         by_loaded = ImageEncoder(clip_tower(loaded.visual, (64, 32))).eval()(pixels)[1]
         text_by_loaded = encode_sentences(loaded, tokens)
     assert by_loaded is not None
@@ -111,6 +132,30 @@ def test_every_weight_of_the_clip_learns(images: npt.NDArray[np.uint8], tmp_path
     same = {name for name, value in after.items() if torch.equal(value, before[name])}
     unchanged = {name for name in same if "running" not in name and "batches" not in name}
     assert unchanged == set(), unchanged
+
+
+def test_whitening_makes_persons_spread_alike_and_changes_no_product(images: npt.NDArray[np.uint8]) -> None:
+    clip = load_clip("clip-synth", "shipped").eval()
+    persons = torch.from_numpy(CAPTIONED.pictures[:, 0])
+    pixels = normalise(torch.from_numpy(images))
+    tokens = tokenized([CAPTIONED.caption(picture) for picture in range(len(images))], clip.context_length)
+
+    def features() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            return ImageEncoder(clip_tower(clip.visual, (64, 32))).eval()(pixels)[1], encode_sentences(clip, tokens)
+
+    before = features()
+    whitened_within_persons(clip, images, persons)
+    after = features()
+    torch.testing.assert_close(after[0] @ after[1].T, before[0] @ before[1].T, rtol=1e-3, atol=1e-2)
+    lengths = before[0].norm(dim=1, keepdim=True)
+    spreads = []
+    for visual in (before[0], after[0]):
+        normalised = visual / lengths
+        means = torch.stack([normalised[persons == person].mean(0) for person in range(8)])
+        spreads.append(torch.linalg.svdvals(normalised - means[persons])[:8])  # two pictures of 8 persons: rank 8
+    assert spreads[0][0] / spreads[0][-1] > 2.5
+    assert spreads[1][0] / spreads[1][-1] < 1.5
 
 
 def test_plain_products_of_features_are_the_logits_and_cosines_are_unchanged(images: npt.NDArray[np.uint8]) -> None:

@@ -48,6 +48,31 @@ def _distance(left: Tensor, right: Tensor) -> Tensor:
     return (left - right).square().sum(1).clamp(min=1e-12).sqrt()
 
 
+def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
+    """Contrast of every sample with all others of a batch, those of its own label being positive.
+
+    mean_i -1/|P_i| sum_{p in P_i} log( exp(<z_i, z_p> / t) / sum_{a != i} exp(<z_i, z_a> / t) )
+
+    P_i = {p != i: y_p = y_i}, and i runs over the samples for which it is not empty.
+
+    Args:
+        features: (B, D), L2-normalised.
+        labels: (B,) int64.
+        temperature: t.
+
+    Returns:
+        Scalar mean over the samples that have a positive; 0 if none has.
+
+    Source: Khosla et al., arXiv 2004.11362, L_out.
+    """
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    log_share = F.log_softmax((features @ features.T / temperature).masked_fill(itself, -torch.inf), dim=1)
+    positive = (labels[:, None] == labels) & ~itself
+    counts = positive.sum(1)
+    means = log_share.masked_fill(~positive, 0).sum(1) / counts.clamp(min=1)
+    return -means.sum() / (counts > 0).sum().clamp(min=1)
+
+
 def text_classification_loss(
     image_features: Tensor, text_features: Tensor, labels: Tensor, smoothing: float = 0.1
 ) -> Tensor:

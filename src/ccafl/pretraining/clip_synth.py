@@ -47,9 +47,11 @@ def pretrain_clip(
     Raises:
         InputError: the folder cannot be used, or belongs to other settings.
     """
-    for name, value, least in (("persons", persons, 2), ("views", views, 1), ("cameras", cameras, views)):
+    for name, value, least in (("persons", persons, 2), ("views", views, 2), ("cameras", cameras, views)):
         if value < least:
             raise InputError(f"{name} {value}: too small; give {least} or more")
+    if settings.batch_size % settings.images_per_person:
+        raise InputError(f"batch {settings.batch_size}: give a multiple of {settings.images_per_person}")
     if persons * views < settings.batch_size:
         raise InputError(f"batch {settings.batch_size}: more than the {persons * views} pictures; give a smaller one")
     runtime = validated({"runtime": {"devices": 1, "precision": precision}}, "pretrain").runtime
@@ -57,7 +59,7 @@ def pretrain_clip(
         new_folder(out)
     fabric = make_fabric(runtime)
     fabric.launch()
-    seen = CaptionedWorld(World(PRETRAINING_SEED, persons, cameras, PRETRAINING_STRAIN), views)
+    seen = CaptionedWorld(World(PRETRAINING_SEED, persons, cameras, PRETRAINING_STRAIN, varied=True), views)
     unseen = CaptionedWorld(
         World(PRETRAINING_SEED + 1, UNSEEN_PERSONS, UNSEEN_CAMERAS, PRETRAINING_STRAIN), UNSEEN_VIEWS
     )

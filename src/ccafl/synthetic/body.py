@@ -279,6 +279,10 @@ def _add_trunk(parts: Parts, person: Person, joints: Joints) -> None:
     if person.lower == "skirt":
         top, bottom = joints.trunk.at(0.06 * tall), joints.trunk.at(-0.21 * tall)
         parts.cone(top, bottom, (waist, hips * 1.75), lower, Texture.CLOTH, flat=0.85)
+    if person.coat:
+        top, bottom = joints.trunk.at(0.05 * tall), joints.trunk.at(-person.coat * tall)
+        radii = (hips * 1.08 + coat, hips * 1.25 + coat)
+        parts.cone(top, bottom, radii, cloth, Texture.TRUNK, flat=0.9, along=-0.05 * tall)
     at = [(level - HIP) * tall for level in (WAIST, CHEST)]
     low = joints.trunk.at(hem * tall)
     length = (WAIST - HIP - hem) * tall
@@ -376,6 +380,10 @@ def _add_bag_and_carried(parts: Parts, person: Person, joints: Joints) -> None:
         x, y, z = joints.arms[carrying].hand
         parts.cone((x, y, z), (x, y, z - 0.05 * tall), (0.008 * tall, 0.05 * tall), colour, flat=0.4)
         parts.ellipsoid((x, y, z - 0.1 * tall), (0.035 * tall, 0.075 * tall, 0.058 * tall), colour)
+    if person.shelter:
+        roof = joints.trunk.at((1.02 - HIP) * tall)
+        half = (0.27 * tall, 0.27 * tall, 0.13 * tall)
+        parts.ellipsoid(roof, half, person.pattern_colour.surface, Texture.CLOTH, cut=(0.0, 0.0, -1.0, -0.1))
     if person.carried == "ball":
         left, right = (arm.hand for arm in joints.arms)
         middle = ((left[0] + right[0]) / 2, left[1] + 0.04 * tall, left[2] + 0.03 * tall)

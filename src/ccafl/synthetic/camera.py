@@ -4,7 +4,7 @@ Scene coordinates, in metres: the camera hangs above the origin; ``x`` runs to i
 from the ground. Its frame (the whole picture it takes) is drawn once; persons are drawn into windows of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi, sin, tan
 
 import numpy as np
@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from ccafl.synthetic.body import Floats
 from ccafl.synthetic.render import Pixels
+from ccafl.synthetic.variety import cluttered, textured
 
 FRAME_HEIGHT, FRAME_WIDTH = 360, 640  # pixels
 GOLDEN_RATIO = 0.6180339887  # steps of this size spread the settings of consecutive cameras
@@ -44,13 +45,14 @@ class Camera:
     foreground: Image.Image  # L, 255 where something stands in front of the path
 
 
-def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> Camera:
+def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0, *, varied: bool = False) -> Camera:
     """Draw camera number ``index``; consecutive cameras differ in colour cast and brightness.
 
     Args:
         rng: the camera's random generator.
         index: the camera's number.
         strain: how far its pictures depart from a faithful one in colour, exposure, sharpness and noise.
+        varied: whether its scene has texture, and its boxes and compression are worse.
     """
     cast = (index * GOLDEN_RATIO + rng.uniform(-0.06, 0.06)) % 1.0
     brightness = (index * GOLDEN_RATIO**2 + 0.3 + rng.uniform(-0.06, 0.06)) % 1.0
@@ -62,8 +64,10 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> 
     sunshine = float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)]))
     colours, tones = _colour_matrix(rng, cast, strain), _tone_curve(rng, brightness, strain)
     light, foreground = _draw_scene(rng, eye, axes, focal, distance)
+    if varied:
+        light = textured(cluttered(light, rng), rng)
     photograph = Image.fromarray(_expose(light, colours, tones))
-    return Camera(
+    camera = Camera(
         eye=eye,
         axes=axes,
         focal=focal,
@@ -82,6 +86,10 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0) -> 
         frame=photograph.filter(ImageFilter.GaussianBlur(0.6)),
         foreground=Image.fromarray(foreground),
     )
+    if not varied:
+        return camera
+    shift = (float(rng.normal(0, 0.05)), float(rng.normal(0, 0.04)))
+    return replace(camera, scale=float(rng.uniform(0.86, 1.14)), shift=shift, quality=int(rng.integers(25, 96)))
 
 
 def develop(camera: Camera, picture: Image.Image, exposure: float, rng: np.random.Generator) -> Image.Image:

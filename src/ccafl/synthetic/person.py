@@ -15,6 +15,7 @@ Hair = Literal["bald", "short", "long", "bun", "ponytail", "curly"]
 Bag = Literal["none", "backpack", "shoulder bag", "handbag"]
 Hat = Literal["none", "cap", "beanie", "sun hat"]
 Carried = Literal["none", "ball", "umbrella"]
+Weave = Literal["smooth", "mottled", "printed", "plaid", "faded"]
 T = TypeVar("T")
 Weighted = tuple[tuple[T, float], ...]  # options and their relative frequencies
 
@@ -72,6 +73,16 @@ class Garment:
 
 
 @dataclass(frozen=True, slots=True)
+class Fabric:
+    """How a garment is woven or printed, beyond its pattern."""
+
+    weave: Weave = "smooth"
+    size: float = 0.05  # metres, of its features
+    contrast: float = 0.0  # 0..1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
     """The attributes that all pictures of a person share."""
 
@@ -98,6 +109,10 @@ class Person:
     stride: float  # swing of a thigh, radians
     arm_swing: float  # radians
     lean: float  # radians forward
+    upper_fabric: Fabric = Fabric()
+    lower_fabric: Fabric = Fabric()
+    coat: float = 0.0  # how far a coat hangs below the hips, relative to the height; 0 for none
+    shelter: bool = False  # holds an open umbrella over the head
 
 
 def random_person(rng: np.random.Generator) -> Person:

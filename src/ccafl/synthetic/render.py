@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ccafl.synthetic.body import Floats, Parts, Texture
 from ccafl.synthetic.person import Person
+from ccafl.synthetic.variety import woven
 
 Pixels = npt.NDArray[np.float32]
 FOLDS = 0.13  # how much folds lighten and darken cloth
@@ -193,6 +194,10 @@ def _reflectance(
     if person.upper == "jacket":
         inner = trunk & (y > 0) & (np.abs(x) < 0.24) & (along < 0.3 * person.height)
         colour[inner] = other if person.pattern in ("plain", "logo") else np.float32(0.7)
+    for wearing, fabric in ((trunk | sleeve, person.upper_fabric), (texture == Texture.CLOTH, person.lower_fabric)):
+        colour[wearing] = woven(
+            fabric, colour[wearing], person.pattern_colour.surface, x[wearing], y[wearing], along[wearing]
+        )
     strap = np.array(person.bag_colour.surface, np.float32) * np.float32(0.7)
     if person.bag == "shoulder bag":
         slant = along - 0.14 * person.height + x * person.bag_side * 0.13 * person.height

@@ -19,9 +19,11 @@ from ccafl.synthetic.camera import FRAME_HEIGHT, FRAME_WIDTH, Camera, develop, e
 from ccafl.synthetic.caption import describe
 from ccafl.synthetic.person import Person, random_person
 from ccafl.synthetic.render import View, Window, extent, render, shadow
+from ccafl.synthetic.variety import vary
 from ccafl.synthetic.visits import PATTERNS
 
-PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, CAPTIONED, HEADING, TIME = range(10)  # generators' purposes
+# the generators' purposes
+PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, CAPTIONED, HEADING, TIME, VARIETY = range(11)
 PRETRAINING_SEED = 2**31  # seeds from here on are reserved for pretraining: no other world shares its persons
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
 STRAIN = 1.85  # how far cameras depart from a faithful picture, and so from each other
@@ -52,8 +54,9 @@ class Walk:
 class World:
     """Persons 0..persons-1 and cameras 0..cameras-1 made from a seed; persons and cameras >= 2, seed >= 0.
 
-    ``strain`` is how far cameras depart from a faithful picture; clip-synth learned from cameras with 1.
-    ``visits`` names the pattern (`PATTERNS`) by which persons pass cameras.
+    ``strain`` is how far cameras depart from a faithful picture; ``visits`` names the pattern (`PATTERNS`) by which
+    persons pass cameras. A ``varied`` world has more kinds of clothes, people and scenes, and worse boxes; clip-synth
+    learned from such.
     """
 
     seed: int
@@ -61,16 +64,18 @@ class World:
     cameras: int
     strain: float = STRAIN
     visits: str = "usual"
+    varied: bool = False
 
     def random(self, *key: int) -> np.random.Generator:
         """The generator for one purpose and its indices."""
         return np.random.default_rng([self.seed, *key])
 
     def person(self, index: int) -> Person:
-        return random_person(self.random(PERSON, index))
+        person = random_person(self.random(PERSON, index))
+        return vary(person, self.random(VARIETY, index)) if self.varied else person
 
     def camera(self, index: int) -> Camera:
-        return _camera(self.seed, index, self.strain)
+        return _camera(self.seed, index, self.strain, self.varied)
 
     def cameras_of(self, person: int) -> tuple[int, ...]:
         """The cameras that a person passes, in ascending order."""
@@ -142,8 +147,8 @@ class World:
 
 
 @lru_cache(maxsize=CACHED_CAMERAS)
-def _camera(seed: int, index: int, strain: float) -> Camera:
-    return random_camera(World(seed, 2, 2).random(CAMERA, index), index, strain)
+def _camera(seed: int, index: int, strain: float, varied: bool) -> Camera:
+    return random_camera(World(seed, 2, 2).random(CAMERA, index), index, strain, varied=varied)
 
 
 def _seen_from_body(camera: Camera, place: Floats, heading: float) -> View:
