@@ -13,6 +13,7 @@ Events = Sequence[Mapping[str, Any]]
 
 _COLOURS = ("#0b5cad", "#c4500c", "#2d7d46", "#7a3fa0")
 _MARKS = ("o", "s", "^", "D")
+_ESTIMATED = "estimated precision"
 _LOG_RATIO = 10  # largest over smallest mean loss from which the scale is logarithmic
 
 
@@ -102,14 +103,12 @@ def quality_plots(events: Events) -> list[Plot]:
         Plot(
             "association of the cameras' labels",
             [
-                Line(name, at_start("association", key) + after("final_association", key))
-                for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
-            ]
-            + [
-                Line(
-                    "estimated precision",
-                    at_start("association", "estimated_precision") + after("final_association", "estimated_precision"),
-                    dotted=True,
+                Line(name, at_start("association", key) + after("final_association", key), dotted=name == _ESTIMATED)
+                for name, key in (
+                    ("precision", "precision"),
+                    (_ESTIMATED, "estimated_precision"),  # in precision's colour
+                    ("recall", "recall"),
+                    ("F1", "f1"),
                 )
             ],
         ),

@@ -140,7 +140,8 @@ def _quality(run: OpenedRun) -> str:
         return page.reason("Nothing was measured: no query and gallery, no true persons, or no measured epoch yet.")
     caption = (
         "All measures available. Ranking: mAP and rank-1 on query and gallery. Association: how well the labels of "
-        "different cameras that were joined agree with the true persons. Cameras: how often a linear probe recognises "
+        "different cameras that were joined agree with the true persons; the estimated precision is made without "
+        "knowing them. Cameras: how often a linear probe recognises "
         "the camera from a feature, and what share of a query's nearest images of other persons are from its own "
         "camera; the closer to chance, the more camera-agnostic. Classifier: the probability it gives to the same "
         "person in other cameras."
