@@ -102,13 +102,19 @@ def test_an_association_is_read_as_it_was_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"camera,label\nc1,1\n", b'camera,label,identity\nc1,"1,0', b"\xff\xfe", None], ids=str
+    ("content", "message"),
+    [
+        (b"camera,label\nc1,1\n", "no column identity among camera, label"),
+        (b'camera,label,identity\nc1,"1,0', "cannot be read as CSV"),
+        (b"camera,label,identity\nc1,\xff,0", "is not UTF-8"),
+        (None, "No such file"),
+    ],
 )
-def test_a_table_that_is_not_an_association_is_refused(tmp_path, content):
+def test_a_table_that_is_not_an_association_is_refused(tmp_path, content, message):
     table = tmp_path / "association.csv"
     if content is not None:
         table.write_bytes(content)
-    with pytest.raises(InputError, match="is not a table of camera,label,identity"):
+    with pytest.raises(InputError, match=message):
         read_association(table)
 
 

@@ -15,10 +15,11 @@ from ccafl.config import Config, changed, load_config, settings_of
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check
 from ccafl.data.identity_links import IdentityLinks, links_between
+from ccafl.data.left_out import left_out, sentences
 from ccafl.data.listing import pictures_below
 from ccafl.data.manifest import write as write_manifest
 from ccafl.data.numbering import EvaluationImages, LabelledImages, accumulate, persons_of
-from ccafl.data.opening import rankable, readable, readable_paths
+from ccafl.data.opening import rankable, readable, readable_paths, require_training
 from ccafl.data.records import Source
 from ccafl.data.source import read_source
 from ccafl.data.split import split
@@ -126,6 +127,9 @@ def train_run(
     shown = fabric.is_global_zero
     if shown and reasons:
         note("\n".join(reasons))
+    aside = [part for part in left_out(data, source) if part.pictures] if shown else []
+    if aside:
+        note("\n".join(sentences(aside)))
     source = readable(source, data, skip=skip_unreadable, shown=shown)
     images, truth = accumulate(source.train), persons_of(source.train)
     _check_trainable(config, images, truth, data, fabric.world_size)
@@ -287,7 +291,7 @@ def check_data(path: Path, *, kind: str | None = None) -> Report:
     """What the data contain, and which problems to expect."""
     source = read_source(path, kind)
     with bar("reading images", len(source.records)) as progress:
-        return check(source, progress.advance)
+        return check(source, path, progress.advance)
 
 
 def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> Path:
@@ -353,8 +357,7 @@ def demo(out: Path) -> dict[str, Results]:
 
 def _trainable_source(data: Path, kind: str | None) -> Source:
     source = read_source(data, kind)
-    if not source.train:
-        raise InputError(f"{data}: holds no training images; give data that do")
+    require_training(source, data)
     return source
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ccafl.config import Config, dump, load_config
+from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
 from ccafl.files import check_free, read_object, write_text
 
@@ -195,13 +196,7 @@ def read_association(path: Path) -> dict[tuple[str, str], str | None]:
     Raises:
         InputError: the table cannot be read or has other columns.
     """
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig")), strict=True))
-        cells = [tuple(row[column] for column in _COLUMNS) for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise InputError(
-            f"{path}: is not a table of {','.join(_COLUMNS)} ({error}); give an association.csv"
-        ) from error
+    cells = [tuple(row[column] for column in _COLUMNS) for _, row in rows_of_csv(path, _COLUMNS)]
     return {(camera, label): None if identity == _ALONE else identity for camera, label, identity in cells}
 
 

@@ -131,6 +131,78 @@ def test_msmt17_lists_are_refused_with_their_line(make: Make) -> None:
         read_source(root)
 
 
+@pytest.mark.parametrize("by_person", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "name", "train", "query", "gallery"),
+    [
+        ("market1501", "{}_c{}s1_000451_03.jpg", "train", "query", "test"),
+        ("market1501", "{}_c{}s1_000451_03.jpg", "train_all", "query", "gallery"),
+        ("market1501", "{}_c{}s1_000451_03.jpg", "Bounding_Box_Train", "Query", "Bounding_Box_Test"),
+        ("dukemtmc", "{}_c{}_f0046182.jpg", "image_train", "image_query", "image_test"),
+        ("veri", "{}_c00{}_00016450_0.jpg", "image_train", "image_query", "image_test"),
+        ("mars", "{}C{}T0001F001.jpg", "bbox_train", "query", "bbox_test"),
+        ("msmt17", "{}_000_0{}_0303morning_0008_0.jpg", "train", "query", "test"),
+        ("msmt17", "{}_c{}_0001.jpg", "train", "probe", "gallery"),
+    ],
+)
+def test_persons_in_folders_for_testing_never_train(
+    make: Make, kind: str, name: str, train: str, query: str, gallery: str, by_person: bool
+) -> None:
+    below = "0001/" if by_person else ""
+    made = [f"{part}/{below}{name.format('0001', camera)}" for camera in (1, 2) for part in (train, query, gallery)]
+    source = read_source(make(*(f"set/{path}" for path in made)))
+    assert source.kind == kind
+    for records, part in ((source.train, train), (source.query, query), (source.gallery, gallery)):
+        assert {record.path.parts[-3 if by_person else -2] for record in records} == {part}
+        assert [record.camera for record in records] == ["c1", "c2"]
+
+
+def test_a_copy_of_the_training_images_in_two_parts_trains_once(make: Make) -> None:
+    parts = ["train_all", "train", "val", "query", "gallery", "multi-query"]
+    root = make(*(f"{part}/0002/0002_c{part.count('a') + 1}s1_000451_03.jpg" for part in parts))
+    assert [record.path.parts[-3] for record in read_source(root).train] == ["train_all"]
+
+
+@pytest.mark.parametrize("part", ["query", "bounding_box_test", "bbox_test", "test"])
+def test_a_folder_for_testing_given_alone_does_not_train(make: Make, part: str) -> None:
+    source = read_source(make(f"{part}/0002_c1s1_000451_03.jpg") / part)
+    assert (len(source.train), len(source.records)) == (0, 1)
+
+
+@pytest.mark.parametrize("part", ["bounding_box_default", "bounding_box_val", "persons"])
+def test_a_folder_of_unknown_purpose_is_refused(make: Make, part: str) -> None:
+    root = make(f"{part}/1_c1s1_000451_03.jpg", "query/1_c2s1_000451_03.jpg", "bounding_box_train/2_c1s1_000451_03.jpg")
+    with pytest.raises(InputError, match=rf"{part}: not clear .* rename it bounding_box_train"):
+        read_source(root)
+
+
+def test_ids_of_any_length_and_junk_without_a_sequence(make: Make) -> None:
+    names = ["7_c1s1_000451_00.jpg", "12345_c2s1_000451_00.jpg", "-1_c3_000451.jpg", "-1_c1s1_000451_00.jpg"]
+    source = read_source(make(*(f"bounding_box_test/{name}" for name in names), "bounding_box_train/x.txt"))
+    found = {(record.camera, record.label, record.person) for record in source.gallery}
+    assert found == {("c1", "0007", "7"), ("c2", "12345", "12345"), ("c3", "-1", "-1"), ("c1", "-1", "-1")}
+
+
+def test_junk_of_mars_is_junk(make: Make) -> None:
+    source = read_source(make("bbox_train/0001/0001C1T0001F001.jpg", "bbox_test/00-1/00-1C2T0001F001.jpg"))
+    assert seen(source.gallery) == [("c2", "-1", "-1")]
+
+
+@pytest.mark.parametrize("camera", ["train", "test", "bbox_train", "image_query", "bounding_box_mine", "Val"])
+def test_parts_of_data_sets_are_no_cameras(make: Make, camera: str) -> None:
+    root = make("door/1/a.jpg", f"{camera}/1/a.jpg")
+    for kind in (None, "folder"):
+        with pytest.raises(InputError, match=f"{camera}: is named like a part of a data set"):
+            read_source(root, kind)
+
+
+def test_blanks_around_names_make_no_other_camera(make: Make, tmp_path: Path) -> None:
+    source = read_source(make("pictures/c1/1/a.jpg", "pictures/c1 /1 /b.jpg") / "pictures")
+    assert seen(source.train) == [("c1", "1", None)] * 2
+    (tmp_path / "m.csv").write_text(" Image , Camera,label \n a.jpg,c1 , 1\nb.jpg, c1,1\n")
+    assert seen(read_source(tmp_path / "m.csv").train) == [("c1", "1", None)] * 2
+
+
 def test_folder(make: Make) -> None:
     source = read_source(
         make(
@@ -250,6 +322,47 @@ def test_times_are_read_with_their_offset_and_written_again(tmp_path: Path) -> N
         assert read_source(tmp_path / name) == source
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("said", [False, True])
+def test_csv_as_spreadsheets_write_it(tmp_path: Path, separator: str, encoding: str, said: bool) -> None:
+    lines = ["image,camera,label,split,,", 'a.jpg,"caf\u00e9 | 1, 2; 3",007,train,,', ",,,,,", "b.jpg,c2,1,,,"]
+    text = "\r\n".join(lines).replace(",", separator).replace("1" + separator + " 2", "1, 2")
+    (tmp_path / "m.csv").write_text(f"sep={separator}\r\n" * said + text, encoding=encoding)
+    found = seen(read_source(tmp_path / "m.csv").train)
+    assert found == [("caf\u00e9 | 1, 2; 3", "007", None), ("c2", "1", None)]
+
+
+def test_paths_written_on_windows(tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text("image,camera,label\nx\\c1\\a.jpg,c1,1\n")
+    assert [record.path for record in read_source(table).train] == [tmp_path / "x/c1/a.jpg"]
+    (tmp_path / "x\\c1\\a.jpg").touch()
+    assert [record.path for record in read_source(table).train] == [tmp_path / "x\\c1\\a.jpg"]
+    table.write_text("image,camera,label\nC:\\x\\a.jpg,c1,1\n")
+    with pytest.raises(InputError, match=r"line 2: C:\\x\\a.jpg is a path on a Windows drive"):
+        read_source(table)
+
+
+def test_types_of_columns_that_parquet_may_have(tmp_path: Path) -> None:
+    noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    columns = {
+        "Image": pa.array(["a.jpg", "b.jpg"], pa.string_view()),
+        "camera": pa.array(["c1", "c2"]).dictionary_encode(),
+        "label": pa.array([7, 8], pa.int16()),
+        "person": pa.array([7.0, None]),
+        "time": pa.array([noon.replace(tzinfo=None), None], pa.timestamp("us")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    source = read_source(tmp_path / "t.parquet")
+    assert seen(source.train) == [("c1", "7", "7"), ("c2", "8", None)]
+    assert [record.time for record in source.train] == [noon, None]
+    for strange in (pa.array([True, False]), pa.array([b"1", b"2"]), pa.array([[1], [2]])):
+        pq.write_table(pa.table(columns | {"label": strange}), tmp_path / "t.parquet")
+        with pytest.raises(InputError, match="column label is of type .* store it as text"):
+            read_source(tmp_path / "t.parquet")
+
+
 def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
     table = pa.table({"image": ["a.jpg"], "camera": [3], "label": [12], "person": pa.nulls(1), "other": [0.5]})
     pq.write_table(table, tmp_path / "t.parquet")
@@ -261,7 +374,7 @@ def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
     [
         ("", "no column image, camera, label"),
         ("image,label\na.jpg,1\n", "no column camera among image, label"),
-        ("image;camera;label\n", "no column image, camera, label"),
+        ("image camera label\n", "no column image, camera, label"),
         ("image,camera,label,label\n", "column label appears twice"),
         ("image,camera,label\na.jpg,c1,1\nb.jpg,c1,\n", "line 3: label is empty"),
         ("image,camera,label\n\na.jpg, ,1\n", "line 3: camera is empty"),
@@ -278,7 +391,6 @@ def test_whole_numbers_and_nulls_in_parquet(tmp_path: Path) -> None:
             "line 2: 'noon' is not a time; write it like 2026-05-01T14:03:00Z",
         ),
         ("image,camera,label\n", "holds no images of kind manifest"),
-        ("image,camera,label,split\na.jpg,c1,1,query\n", "holds no training images"),
         ('image,camera,label\n"a.jpg,c1,1\n', "cannot be read as CSV"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_manifest_keeps_the_source(tmp_path: Path, name: str) -> None:
         "split",
         train=[
             Record(tmp_path / 'a, "b"\n.jpg', "c,1", "007", "7"),
-            Record(Path("/elsewhere/c.jpg"), "c2", " é", None),
+            Record(Path("/elsewhere/c.jpg"), "c2", "é", None),
         ],
         query=[Record(tmp_path / "q.jpg", "c1", "-1", "-1")],
         gallery=[Record(tmp_path / "below" / "g.jpg", "c1", "0000", "0")],

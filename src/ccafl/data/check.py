@@ -1,20 +1,23 @@
 """What a data set holds, and what will cause problems."""
 
+import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from ccafl.data.images import unreadable
+from ccafl.data.left_out import LeftOut, left_out, sentences
 from ccafl.data.numbering import accumulate, evaluation_images, persons_of, unmatched_queries
-from ccafl.data.records import Source
+from ccafl.data.records import Record, Source
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _EXAMPLES = 3
+_FEW_LABELS = 20  # different names of labels; with more cameras than that, camera and label may be swapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +32,53 @@ class CameraReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The figures of a data set; ``timed`` training images have a time, ``problems`` are sentences."""
+    """The figures of a data set.
 
+    Attributes:
+        root: where it was read from.
+        kind: of source.
+        cameras: of the training images.
+        examples: an image of each camera, which shows how paths were read.
+        query, gallery: numbers of images for testing.
+        timed: number of training images with a time.
+        unreadable: images that cannot be read, and why.
+        left_out: files below ``root`` that are no part of it.
+        problems: sentences.
+    """
+
+    root: Path
     kind: str
     cameras: list[CameraReport]
+    examples: list[Record]
     query: int
     gallery: int
     timed: int
     unreadable: dict[Path, str]
+    left_out: list[LeftOut]
     problems: list[str]
 
 
-def check(source: Source, advance: Callable[[], None] | None = None) -> Report:
-    """Count and decode every image, and look for what will go wrong in training or testing."""
+def check(source: Source, root: Path, advance: Callable[[], None] | None = None) -> Report:
+    """Count and decode every image of ``source``, read from ``root``; look for what will go wrong with it."""
     counts = _counts(source)
     everything = [record.path for record in (*source.train, *source.query, *source.gallery)]
     bad = unreadable(everything, advance)
-    problems = [*_training_problems(source, counts), *_testing_problems(source)]
+    problems = [*_training_problems(source, counts), *_naming_problems(counts), *_testing_problems(source)]
     if bad:
         problems.append(f"{len(bad)} of {len(everything)} images cannot be read: replace or remove them")
     timed = sum(record.time is not None for record in source.train)
-    return Report(source.kind, camera_reports(source), len(source.query), len(source.gallery), timed, bad, problems)
+    return Report(
+        root,
+        source.kind,
+        camera_reports(source),
+        _examples(source),
+        len(source.query),
+        len(source.gallery),
+        timed,
+        bad,
+        left_out(root, source),
+        problems,
+    )
 
 
 def camera_reports(source: Source) -> list[CameraReport]:
@@ -60,6 +89,12 @@ def camera_reports(source: Source) -> list[CameraReport]:
     return [
         CameraReport(camera, sum(own), len(own), (min(own), median(own), max(own))) for camera, own in sizes.items()
     ]
+
+
+def _examples(source: Source) -> list[Record]:
+    """The first image of each camera, in the order of the cameras' names."""
+    first = {record.camera: record for record in reversed(source.train or source.records)}
+    return [first[camera] for camera in sorted(first)]
 
 
 def _counts(source: Source) -> Counter[tuple[str, str]]:
@@ -89,6 +124,36 @@ def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list
     return problems
 
 
+def _naming_problems(counts: Counter[tuple[str, str]]) -> list[str]:
+    """Names that look alike, and cameras that may be labels."""
+    cameras, labels = {camera for camera, _ in counts}, {label for _, label in counts}
+    problems = []
+    for names in _alike(cameras):
+        shown = ", ".join(map(repr, names))
+        problems.append(f"cameras {shown} look alike: if they are one camera, give it one name")
+    of_camera: dict[str, set[str]] = {}
+    for camera, label in counts:
+        of_camera.setdefault(camera, set()).add(label)
+    pairs = [(camera, names) for camera, own in sorted(of_camera.items()) for names in _alike(own)]
+    if pairs:
+        shown = "; ".join(f"{', '.join(map(repr, names))} in {camera}" for camera, names in pairs[:_EXAMPLES])
+        problems.append(f"labels look alike ({shown}): if they are one person, give them one name")
+    if len(cameras) > _FEW_LABELS >= len(labels):
+        problems.append(
+            f"{len(cameras)} cameras, and only {len(labels)} different labels: are camera and label swapped? "
+            "Folders are <camera>/<label>/"
+        )
+    return problems
+
+
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    """Different names that differ only in case, blanks or how their letters are encoded."""
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault("".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+    return [group for group in alike.values() if len(group) > 1]
+
+
 def _testing_problems(source: Source) -> list[str]:
     if not source.query or not source.gallery:
         return ["no query and gallery: training works without them, evaluation does not (see ccafl data split)"]
@@ -115,6 +180,28 @@ def render(report: Report) -> "RenderableType":
     table.add_row("all", str(images), str(labels), "")
     lines = [f"query {report.query}, gallery {report.gallery}"]
     lines += [f"time known of {report.timed} of {images} training images"] if report.timed else []
-    lines += [f"unreadable: {path}: {reason}" for path, reason in report.unreadable.items()]
+    for record in report.examples:
+        inside = record.path.is_relative_to(report.root)
+        path = record.path.relative_to(report.root) if inside else record.path
+        lines.append(f"camera {record.camera}: {path} is label {record.label}")
+    lines += sentences(report.left_out)
+    lines += reasons(report.unreadable)
     lines += [f"problem: {problem}" for problem in report.problems] or ["no problem found"]
-    return Group(table, *map(Text, lines))  # Text, because brackets in names are not markup
+    return Group(table, *(Text(line, overflow="fold") for line in lines))  # Text: brackets in names are not markup
+
+
+def reasons(bad: Mapping[Path, str], examples: int = _EXAMPLES) -> list[str]:
+    """One line for each reason why images cannot be read: how many, and some of them."""
+    by_reason: dict[str, list[Path]] = {}
+    for path, reason in bad.items():
+        by_reason.setdefault(reason, []).append(path)
+    return [
+        f"unreadable: {paths[0]}: {reason}"
+        if len(paths) == 1
+        else f"unreadable: {len(paths):,} images: {reason} ({_some(paths, examples)})"
+        for reason, paths in by_reason.items()
+    ]
+
+
+def _some(paths: Sequence[Path], most: int) -> str:
+    return ", ".join(map(str, paths[:most])) + (", ..." if len(paths) > most else "")

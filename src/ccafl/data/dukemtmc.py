@@ -7,7 +7,7 @@ from ccafl.data import official
 from ccafl.data.records import Source
 
 KIND = "dukemtmc"
-NAMING = official.Naming(KIND, "0001_c2_f0046182.jpg", re.compile(r"(-1|\d{4})_c(\d+)_f\d"))
+NAMING = official.Naming(KIND, "0001_c2_f0046182.jpg", re.compile(r"(-1|\d+)_c(\d+)_f\d"))
 
 
 def recognises(path: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ccafl.data.listing import folders_in, images_below, images_in
+from ccafl.data.official import names_part
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
@@ -24,10 +25,16 @@ def read(root: Path) -> Source:
     """Read all cameras; the true persons of the training images are unknown.
 
     Raises:
-        InputError: an image lies above or below ``<camera>/<label>/``.
+        InputError: an image lies above or below ``<camera>/<label>/``, or a camera is named like a part of a data set.
     """
     _refuse_images_in(root)
     cameras = [folder for folder in folders_in(root, links=False) if folder.name not in (QUERY, GALLERY)]
+    for camera in cameras:
+        if names_part(camera.name):
+            raise InputError(
+                f"{camera}: is named like a part of a data set, not like a camera; give the folder whose persons are "
+                "to train, or rename this one"
+            )
     return Source(
         KIND,
         train=[record for camera in cameras for record in _camera(camera, known=False)],
@@ -48,8 +55,9 @@ def _camera(camera: Path, *, known: bool) -> Iterator[Record]:
     _refuse_images_in(camera)
     for label in folders_in(camera, links=False):
         _refuse(image for inner in folders_in(label, links=False) for image in images_below(inner))
-        person = label.name if known else None
-        yield from (Record(path, camera.name, label.name, person) for path in images_in(label, links=False))
+        name = label.name.strip()  # as in tables, where blanks around a name are not seen
+        person = name if known else None
+        yield from (Record(path, camera.name.strip(), name, person) for path in images_in(label, links=False))
 
 
 def _refuse_images_in(folder: Path) -> None:

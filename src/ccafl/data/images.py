@@ -1,17 +1,64 @@
-"""Picture files: reading one, and finding those that cannot be read."""
+"""Picture files: reading one, and finding those that cannot be read. A picture is the same however it is given."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from ccafl.errors import InputError
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")  # by content; others (EPS, ...) would run external programs
+with suppress(ImportError):  # an extra: ccafl[heic]
+    from pi_heif import register_heif_opener
+
+    register_heif_opener()
+
+READS_HEIC = "HEIF" in Image.OPEN
+# By content; others (EPS, ...) would run external programs.
+FORMATS = (
+    *("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "JPEG2000", "PPM"),
+    *(("AVIF",) if features.check("avif") else ()),
+    *(("HEIF",) if READS_HEIC else ()),
+)
 SMALLEST_SIDE = 4  # pixels; a smaller picture shows nobody
 MOST_PIXELS = 64_000_000
+
+
+Pixels = NDArray[Any]
+Picture = str | Path | Image.Image | Pixels
+"""A picture's file, an opened picture, or its pixels: (H, W, 3) RGB or (H, W) grey, uint8."""
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """The picture as `load_image` gives it, whichever way it is given.
+
+    Raises:
+        InputError: as `load_image`, or pixels of another shape or type.
+    """
+    if isinstance(picture, str | Path):
+        return load_image(Path(picture))
+    if isinstance(picture, Image.Image):
+        return upright_rgb(picture)
+    if not isinstance(picture, np.ndarray):
+        raise InputError(
+            f"{type(picture).__name__}: is no picture; give paths, PIL images or arrays of pixels, one or a list"
+        )
+    shape = picture.shape
+    if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and shape[2] == 3)) or not min(shape):
+        raise InputError(
+            f"an array of shape {shape} and type {picture.dtype}: is no picture; give (H, W, 3) RGB or (H, W) grey in "
+            "uint8 (OpenCV's pixels are BGR: turn them round)"
+        )
+    return Image.fromarray(picture).convert("RGB")
+
+
+def as_list(pictures: Picture | Sequence[Picture]) -> Sequence[Picture]:
+    """One picture as a list of it; a list as it is."""
+    return [pictures] if isinstance(pictures, str | Path | Image.Image | np.ndarray) else pictures
 
 
 def load_image(path: Path) -> Image.Image:
@@ -77,6 +124,21 @@ def _problem(path: Path) -> str | None:
     return None
 
 
+_HEIC = 'a HEIC picture, which is read after pip install "ccafl[heic]"; or convert it to JPEG'
+_OTHER_FORMS = (
+    *((8, brand, _HEIC) for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")),
+    (8, b"avif", "an AVIF picture, which Pillow 11.3 and later reads; or convert it to JPEG"),
+    (4, b"ftyp", "a video, not a picture"),
+    (0, b"\xff\x0a", "a JPEG XL picture, which is not read; convert it to JPEG"),
+    (4, b"JXL ", "a JPEG XL picture, which is not read; convert it to JPEG"),
+    (0, b"8BPS", "a Photoshop file, which is not read; convert it to JPEG or PNG"),
+    (0, b"%PDF", "a PDF, not a picture"),
+    (0, b"<", "text such as SVG or HTML, not a picture"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS, not the picture; fetch it with git lfs pull"),
+)
+"""Place, bytes there, and what a file is that has them."""
+
+
 class _UselessError(Exception):
     """A picture that could be read but cannot be used; the message is the reason."""
 
@@ -86,14 +148,39 @@ class _TooManyPixelsError(_UselessError):
 
 
 def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
-    with Image.open(file, formats=FORMATS) as picture:
+    try:
+        opened = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise _UselessError(_form(file)) from error
+    with opened as picture:
         size = f"{picture.width}x{picture.height} pixels"
         if min(picture.size) < SMALLEST_SIDE:
             raise _UselessError(f"too small to show a person ({size})")
         if picture.width * picture.height > most_pixels:
             raise _TooManyPixelsError(f"too large ({size})")
         picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
+        return upright_rgb(picture)
+
+
+def _form(file: Path | IO[bytes]) -> str:
+    """What a file is that Pillow does not recognise."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return _form(opened)
+    file.seek(0)
+    head = file.read(32)
+    if not head:
+        return "an empty file"
+    for place, mark, form in _OTHER_FORMS:
+        if head[place:].startswith(mark):
+            return form
+    return "not a picture, whatever its name says"
+
+
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """An opened picture in RGB, turned upright by its EXIF orientation."""
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # `exif_transpose` copies in any case
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):  # 16-bit greys, which `convert` would clip at 255
         return picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
     return picture if picture.mode == "RGB" else picture.convert("RGB")
@@ -102,8 +189,6 @@ def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, _UselessError):
         return str(error)
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture, whatever its name says"
     if isinstance(error, Image.DecompressionBombError):
         return "too large (a decompression bomb?)"
     if isinstance(error, OSError) and error.strerror:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from ccafl.data.manifest import rows_of_csv
+from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
 
 MUST_LINK, CANNOT_LINK = "must_link", "cannot_link"
@@ -52,7 +52,7 @@ def read_links(path: Path) -> list[Link]:
     links = []
     for place, row in rows_of_csv(path, COLUMNS, ()):
         where = f"{path}, {place}"
-        empty = [column for column in COLUMNS if not row[column].strip()]
+        empty = [column for column in COLUMNS if not row[column]]
         if empty:
             raise InputError(f"{where}: {empty[0]} is empty; fill it in or remove the line")
         if row["kind"] not in KINDS:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from ccafl.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".jp2", ".avif"}
+    | {".heic", ".heif", ".hif", ".ppm", ".pgm"}
+)
 
 
 def images_in(folder: Path, *, links: bool = True) -> list[Path]:

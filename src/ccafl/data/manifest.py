@@ -2,18 +2,18 @@
 
 Relative paths of images start at the table's folder. ``split`` is train, query or gallery (train if empty or if there
 is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). All values are text: leading
-zeros stay.
+zeros stay. CSV may have any usual separator (`ccafl.data.tables`).
 """
 
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
 
 from ccafl.data.records import Record, Source, parse_time
+from ccafl.data.tables import Row, rows_of_csv, rows_of_parquet
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
@@ -21,8 +21,6 @@ KIND = "manifest"
 NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
-
-Row = dict[str, str]
 
 
 def recognises(path: Path) -> bool:
@@ -41,7 +39,8 @@ def read(path: Path) -> Source:
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
     places: dict[str, str] = {}
     persons: dict[tuple[str, str], str | None] = {}
-    for place, row in rows_of_csv(table) if table.suffix.lower() == ".csv" else _rows_of_parquet(table):
+    rows = rows_of_csv if table.suffix.lower() == ".csv" else rows_of_parquet
+    for place, row in rows(table, NEEDED, OPTIONAL):
         where = f"{table}, {place}"
         split, record = _record(table.parent, where, row)
         _refuse_again(record.path, places, place, where)
@@ -98,13 +97,27 @@ def _table(path: Path) -> Path:
 def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
     """The row's split and record."""
     for column in NEEDED:
-        if not row[column].strip():
+        if not row[column]:
             raise InputError(f"{where}: {column} is empty; fill it in or remove the line")
     split = row.get("split") or "train"
     if split not in SPLITS:
         raise InputError(f"{where}: unknown split {split!r}; use {', '.join(SPLITS)}")
     time = _time(row["time"], where) if row.get("time") else None
-    return split, Record(folder / row["image"], row["camera"], row["label"], row.get("person") or None, time)
+    image = _image(folder, where, row["image"])
+    return split, Record(image, row["camera"], row["label"], row.get("person") or None, time)
+
+
+def _image(folder: Path, where: str, written: str) -> Path:
+    r"""The image's path; ``x\1.jpg``, as written on Windows, is ``x/1.jpg`` elsewhere, unless a file is named so."""
+    image = folder / written
+    if "\\" not in written or os.sep == "\\" or image.exists():
+        return image
+    windows = PureWindowsPath(written)
+    if windows.drive:
+        raise InputError(
+            f"{where}: {written} is a path on a Windows drive; write it relative to the table, with / between folders"
+        )
+    return folder / windows.as_posix()
 
 
 def _time(text: str, where: str) -> datetime:
@@ -119,69 +132,6 @@ def _refuse_again(image: Path, places: dict[str, str], place: str, where: str) -
     if resolved in places:
         raise InputError(f"{where}: image {image} is in {places[resolved]} already; remove one")
     places[resolved] = place
-
-
-def _check_columns(path: Path, columns: list[str], needed: Sequence[str], optional: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in columns]
-    if missing:
-        raise InputError(f"{path}: no column {', '.join(missing)} among {', '.join(columns) or 'none'}; add it")
-    twice = [column for column in (*needed, *optional) if columns.count(column) > 1]
-    if twice:
-        raise InputError(f"{path}: column {', '.join(twice)} appears twice; remove one")
-
-
-def rows_of_csv(
-    path: Path, needed: Sequence[str] = NEEDED, optional: Sequence[str] = OPTIONAL
-) -> Iterator[tuple[str, Row]]:
-    """Every row and the line where it ends, as ``line 2``; blank lines are skipped.
-
-    Raises:
-        InputError: the table cannot be read, a needed column is missing, a known one appears twice, or a row is too
-            long or too short.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            columns = next(rows, [])
-            _check_columns(path, columns, needed, optional)
-            for values in filter(None, rows):
-                place = f"line {rows.line_num}"
-                if len(values) != len(columns):
-                    raise InputError(
-                        f"{path}, {place}: {len(values)} values for {len(columns)} columns; correct it (quote commas)"
-                    )
-                yield place, dict(zip(columns, values, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error}); correct it") from error
-
-
-def _rows_of_parquet(path: Path) -> Iterator[tuple[str, Row]]:
-    """Every row and its number, from 1; nulls are empty."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _check_columns(path, names, NEEDED, OPTIONAL)
-            columns = [name for name in (*NEEDED, *OPTIONAL) if name in names]
-            table = file.read(columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}); replace it") from error
-    values = [_texts(path, column, table[column]) for column in columns]
-    for number, row in enumerate(zip(*values, strict=True), start=1):
-        yield f"row {number}", dict(zip(columns, row, strict=True))
-
-
-def _texts(path: Path, name: str, column: Any) -> list[str]:
-    """A Parquet column as text; whole numbers are written out."""
-    import pyarrow as pa
-
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
-        raise InputError(f"{path}: column {name} is of type {kind}; store it as text")
-    return ["" if value is None else str(value) for value in column.to_pylist()]
 
 
 def _rows_of(source: Source, folder: Path) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,8 @@
-"""MSMT17, in its official list form and in the renamed form of Market-1501's layout.
+"""MSMT17: in its official form with lists, without the lists, and renamed in Market-1501's layout.
 
 Its ids begin at 0 and it has no distractors: persons are the ids + 1, so that no person is taken for a distractor. A
-test id and the same training id are different persons.
+test id and the same training id are different persons. Without the lists, the pictures in ``test`` are a gallery
+without queries.
 """
 
 import re
@@ -13,25 +14,31 @@ from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
 KIND = "msmt17"
-RENAMED = official.Naming(KIND, "0000_c1_0000.jpg", re.compile(r"(\d{4})_c(\d+)_\d"), first_id=0)
+RENAMED = official.Naming(KIND, "0000_c1_0000.jpg", re.compile(r"(\d{4})_c(\d{1,2})_\d"), first_id=0)
+UNLISTED = official.Naming(
+    KIND, "0000_000_01_0303morning_0008_0.jpg", re.compile(r"(\d{4})_\d{3}_(\d{2})_\d{4}[a-z]+_\d"), first_id=0
+)
 LINE = re.compile(r"(?P<image>(?:.*/)?\d+_\d+_(?P<camera>\d+)_[^/]*)\s+(?P<id>\d+)")
 TRAIN_FOLDERS, TEST_FOLDERS = ("train", "mask_train_v2"), ("test", "mask_test_v2")
 
 
 def recognises(path: Path) -> bool:
-    """Whether the official lists are there, or images named in the renamed form."""
-    return path.is_dir() and (official.home_of(path, _has_lists) is not None or official.recognises(path, RENAMED))
+    """Whether the official lists are there, or images named as in the official or the renamed form."""
+    if not path.is_dir():
+        return False
+    listed = official.home_of(path, _has_lists) is not None
+    return listed or any(official.recognises(path, naming) for naming in (UNLISTED, RENAMED))
 
 
 def read(root: Path) -> Source:
-    """Read the list form, or else the renamed form as `official.read` does.
+    """Read by the lists, or without them as `official.read` does.
 
     Raises:
         InputError: a list or an image folder is missing, a line of a list is malformed, or as for `official.read`.
     """
     home = official.home_of(root, _has_lists)
     if home is None:
-        return official.read(root, RENAMED)
+        return official.read(root, UNLISTED if official.recognises(root, UNLISTED) else RENAMED)
     train, test = _first_folder(home, TRAIN_FOLDERS), _first_folder(home, TEST_FOLDERS)
     return Source(
         KIND,

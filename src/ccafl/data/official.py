@@ -1,19 +1,58 @@
-"""Data sets whose file names give person and camera (``0002_c1s1_000451_03.jpg``), in their official folders."""
+"""Data sets whose file names give person and camera (``0002_c1s1_000451_03.jpg``), in their official folders.
+
+Copies of them have other folders, or sort the images by person. What a folder is for follows from its name (`part_of`);
+where that is not clear, nothing is read.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from pathlib import Path
 
-from ccafl.data.listing import folders_in, images_below, images_in
-from ccafl.data.records import Record, Source
+from ccafl.data.listing import folders_in, images_below
+from ccafl.data.records import DISTRACTOR, JUNK, Record, Source
 from ccafl.errors import InputError
 
-TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
-TESTING = frozenset({QUERY, GALLERY, "gallery"})
-NOT_TRAINED = ("-1", "0")  # junk and distractors are only for testing
+NOT_TRAINED = (str(JUNK), str(DISTRACTOR))  # they are only for testing
 LOOKED_AT = 20  # files whose names are looked at to recognise a data set
+
+
+class Part(Enum):
+    """What the images in a folder are for; OTHER are copies, hand-drawn boxes, or more pictures of the queries."""
+
+    TRAIN = "train"
+    QUERY = "query"
+    GALLERY = "gallery"
+    OTHER = "other"
+
+
+_ALL_TRAIN = "train_all"  # holds the images of train and val once more
+_SPLIT_BY_ALL = ("train", "val")
+_NAMED = {
+    **dict.fromkeys(
+        ("bounding_box_train", "image_train", "bbox_train", "mask_train_v2", "train", "training", "trainval"),
+        Part.TRAIN,
+    ),
+    **dict.fromkeys((_ALL_TRAIN, "val", "valid", "validation"), Part.TRAIN),
+    **dict.fromkeys(("query", "image_query", "probe"), Part.QUERY),
+    **dict.fromkeys(("bounding_box_test", "image_test", "bbox_test", "mask_test_v2", "gallery"), Part.GALLERY),
+    **dict.fromkeys(("test", "testing"), Part.GALLERY),
+    **dict.fromkeys(("gt_bbox", "gt_query", "multi-query", "multi_query"), Part.OTHER),
+}
+_ALSO_OF_OWN_FOLDERS = ("query", "gallery")  # `ccafl.data.folder` has them, too
+_PREFIX = "bounding_box_"  # exporters write bounding_box_<any subset>
+
+
+def part_of(name: str) -> Part | None:
+    """What a folder of this name is for in a data set; None for any other name."""
+    return _NAMED.get(name.lower())
+
+
+def names_part(name: str) -> bool:
+    """Whether a folder of this name is a part of a data set, and no camera."""
+    return part_of(name) is not None or name.lower().startswith(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +76,45 @@ class Naming:
         match = self.pattern.match(path.name)
         if match is None:
             return None
-        label, camera = match.groups()
-        return Record(path, f"c{int(camera)}", label, str(int(label) - self.first_id + 1))
+        written, camera = match.groups()
+        identity = JUNK if written.endswith(str(JUNK)) else int(written)
+        person = JUNK if identity == JUNK else identity - self.first_id + 1
+        return Record(path, f"c{int(camera)}", f"{identity:04d}" if identity >= 0 else str(JUNK), str(person))
 
 
 def recognises(root: Path, naming: Naming) -> bool:
-    """Whether one of the first images that `read` would find has such a name."""
+    """Whether one of the first images that `read` would find has such a name, junk apart."""
     if not root.is_dir():
         return False
-    home = home_of(root, _has_official_folders)
+    home = home_of(root, _has_parts)
     if home is not None:
-        folders = [home / name for name in (TRAIN, GALLERY) if (home / name).is_dir()]
-        images = [image for folder in folders for image in images_in(folder)[:LOOKED_AT]]
-    elif any((root / name).is_dir() for name in TESTING):
+        images = [image for folder in _folders_for_images(home) for image in islice(images_below(folder), LOOKED_AT)]
+    elif any(folder.name in _ALSO_OF_OWN_FOLDERS for folder in folders_in(root)):
         return False
     else:
         images = list(islice(images_below(root), LOOKED_AT))
-    return any(naming.pattern.match(image.name) for image in images)
+    found = map(naming.record, images)
+    return any(record is not None and record.person != str(JUNK) for record in found)
 
 
 def read(root: Path, naming: Naming) -> Source:
-    """Read the official folders in ``root`` or in a folder in it; without any, all files below with such names train.
+    """Read the folders for training and testing in ``root`` or in a folder in it; without any, all files below with
+    such names train.
 
-    Distractors and junk are never trained on.
+    Distractors and junk are never trained on, nor is ``root`` if it is itself a folder for testing.
 
     Raises:
-        InputError: an image in an official folder has no camera in its name, or the files below ``root`` include a
-            folder for testing or the same file name twice.
+        InputError: an image in a folder for training or testing has no camera in its name, it is not clear what a
+            folder is for, or the files below ``root`` include a folder for testing or the same file name twice.
     """
-    home = home_of(root, _has_official_folders)
-    if home is None:
-        return Source(naming.kind, _trained(_found_below(root, naming)), [], [])
-    train, query, gallery = (_official(home / name, naming) for name in (TRAIN, QUERY, GALLERY))
-    return Source(naming.kind, _trained(train), query, gallery)
+    home = home_of(root, _has_parts)
+    if home is not None:
+        return _read_parts(home, naming)
+    own = part_of(root.resolve().name)
+    if own in (Part.QUERY, Part.GALLERY):
+        tested = list(_found_below(root, naming))
+        return Source(naming.kind, [], *((tested, []) if own is Part.QUERY else ([], tested)))
+    return Source(naming.kind, _trained(_found_below(root, naming)), [], [])
 
 
 def home_of(root: Path, holds: Callable[[Path], bool]) -> Path | None:
@@ -87,20 +132,44 @@ def home_of(root: Path, holds: Callable[[Path], bool]) -> Path | None:
     return homes[0] if homes else None
 
 
-def _has_official_folders(folder: Path) -> bool:
-    return (folder / TRAIN).is_dir() or (folder / GALLERY).is_dir()
+def _has_parts(folder: Path) -> bool:
+    return any(names_part(inner.name) and inner.name not in _ALSO_OF_OWN_FOLDERS for inner in folders_in(folder))
 
 
-def _official(folder: Path, naming: Naming) -> list[Record]:
-    records = []
-    for path in images_in(folder) if folder.is_dir() else ():
+def _folders_for_images(home: Path) -> list[Path]:
+    """The folders that are read, and those of which it is not clear."""
+    return [folder for folder in folders_in(home) if part_of(folder.name) is not Part.OTHER]
+
+
+def _read_parts(home: Path, naming: Naming) -> Source:
+    images: dict[Part, list[Record]] = {part: [] for part in Part}
+    folders = _folders_for_images(home)
+    whole = any(folder.name.lower() == _ALL_TRAIN for folder in folders)
+    for folder in folders:
+        part = part_of(folder.name)
+        if part is None:
+            _refuse_unclear(folder, naming)
+        elif not (whole and folder.name.lower() in _SPLIT_BY_ALL):
+            images[part] += _images_of_part(folder, naming)
+    return Source(naming.kind, _trained(images[Part.TRAIN]), images[Part.QUERY], images[Part.GALLERY])
+
+
+def _refuse_unclear(folder: Path, naming: Naming) -> None:
+    if names_part(folder.name) or any(map(naming.record, islice(images_below(folder), LOOKED_AT))):
+        raise InputError(
+            f"{folder}: not clear whether its images are for training; rename it bounding_box_train if they are, "
+            "bounding_box_test if not, or move it away"
+        )
+
+
+def _images_of_part(folder: Path, naming: Naming) -> Iterator[Record]:
+    for path in images_below(folder):
         record = naming.record(path)
         if record is None:
             raise InputError(
                 f"{path}: no camera in its name (a {naming.kind} name is like {naming.example}); rename or remove it"
             )
-        records.append(record)
-    return records
+        yield record
 
 
 def _found_below(root: Path, naming: Naming) -> Iterator[Record]:
@@ -109,9 +178,9 @@ def _found_below(root: Path, naming: Naming) -> Iterator[Record]:
         record = naming.record(path)
         if record is None:
             continue
-        testing = TESTING.intersection(path.relative_to(root).parts[:-1])
-        if testing:
-            raise InputError(f"{path}: is below a folder for testing ({min(testing)}); give the folder that holds it")
+        for name in path.relative_to(root).parts[:-1]:
+            if names_part(name) and part_of(name) is not Part.TRAIN:
+                raise InputError(f"{path}: is below a folder for testing ({name}); give the folder that holds {name}")
         if path.name in seen:
             raise InputError(f"{path}: has the same name as {seen[path.name]}; remove one of them")
         seen[path.name] = path

@@ -25,14 +25,24 @@ def readable(source: Source, data: Path, *, skip: bool | None, shown: bool = Tru
     Raises:
         InputError: no training images, an unreadable image that is not to be skipped, or no readable training image.
     """
-    if not source.train:
-        raise InputError(f"{data}: holds no training images; give data that do")
+    require_training(source, data)
     bad = find_unreadable([record.path for record in source.records], shown=shown)
     _refuse_or_list(bad, skip=skip, shown=shown)
     kept = without(source, bad)
     if not kept.train:
         raise InputError(f"{data}: no training image can be read; fix them or give other data")
     return kept
+
+
+def require_training(source: Source, data: Path) -> None:
+    """Check that there are images to train on.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not source.train:
+        why = "; its images are for testing: give the folder above" if source.records else ""
+        raise InputError(f"{data}: holds no training images{why or '; give data that do'}")
 
 
 def readable_paths(paths: Sequence[Path], *, skip: bool) -> list[Path]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from ccafl.data import dukemtmc, folder, manifest, market1501, msmt17
+from ccafl.data import dukemtmc, folder, manifest, market1501, mars, msmt17, veri
+from ccafl.data.left_out import left_out, sentences
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
 
@@ -23,7 +24,7 @@ class Reader(Protocol):
         """The images at ``path``; InputError for what cannot be used."""
 
 
-DATA_SETS: tuple[Reader, ...] = (market1501, dukemtmc, msmt17)  # a new data set's module is added here
+DATA_SETS: tuple[Reader, ...] = (market1501, dukemtmc, msmt17, mars, veri)  # a new data set's module is added here
 
 # In order: a manifest takes precedence over the files beside it, and any folder could be <camera>/<label>/.
 _READERS: tuple[tuple[Reader, ...], ...] = ((manifest,), DATA_SETS, (folder,))
@@ -34,7 +35,7 @@ KINDS = tuple(_READER_OF)
 def read_source(path: Path, kind: str | None = None) -> Source:
     """Read the images of ``path``: an official data set, ``<camera>/<label>/`` folders, or a manifest.
 
-    A set with query and gallery only is fine, for evaluation.
+    There may be no training images: what needs them says so.
 
     Args:
         path: folder or table.
@@ -44,8 +45,8 @@ def read_source(path: Path, kind: str | None = None) -> Source:
         its records, sorted by path.
 
     Raises:
-        InputError: ``path`` is missing or empty, the kind is unknown or not recognised, there are no images to train
-            or to evaluate on, an image appears twice, or the kind's reader refuses something.
+        InputError: ``path`` is missing or empty, the kind is unknown or not recognised, there are no images, an image
+            appears twice, or the kind's reader refuses something.
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"{kind}: no such kind of source; choose one of {', '.join(KINDS)}")
@@ -59,11 +60,12 @@ def read_source(path: Path, kind: str | None = None) -> Source:
         where, reason = error.filename or path, error.strerror or error
         raise InputError(f"{where}: cannot be read ({reason}); check the path and its permissions") from error
     train, query, gallery = (_in_order(records) for records in (source.train, source.query, source.gallery))
-    if not train and not (query and gallery):
-        found = "training images" if query or gallery else f"images of kind {reader.KIND}"
-        raise InputError(f"{path}: holds no {found} (links and hidden files may not count); see the README for layouts")
-    _refuse_again([*train, *query, *gallery])
-    return replace(source, train=train, query=query, gallery=gallery)
+    source = replace(source, train=train, query=query, gallery=gallery)
+    if not source.records:
+        aside = "; ".join(sentences(left_out(path, source))) or "see the README for layouts"
+        raise InputError(f"{path}: holds no images of kind {reader.KIND}; {aside}")
+    _refuse_again(source.records)
+    return source
 
 
 def _check_there(path: Path) -> None:

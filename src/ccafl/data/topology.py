@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from ccafl.data.manifest import Row, rows_of_csv
+from ccafl.data.tables import Row, rows_of_csv
 from ccafl.errors import InputError
 
 WORDS = {"yes": 1, "never": -1}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ccafl.data.images import upright_rgb
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.encoders.encoder import Encoded
 from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, read_export_metadata
@@ -68,7 +69,7 @@ class OnnxEncoder:
     def _resized(self, picture: Image.Image) -> NDArray[np.uint8]:
         """(3, H, W); equal to `ccafl.data.transforms.resized` up to rounding."""
         height, width = self._image_size
-        return np.asarray(picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+        return np.asarray(upright_rgb(picture).resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
 def _opened(file: Path) -> Any:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from ccafl.config import Config
-from ccafl.data.images import load_image
+from ccafl.data.images import Picture, as_image, as_list
 from ccafl.data.numbering import EvaluationImages, LabelledImages
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.data.transforms import MEAN, STD, normalise, resized
@@ -60,21 +59,21 @@ class Embedder:
         self.describes = encoder.image_text_dim is not None and config.model.weights is not None
         self._in_bfloat16 = fast and config.runtime.precision == "auto" and multiplies_bfloat16(device)
 
-    def embed(self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None) -> Tensor:
-        """Features of paths or pictures: (n, D) float32 on the CPU, L2-normalised; their products are cosines.
+    def embed(self, images: Picture | Sequence[Picture], cameras: Iterable[str] | None = None) -> Tensor:
+        """Features of pictures: (n, D) float32 on the CPU, L2-normalised; their products are cosines.
 
         Args:
-            images: what to embed.
+            images: paths, opened pictures or pixels (`ccafl.data.images.Picture`), or one of them alone.
             cameras: names of their cameras, used by encoders with ``model.camera_norm``.
 
         Raises:
             InputError: a picture cannot be read.
         """
-        features = list(self.stream(images, cameras))
+        features = list(self.stream(as_list(images), cameras))
         return torch.cat(features) if features else torch.empty(0, self.dim)
 
     def embed_both(
-        self, images: Sequence[str | Path | Image.Image], cameras: Iterable[str] | None = None
+        self, images: Picture | Sequence[Picture], cameras: Iterable[str] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Features as from `embed`, and image-text features to compare with sentences: (n, D), (n, E), both normalised.
 
@@ -85,14 +84,12 @@ class Embedder:
         """
         if self.image_text_dim is None:
             raise InputError(f"{self.config.model.architecture}: has no text tower; use embed instead of embed_both")
-        both = list(self._stream(images, cameras, image_text=True))
+        both = list(self._stream(as_list(images), cameras, image_text=True))
         dims = [self.dim, self.image_text_dim]
         reid, image_text = (torch.cat(both) if both else torch.empty(0, sum(dims))).split(dims, 1)
         return reid, image_text
 
-    def stream(
-        self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None = None
-    ) -> Iterator[Tensor]:
+    def stream(self, images: Iterable[Picture], cameras: Iterable[str] | None = None) -> Iterator[Tensor]:
         """Features as from `embed`, batch by batch, for more pictures than fit in memory: (<= batch, D) each."""
         return self._stream(images, cameras, image_text=False)
 
@@ -112,7 +109,7 @@ class Embedder:
         return digest.hexdigest()
 
     def _stream(
-        self, images: Iterable[str | Path | Image.Image], cameras: Iterable[str] | None, *, image_text: bool
+        self, images: Iterable[Picture], cameras: Iterable[str] | None, *, image_text: bool
     ) -> Iterator[Tensor]:
         known = repeat(UNKNOWN_CAMERA) if cameras is None else camera_numbers(cameras, self.camera_names)
         prepared = zip(map(self._read, images), known, strict=False)
@@ -129,9 +126,8 @@ class Embedder:
             features = self.encoder(normalise(images), image_text=image_text, cameras=cameras)
         return torch.cat([F.normalize(feature.float()) for feature in features if feature is not None], 1)
 
-    def _read(self, image: str | Path | Image.Image) -> Tensor:
-        picture = image.convert("RGB") if isinstance(image, Image.Image) else load_image(Path(image))
-        return resized(picture, self.config.model.image_size)
+    def _read(self, picture: Picture) -> Tensor:
+        return resized(as_image(picture), self.config.model.image_size)
 
 
 def embed_images(
