@@ -145,3 +145,30 @@ def test_the_installed_command_runs():
     shown = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
     for name in ("demo", "train", "evaluate", "extract", "associate", "data"):
         assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "suffix"),
+    [
+        (("extract", "RUN", "--images", "DATA"), "features.csv", ".parquet"),
+        (("associate", "RUN", "--data", "DATA"), "joined.parquet", ".csv"),
+        (("evaluate", "RUN", "--data", "DATA"), "figures.csv", ".json"),
+        (("report", "RUN"), "page.pdf", ".html"),
+    ],
+)
+def test_an_output_is_what_its_name_says(trained, world, tmp_path, capsys, command, out, suffix):
+    words = [{"RUN": trained, "DATA": world}.get(word, word) for word in command]
+    assert f"must end in {suffix}" in refusal(capsys, *words, "--out", tmp_path / out)
+    assert not (tmp_path / out).exists()
+
+
+def test_embed_takes_one_picture_or_many_in_any_form(trained, world):
+    model = ccafl.load(trained)
+    path = next(world.glob("**/*.jpg"))
+    with Image.open(path) as opened:
+        pixels = np.asarray(opened)
+        expected = model.embed([path, path])
+        assert expected.shape == (2, model.dim)
+        for given in (path, str(path), opened, pixels):
+            assert torch.allclose(model.embed(given), expected[:1], atol=1e-5)
+            assert torch.allclose(model.embed([given, given]), expected, atol=1e-5)

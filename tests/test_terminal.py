@@ -1,6 +1,11 @@
-"""What a log says where a terminal would show a progress bar."""
+"""What is shown where: in a log, on a narrow terminal, where the output cannot encode a name."""
+
+import os
+import subprocess
+import sys
 
 import pytest
+from PIL import Image
 
 from ccafl import terminal
 from ccafl.terminal import bar, duration
@@ -38,3 +43,20 @@ def test_a_log_has_a_line_for_every_epoch(world, tmp_path, capsys):
     ]
     assert "mAP" in lines[-1]
     assert "left" in lines[1]
+
+
+@pytest.mark.parametrize(
+    "environment", [{"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"}]
+)
+def test_names_that_the_output_cannot_encode_are_written_out(tmp_path, environment):
+    for camera in ("door", "\u5165\u53e3", "\N{PERSON WITH BALL}"):
+        (tmp_path / camera / "1").mkdir(parents=True)
+        Image.new("RGB", (8, 16)).save(tmp_path / camera / "1" / "a.png")
+    shown = subprocess.run(
+        [sys.executable, "-c", "from ccafl.cli import main; main()", "data", "check", str(tmp_path)],
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"\\u5165\\u53e3" in shown.stdout
+    assert b"door" in shown.stdout

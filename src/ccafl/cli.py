@@ -3,6 +3,7 @@
 """
 
 import inspect
+import io
 import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -572,6 +573,9 @@ def _show_results(results: Mapping[str, Any], written_to: Path | None) -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command; bad input ends with one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal or a log cannot encode
     try:
         return app(arguments)
     except InputError as error:

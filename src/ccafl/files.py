@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,21 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_suffix(path: Path, allowed: Sequence[str], what: str) -> None:
+    """Check that an output's name says what it will hold.
+
+    Args:
+        path: of the output.
+        allowed: suffixes that its name may end in, in lower case.
+        what: the output, for the message.
+
+    Raises:
+        InputError: it ends in another suffix.
+    """
+    if path.suffix.lower() not in allowed:
+        raise InputError(f"{path}: {what} must end in {', '.join(allowed)}; change the name")
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal_by_features
-from ccafl.files import new_folder, write_text
+from ccafl.files import check_suffix, new_folder, write_text
 from ccafl.method.topology import CameraTopology
 from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
@@ -196,6 +196,8 @@ def evaluate_run(
     Raises:
         InputError: the model or the data cannot be used, or the data has no query and gallery.
     """
+    if out is not None:
+        check_suffix(out, (".json",), "the results")
     embedder, weights = load_model(model, checkpoint=checkpoint), named_weights(model)
     source = read_source(data, kind)
     if not source.query or not source.gallery:
@@ -236,6 +238,7 @@ def extract_run(
         InputError: no such model, nothing to read, an unreadable picture, an unknown camera, or the file cannot be
             written.
     """
+    check_suffix(out, (".parquet",), "the features")
     embedder = load_model(model, fast=True)
     if camera is not None and not embedder.camera_names:
         raise InputError(f"--camera {camera}: {model} was trained on no cameras; leave it out")
@@ -269,6 +272,7 @@ def associate_run(
     Raises:
         InputError: the run, the data or a table cannot be used.
     """
+    check_suffix(out, (".csv",), "the association")
     embedder = load_run(run)
     source = readable(read_source(data, kind), data, skip=None)
     images, truth = accumulate(source.train), persons_of(source.train)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ccafl.data import images
-from ccafl.data.images import load_image, unreadable
+from ccafl.data.images import as_image, load_image, unreadable
 from ccafl.errors import InputError
 
 
@@ -18,7 +18,7 @@ def picture() -> Image.Image:
     return Image.fromarray(noise)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".gif", ".tif", ".ppm", ".jp2", ".avif"])
 def test_every_format_is_read_as_rgb(picture: Image.Image, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture{suffix}"
     picture.save(path)
@@ -44,6 +44,54 @@ def test_a_picture_is_turned_as_its_exif_says(picture: Image.Image, tmp_path: Pa
     exif[0x0112] = 6  # turn a quarter
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert load_image(tmp_path / "turned.jpg").size == (64, 32)
+
+
+def test_a_picture_is_the_same_however_it_is_given(tmp_path: Path) -> None:
+    shaded = np.linspace(0, 255, 64 * 32 * 3).reshape(64, 32, 3).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(shaded).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(shaded[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(shaded).save(tmp_path / "plain.png")
+    for name in ("turned.png", "deep.png", "plain.png"):
+        path = tmp_path / name
+        with Image.open(path) as opened:
+            given = [path, str(path), opened]
+            read = [np.asarray(as_image(picture)) for picture in given]
+            assert opened.size == Image.open(path).size  # the caller's picture is as it was
+        assert all(np.array_equal(read[0], other) for other in read)
+    assert np.array_equal(np.asarray(as_image(shaded)), shaded)
+    assert as_image(shaded[..., 0]).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.zeros((8, 8, 3)), np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((0, 8), np.uint8), 7],
+    ids=["float", "planes", "alpha", "empty", "number"],
+)
+def test_what_is_no_picture_is_refused_with_what_is_one(given: object) -> None:
+    with pytest.raises(InputError, match="is no picture; give"):
+        as_image(given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC" if not images.READS_HEIC else "damaged"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2", "a video"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"%PDF-1.7", "a PDF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "text such as SVG"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        (b"", "an empty file"),
+        (b"nothing known", "not a picture, whatever its name says"),
+    ],
+)
+def test_forms_that_are_not_read_are_named(tmp_path: Path, content: bytes, form: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=form):
+        load_image(path)
 
 
 def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:

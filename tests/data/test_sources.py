@@ -359,7 +359,7 @@ def test_types_of_columns_that_parquet_may_have(tmp_path: Path) -> None:
     assert [record.time for record in source.train] == [noon, None]
     for strange in (pa.array([True, False]), pa.array([b"1", b"2"]), pa.array([[1], [2]])):
         pq.write_table(pa.table(columns | {"label": strange}), tmp_path / "t.parquet")
-        with pytest.raises(InputError, match="column label is of type .* store it as text"):
+        with pytest.raises(InputError, match=r"column label is of type .* store it as text"):
             read_source(tmp_path / "t.parquet")
 
 

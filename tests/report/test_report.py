@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -369,7 +370,7 @@ def test_bad_input_gives_a_one_line_error(world, trained, run, tmp_path, capsys)
 
 def test_an_unwritable_output_is_reported_before_the_work(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run_report, "_page", lambda *_: pytest.fail("work was done before the output was checked"))
-    folder = tmp_path / "folder"
+    folder = tmp_path / "folder.html"
     folder.mkdir()
     for place in (folder, "/proc/none/page.html"):
         assert "cannot be written" in refusal(capsys, "report", trained, "--out", place)
@@ -377,8 +378,8 @@ def test_an_unwritable_output_is_reported_before_the_work(trained, tmp_path, cap
 
 
 def test_a_missing_library_is_named(trained, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"ccafl\[report\]"):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(InputError, match=r'needs sklearn .*pip install "ccafl\[report\]"'):
         report_run(trained)
 
 

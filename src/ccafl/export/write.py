@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from ccafl.export.card import ExportedFile, model_card
 from ccafl.export.graph import EncoderGraph
 from ccafl.files import written_whole
 from ccafl.model.image_encoder import ImageEncoder
+from ccafl.packages import require
 
 MIN_COSINE = 0.9999
 OPSET = 20  # read by ONNX Runtime 1.18 and later
@@ -41,8 +41,8 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
     """`ccafl.export.export_run` with ``out`` given."""
     if not (onnx or program):
         raise InputError("nothing to export; choose ONNX, a torch.export program or both")
-    if onnx and (missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]):
-        raise InputError(f'exporting to ONNX needs {", ".join(missing)}; pip install "ccafl[export]"')
+    if onnx:
+        require("export", "onnx", "onnxscript", "onnxruntime", what="exporting to ONNX")
     embedder = load_run(run)
     encoder = embedder.encoder.cpu()
     if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _ONNX_LIMIT:

@@ -1,6 +1,5 @@
 """A run's page, made from its folder and its images."""
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, embed_images, load_run
 from ccafl.evaluation.ranking import rank
-from ccafl.files import written_whole
+from ccafl.files import check_suffix, written_whole
 from ccafl.model.classifier import GlobalIDClassifier
+from ccafl.packages import require
 from ccafl.report import page
 from ccafl.report.activation import activation_figure, activation_maps, chosen_images, has_map
 from ccafl.report.curves import loss_curves, loss_lines, phases, quality_curves, quality_plots
@@ -38,7 +38,6 @@ from ccafl.run_folder import flattened
 from ccafl.training.checkpoint import load_checkpoint, load_state
 
 _MASS_IMAGES = 2048  # at most this many training images have their probabilities compared
-_LIBRARIES = ("matplotlib", "sklearn")
 
 
 def report_run(
@@ -59,11 +58,10 @@ def report_run(
         InputError: it is not a run or has not begun, ``data`` cannot be read, the file cannot be written, or a
             library is missing.
     """
-    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f'ccafl report needs {missing[0]}: pip install "ccafl[report]"')
+    require("report", "matplotlib", "sklearn", what="the report")
     opened = open_run(run)
     place = opened.folder.report if out is None else out
+    check_suffix(place, (".html", ".htm"), "the report")
     with written_whole(place) as temporary:  # fails early if it cannot be written
         temporary.write_text(_page(opened, open_images(opened.folder, data, kind), with_images), encoding="utf-8")
     return place

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from ccafl.gallery.commands import model_of
 from ccafl.gallery.gallery import Gallery
-from ccafl.service.limits import ServiceSettings
-from ccafl.service.server import serve as run_server
+from ccafl.packages import require
 
 
 def serve(
@@ -30,6 +29,10 @@ def serve(
     Raises:
         InputError: no such gallery, its model cannot be used, or what `ccafl.service.server.serve` refuses.
     """
+    require("search", "fastapi", "uvicorn", "python_multipart", "prometheus_client", what="the service")
+    from ccafl.service.limits import ServiceSettings
+    from ccafl.service.server import serve as run_server
+
     settings = ServiceSettings(host=host, port=port, token=token)
     with Gallery.open(db, token=milvus_token) as gallery:
         run_server(gallery, model_of(gallery, model), settings)
