@@ -1,6 +1,5 @@
 """What each part of CCAFL is worth: training on the same data with and without it, for several seeds."""
 
-import json
 import os
 import platform
 import subprocess
@@ -15,7 +14,7 @@ import torch
 import ccafl
 from ccafl.config import Config, changed, load_config, merged
 from ccafl.errors import InputError
-from ccafl.files import write_text
+from ccafl.files import disk_errors, lock, write_json, write_text
 from ccafl.model.network import has_text_tower, resolved
 from ccafl.pipeline import Results, begin_as, train_run
 from ccafl.run_folder import RunFolder
@@ -181,25 +180,28 @@ def ablate(
     record: Results = {"commit": commit(), "hardware": hardware(), "command": command, "seeds": list(seeds)}
     record["ladder"] = ladder_of(config)
     results: dict[str, list[Results]] = {name: [] for name in rows}
-    for seed in seeds:
-        seeded = {name: row.model_copy(update={"seed": seed}) for name, row in rows.items()}
-        plan = fork_plan(seeded)
-        for number, (name, row) in enumerate(seeded.items(), start=1):
-            folder = out / f"seed-{seed}"
-            finished = _finished(folder / name, row)
-            if finished is None:
-                say(f"seed {seed}, row {number} of {len(seeded)}: {name}")
-                parent, epoch = plan[name]
-                keep = sorted({epoch for other, epoch in plan.values() if other == name})
-                if parent is not None:
-                    begin_as(folder / parent, epoch, folder / name, row)
-                finished = train_run(
-                    row, data, folder / name, kind=kind, resume=True, skip_unreadable=skip_unreadable, keep=keep
-                )
-            results[name].append(finished)
-            table = _table(record, results)
-            write_text(out / "ablation.json", json.dumps(table, indent=2) + "\n")
-            write_text(out / "ablation.md", markdown(table))
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with lock(out / "lock"):
+        for seed in seeds:
+            seeded = {name: row.model_copy(update={"seed": seed}) for name, row in rows.items()}
+            plan = fork_plan(seeded)
+            for number, (name, row) in enumerate(seeded.items(), start=1):
+                folder = out / f"seed-{seed}"
+                finished = _finished(folder / name, row)
+                if finished is None:
+                    say(f"seed {seed}, row {number} of {len(seeded)}: {name}")
+                    parent, epoch = plan[name]
+                    keep = sorted({epoch for other, epoch in plan.values() if other == name})
+                    if parent is not None:
+                        begin_as(folder / parent, epoch, folder / name, row)
+                    finished = train_run(
+                        row, data, folder / name, kind=kind, resume=True, skip_unreadable=skip_unreadable, keep=keep
+                    )
+                results[name].append(finished)
+                table = _table(record, results)
+                write_json(out / "ablation.json", table)
+                write_text(out / "ablation.md", markdown(table))
     return table
 
 
@@ -245,7 +247,7 @@ def _table(record: Results, results: Mapping[str, Sequence[Results]]) -> Results
     done = {name: runs for name, runs in results.items() if runs}
     chance = [run["camera_chance"] for runs in done.values() for run in runs if "camera_chance" in run]
     rows = {name: {figure: _values(runs, figure) for figure in FIGURES} for name, runs in done.items()}
-    steps = sorted({run["steps"] for runs in done.values() for run in runs})
+    steps = sorted({run["steps"] for runs in done.values() for run in runs if "steps" in run})
     return record | {"camera_chance": chance[0] if chance else None, "steps": steps, "rows": rows}
 
 
@@ -258,7 +260,7 @@ def _values(runs: Sequence[Results], figure: str) -> list[float]:
 
 def _value(run: Results, figure: str) -> float | None:
     if figure.startswith("association_"):
-        quality = run["association"] if run["mode"] != "supervised" else None
+        quality = run.get("association") if run.get("mode") != "supervised" else None
         return None if quality is None else quality.get(figure.removeprefix("association_"))
     value: float | None = run.get(figure)
     return value
@@ -274,7 +276,7 @@ _COLUMNS: dict[str, Callable[[Mapping[str, list[float]]], str]] = {
     "camera probe": lambda row: _percent(row["camera_probe"]),
     "own-camera neighbours": lambda row: _percent(row["own_camera_neighbours"]),
     "same-person mass": lambda row: _mass(row),
-    "seconds": lambda row: f"{mean(row['seconds']):,.0f}",
+    "seconds": lambda row: f"{mean(row['seconds']):,.0f}" if row["seconds"] else "-",
 }
 
 
@@ -295,7 +297,7 @@ def markdown(table: Results) -> str:
     reached = {
         name: mean(row["mAP"]) / mean(rows["supervised"]["mAP"])
         for name, row in rows.items()
-        if "supervised" in rows and name != "supervised"
+        if "supervised" in rows and name != "supervised" and row["mAP"] and rows["supervised"]["mAP"]
     }
     upper = [f"- `{name}`: {100 * share:.1f} % of `supervised`'s mAP" for name, share in reached.items()]
     chance = table["camera_chance"]

@@ -15,8 +15,9 @@ import typer
 
 from ccafl import __version__
 from ccafl.data.source import KINDS
-from ccafl.errors import InputError
+from ccafl.errors import InputError, UnwrittenError
 from ccafl.gallery.filters import FILTERS, Filters, ValueKind
+from ccafl.signals import Stopped, stoppable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +30,7 @@ gallery_app = typer.Typer(help="Keep a gallery of pictures to search.", no_args_
 app.add_typer(gallery_app, name="gallery")
 
 STOPPED = 130  # exit code after Ctrl-C
+_STOPPED = "stopped; what is finished is kept: resume train with --resume, other commands by repeating them\n"
 
 
 class Fusion(StrEnum):
@@ -572,21 +574,25 @@ def _show_results(results: Mapping[str, Any], written_to: Path | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command; bad input ends with one line on stderr and exit code 2."""
+    """Run the command; bad input ends with one line on stderr and exit code 2, Ctrl-C with 130, SIGTERM with 143."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal or a log cannot encode
     try:
-        return app(arguments)
+        with stoppable():
+            return app(arguments)
     except InputError as error:
         message = str(error)
+        if isinstance(error, UnwrittenError):
+            _show_results(error.results, None)
     except OSError as error:
         message = f"{error.filename or 'input/output'}: {error.strerror or error}; free space or check the path"
+    except Stopped as stop:
+        sys.stderr.write(_STOPPED)
+        sys.exit(128 + stop.number)
     except SystemExit as end:
         if end.code == STOPPED:
-            sys.stderr.write(
-                "stopped; what is finished is kept: resume train with --resume, other commands by repeating them\n"
-            )
+            sys.stderr.write(_STOPPED)
         raise
     sys.stderr.write("error: " + " ".join(message.split("\n")) + "\n")
     sys.exit(2)

@@ -6,6 +6,7 @@ defined where they are used.
 """
 
 import re
+import reprlib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+
+
+CHANGE_NO_RESULT = (
+    "paper",  # names a row of the ablation
+    "data.workers",
+    "data.cache_mb",
+    "data.cache_disk_mb",
+    "runtime.accelerator",  # these four but for rounding
+    "runtime.devices",
+    "runtime.nodes",
+    "runtime.extraction_batch",
+    "runtime.evaluate_every",  # how often a run is measured; of the epochs measured, the best is kept as best.pt
+)
+"""Settings with which a run may go on that began with others: where and how fast it computes, not what."""
+
+
+_DEEPEST = 20  # levels of nesting
+_LARGEST = 1 << 20  # bytes of a file
 
 
 class _Settings(BaseModel):
@@ -232,6 +251,8 @@ def _read(name_or_path: str) -> dict[str, Any]:
         text, where = resources.files("ccafl.configs").joinpath(f"{name_or_path}.yaml").read_text("utf-8"), name_or_path
     elif path.is_file():
         try:
+            if path.stat().st_size > _LARGEST:
+                raise OSError("it is far too large")
             text, where = path.read_text("utf-8"), str(path)
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
@@ -271,7 +292,23 @@ def _parse_yaml(text: str, where: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads ``1e-4`` as a number, where YAML 1.1 sees text."""
+    """Reads ``1e-4`` as a number, where YAML 1.1 sees text.
+
+    It refuses aliases and deep nesting, which no settings need: a few lines of them may make more values than fit in
+    memory.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("settings have no aliases")
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise yaml.YAMLError("nested too deeply")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
@@ -300,4 +337,4 @@ def _problem(detail: dict[str, Any]) -> str:
         return f"{key} is not a setting; remove it or correct its name"
     if not key:
         return str(detail["msg"]).removeprefix("Value error, ")
-    return f"{key} is {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+    return f"{key} is {reprlib.repr(detail['input'])}: {detail['msg'][0].lower()}{detail['msg'][1:]}"

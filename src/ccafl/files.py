@@ -1,12 +1,16 @@
-"""Files and folders for results; a file is written whole or not at all."""
+"""Files and folders for results: a file is written whole or not at all, and may hold its digest; a folder is locked."""
 
+import fcntl
+import hashlib
 import json
+import math
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ccafl.errors import InputError
 
@@ -21,10 +25,15 @@ def disk_errors(path: Path, advice: str = "free space or choose another folder")
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Give a temporary path beside ``path``; the file written there replaces ``path`` at the end.
 
-    If the block fails, nothing is left behind. A reader sees either the old file or the new one.
+    Args:
+        path: the file.
+        previous: if given, the file that is replaced is kept under this name; for a moment, only that one is there.
+
+    If the block fails, nothing is left behind. A reader sees either the old file or the new one, even after a power
+    failure: the content is on the disk before the name is, and the name before this returns.
 
     Raises:
         InputError: the folder cannot be written to, or the disk is full.
@@ -34,7 +43,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         with disk_errors(path):
             if path.exists() and not path.is_file():  # a device or a pipe would be replaced
                 raise OSError("it exists and is not a regular file")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
             os.close(handle)
             temporary = Path(name)
@@ -42,10 +51,30 @@ def written_whole(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
+            if previous is not None and path.exists():
+                path.replace(previous)
             temporary.replace(path)
+            _sync(path.parent)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it; their names are on the disk when this returns."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Put the names in a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:
@@ -75,13 +104,84 @@ def check_suffix(path: Path, allowed: Sequence[str], what: str) -> None:
         raise InputError(f"{path}: {what} must end in {', '.join(allowed)}; change the name")
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as strict JSON, whole or not at all; see `strict_json`."""
+    write_text(path, strict_json(content, indent=2) + "\n")
+
+
+def strict_json(content: Any, *, indent: int | None = None) -> str:
+    """``content`` as JSON that every reader takes: a number that is not finite, which JSON does not have, is null."""
+    return json.dumps(without_nan(content), indent=indent, allow_nan=False)
+
+
+def without_nan(content: Any) -> Any:
+    """Nested values with None for every number that is not finite."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
 def read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file; None where it is missing or damaged."""
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def embed_digest(path: Path, mark: bytes) -> None:
+    """Put a file's digest into it, in place of the 64 zeros after ``mark``; `has_its_digest` checks it.
+
+    It is the SHA-256 of the file with the zeros, so that it covers every other bit.
+    """
+    with path.open("r+b") as file:
+        place = file.read().index(mark + b"0" * 64) + len(mark)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(place)
+        file.write(digest.encode())
+
+
+def has_its_digest(path: Path, mark: bytes) -> bool | None:
+    """Whether a file is as `embed_digest` left it, to the bit; None if it holds no ``mark``."""
+    if not path.stat().st_size:  # which cannot be mapped
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(mark)
+        if place < 0:
+            return None
+        place += len(mark)
+        digest = hashlib.sha256()
+        with memoryview(content) as view:
+            for part in (view[:place], b"0" * 64, view[place + 64 :]):
+                digest.update(part)
+                if isinstance(part, memoryview):
+                    part.release()
+        return content[place : place + 64] == digest.hexdigest().encode()
+
+
+def lock(file: Path, advice: str = "let it end, or stop it first") -> IO[bytes]:
+    """Lock a file, which is created if missing, until it is closed or this process ends.
+
+    Args:
+        file: in the folder that it stands for.
+        advice: what to do if another process holds it.
+
+    Raises:
+        InputError: another process holds it, or it cannot be written.
+    """
+    try:
+        opened = file.open("ab")
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        opened.close()
+        raise InputError(f"{file.parent}: is in use by another ccafl; {advice}") from error
+    except OSError as error:
+        raise InputError(f"{file.parent}: cannot be used ({error.strerror}); check its permissions") from error
+    return opened
 
 
 def remove_leftovers(path: Path) -> None:
@@ -90,26 +190,26 @@ def remove_leftovers(path: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def check_free(path: Path) -> None:
-    """Check that ``path`` does not exist or is an empty folder.
+def check_free(path: Path, but: str | None = None) -> None:
+    """Check that ``path`` does not exist or is a folder that is empty, but for a file called ``but``.
 
     Raises:
         InputError: it is a folder with contents, is a file, or is below one.
     """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    if path.is_file() or (path.is_dir() and any(inner.name != but for inner in path.iterdir())):
         raise InputError(f"{path}: exists already; choose another output or remove it")
     above = next((folder for folder in path.parents if folder.exists()), path)
     if not above.is_dir():
         raise InputError(f"{path}: cannot be created ({above} is a file); choose another output")
 
 
-def new_folder(path: Path) -> Path:
-    """Make the output folder ``path``; it may exist only if it is empty.
+def new_folder(path: Path, but: str | None = None) -> Path:
+    """Make the output folder ``path``; it may exist only if it is empty, but for a file called ``but``.
 
     Raises:
         InputError: it is a folder with contents, is a file, or cannot be created.
     """
-    check_free(path)
+    check_free(path, but)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,13 +1,14 @@
 """The work of each command, from paths to files. It joins the rooms; `ccafl.cli` only calls these functions."""
 
-import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from ccafl import own
@@ -24,7 +25,7 @@ from ccafl.data.records import Source
 from ccafl.data.source import read_source
 from ccafl.data.split import split
 from ccafl.data.store import CacheBudget, ImageStore
-from ccafl.errors import InputError
+from ccafl.errors import InputError, UnwrittenError
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.camera_standardisation import standardised_by_camera
 from ccafl.evaluation.embedder import embed_images, load_model, load_run, named_weights
@@ -32,7 +33,7 @@ from ccafl.evaluation.features import write_features
 from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal_by_features
-from ccafl.files import check_suffix, new_folder, write_text
+from ccafl.files import check_suffix, lock, new_folder, without_nan, write_json
 from ccafl.method.topology import CameraTopology
 from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
@@ -48,6 +49,7 @@ from ccafl.training.topology import camera_topology, counts_of
 Results = dict[str, Any]
 
 DEMO_PERSONS, DEMO_CAMERAS = 150, 6
+_DEMO_LOCK = "demo.lock"  # the folder is a run's, too, which has its own
 
 
 def choose_config(
@@ -117,59 +119,96 @@ def train_run(
     lines about the settings, to be shown.
 
     Raises:
-        InputError: the data, the settings or the folder cannot be used.
+        InputError: the data, the settings or the folder cannot be used, or the training diverges.
     """
     config, folder = _resolved(config), RunFolder(out)
     check_backbone(config)
     source = read_source(data, kind)
     fabric = make_fabric(config.runtime)
     fabric.launch()
-    shown = fabric.is_global_zero
-    if shown and reasons:
-        note("\n".join(reasons))
-    aside = [part for part in left_out(data, source) if part.pictures] if shown else []
-    if aside:
-        note("\n".join(sentences(aside)))
-    source = readable(source, data, skip=skip_unreadable, shown=shown)
-    images, truth = accumulate(source.train), persons_of(source.train)
-    _check_trainable(config, images, truth, data, fabric.world_size)
-    supervised = config.mode == "supervised"
-    links = _links(config.data.links, images, shown=shown) if config.data.links and not supervised else None
-    topology = _topology(config.data.topology, images, shown=shown) if config.data.topology and not supervised else None
-    test = rankable(source, data) if source.query and source.gallery else None
-    folder.check_usable(config, resume=resume)
-    fabric.barrier()  # every process has checked the folder before one writes
-    network = build_network(
-        config.model, len(images.identity_cameras), len(images.camera_names), seed_for(config.seed, 0)
-    )
-    if shown and network.prompts is None and config.stage1.epochs:
-        note(f"{config.model.architecture} has no text tower: stage 1 has nothing to learn and is left out")
-    if fabric.is_global_zero and not (resume and folder.begun):
-        folder.write_config(config)
-        folder.write_data(data, source.kind)
-    fabric.barrier()
-    budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
-    store = _store(images.paths, config, budget, "training images", shown)
-    ranked = _ranked_set(test, images.camera_names, config, budget, shown)
-    monitor = Monitor(truth, ranked, config.stage2.adversarial.scale)
-    trained = Training(
-        config,
-        images,
-        out,
-        fabric,
-        monitor,
-        network=network,
-        store=store,
-        given_association=truth if supervised else None,
-        links=links,
-        topology=topology,
-        keep=keep,
-    ).run()
-    results = _results(config, source, data, images, trained) | _counts(links) | counts_of(topology)
+    with ExitStack() as held:  # the folder's lock
+        begun = folder.begun
+        if begun:  # before any work
+            _claim(folder, config, fabric, held, resume=resume)
+        shown = fabric.is_global_zero
+        if shown and reasons:
+            note("\n".join(reasons))
+        aside = [part for part in left_out(data, source) if part.pictures] if shown else []
+        if aside:
+            note("\n".join(sentences(aside)))
+        source = readable(source, data, skip=skip_unreadable, shown=shown)
+        images, truth = accumulate(source.train), persons_of(source.train)
+        _check_trainable(config, images, truth, data, fabric.world_size)
+        supervised = config.mode == "supervised"
+        links = _links(config.data.links, images, shown=shown) if config.data.links and not supervised else None
+        topology = (
+            _topology(config.data.topology, images, shown=shown) if config.data.topology and not supervised else None
+        )
+        test = rankable(source, data) if source.query and source.gallery else None
+        folder.check_usable(config, resume=resume)
+        network = build_network(
+            config.model, len(images.identity_cameras), len(images.camera_names), seed_for(config.seed, 0)
+        )
+        if shown and network.prompts is None and config.stage1.epochs:
+            note(f"{config.model.architecture} has no text tower: stage 1 has nothing to learn and is left out")
+        if not begun:
+            _claim(folder, config, fabric, held, resume=resume)
+            if fabric.is_global_zero:
+                folder.write_config(config)
+                folder.write_data(data, source.kind)
+        fabric.barrier()
+        budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
+        store = _store(images.paths, config, budget, "training images", shown)
+        ranked = _ranked_set(test, images.camera_names, config, budget, shown)
+        monitor = Monitor(truth, ranked, config.stage2.adversarial.scale)
+        trained = Training(
+            config,
+            images,
+            out,
+            fabric,
+            monitor,
+            network=network,
+            store=store,
+            given_association=truth if supervised else None,
+            links=links,
+            topology=topology,
+            keep=keep,
+        ).run()
+        results: Results = without_nan(
+            _results(config, source, data, images, trained) | _counts(links) | counts_of(topology)
+        )
+        if fabric.is_global_zero:
+            with _shown_anyway(results):
+                write_association(folder.association, images, trained.association)
+                folder.write_results(results)
+        return results
+
+
+def _claim(folder: RunFolder, config: Config, fabric: Fabric, held: ExitStack, *, resume: bool) -> None:
+    """Lock the folder until ``held`` closes, and check it; where one process refuses it, all do.
+
+    Raises:
+        InputError: another training has it, or as `RunFolder.check_usable`.
+    """
+    refusal = ""
     if fabric.is_global_zero:
-        write_association(folder.association, images, trained.association)
-        folder.write_results(results)
-    return results
+        try:
+            held.enter_context(folder.lock())
+            folder.check_usable(config, resume=resume)
+        except InputError as error:
+            refusal = str(error)
+    refusal = fabric.broadcast(refusal)
+    if refusal:
+        raise InputError(refusal)
+
+
+@contextmanager
+def _shown_anyway(results: Results) -> Iterator[None]:
+    """Let the command line show results that cannot be written."""
+    try:
+        yield
+    except InputError as error:
+        raise UnwrittenError(str(error), results) from error
 
 
 def evaluate_run(
@@ -213,7 +252,7 @@ def evaluate_run(
     ranking = rank_by_distance(k_reciprocal_by_features(*features), *truth) if rerank else rank(*features, *truth)
     results = {
         "dataset": _dataset(source, data),
-        **({"weights": str(weights)} if weights else {"checkpoint": checkpoint}),
+        **({"weights": str(weights)} if weights else {"checkpoint": embedder.checkpoint}),
         "rerank": rerank,
         "camera_standardise": camera_standardise,
         "queries": len(query),
@@ -222,7 +261,8 @@ def evaluate_run(
     if out is None and weights is None:
         out = RunFolder(Path(model)).evaluation(rerank=rerank, standardised=camera_standardise)
     if out is not None:
-        write_text(out, json.dumps(results, indent=2) + "\n")
+        with _shown_anyway(results):
+            write_json(out, results)
     return results
 
 
@@ -282,13 +322,16 @@ def associate_run(
     settings = embedder.config.stage2.association
     found = associate_identities(features, images.identities, images.identity_cameras, settings, known, places)
     association = found.identities
-    write_association(out, images, association)
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}
     counts |= _counts(known) | counts_of(places)
     if found.estimated_precision is not None:
         counts["estimated_precision"] = found.estimated_precision
-    return counts if truth is None else counts | asdict(association_quality(association, truth))
+    if truth is not None:
+        counts |= asdict(association_quality(association, truth))
+    with _shown_anyway(counts):
+        write_association(out, images, association)
+    return counts
 
 
 def check_data(path: Path, *, kind: str | None = None) -> Report:
@@ -348,15 +391,17 @@ def demo(out: Path) -> dict[str, Results]:
     folder, config = RunFolder(out), load_config("demo")
     world = folder.world
     if not (world / "manifest.csv").is_file():
-        new_folder(out)
-        synthesize_world(world, seed=0, persons=DEMO_PERSONS, cameras=DEMO_CAMERAS)
-    intra = config.model_copy(update={"mode": "intra"})
-    shared = shared_epochs(intra, config)
-    runs = {"intra": train_run(intra, world, out / "intra", resume=True, keep=[shared])}
-    begin_as(out / "intra", shared, out, config)
-    runs["ccafl"] = train_run(config, world, out, resume=True)
-    folder.write_results(runs["ccafl"] | {"intra": runs["intra"]})
-    return runs
+        new_folder(out, but=_DEMO_LOCK)
+    with lock(out / _DEMO_LOCK):
+        if not (world / "manifest.csv").is_file():
+            synthesize_world(world, seed=0, persons=DEMO_PERSONS, cameras=DEMO_CAMERAS)
+        intra = config.model_copy(update={"mode": "intra"})
+        shared = shared_epochs(intra, config)
+        runs = {"intra": train_run(intra, world, out / "intra", resume=True, keep=[shared])}
+        begin_as(out / "intra", shared, out, config)
+        runs["ccafl"] = train_run(config, world, out, resume=True)
+        folder.write_results(runs["ccafl"] | {"intra": runs["intra"]})
+        return runs
 
 
 def _trainable_source(data: Path, kind: str | None) -> Source:
@@ -383,6 +428,10 @@ def _check_trainable(config: Config, images: LabelledImages, truth: Tensor | Non
         raise InputError(
             f"{data}: all training images are from one camera ({images.camera_names[0]}), so there is nothing to join; "
             "add cameras or set mode=intra"
+        )
+    if stage2.identities * stage2.images // processes < 2:
+        raise InputError(
+            "stage2: a batch of one image in a process has no statistics; raise stage2.identities or stage2.images"
         )
     if len(images.identity_cameras) < 2:
         raise InputError(f"{data}: only one label to learn from; label more persons")

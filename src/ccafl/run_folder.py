@@ -9,18 +9,49 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from ccafl.config import Config, dump, load_config
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ccafl.config import CHANGE_NO_RESULT, Config, dump, load_config
 from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
-from ccafl.files import check_free, read_object, write_text
+from ccafl.files import check_free, disk_errors, lock, read_object, write_json, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ccafl.data.numbering import LabelledImages
 
+_Figure = float | None
+
+
+class _Results(BaseModel):
+    """What other commands read of a run's results; there may be more."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    mAP: _Figure = None  # noqa: N815 - the field's name for it
+    rank1: _Figure = None
+    rank5: _Figure = None
+    rank10: _Figure = None
+    unmatched: _Figure = None
+    camera_probe: _Figure = None
+    camera_chance: _Figure = None
+    own_camera_neighbours: _Figure = None
+    same_person_mass_before: _Figure = None
+    same_person_mass: _Figure = None
+    association: dict[str, _Figure] | None = None
+    dataset: str = ""
+    mode: str = ""
+    seconds: float = 0
+    steps: int = 0
+    images: int = 0
+    cameras: int = 0
+    identities: int = 0
+
+
+_LOCK = "lock"
 _COLUMNS = ("camera", "label", "identity")
 _ALONE = "-1"  # the identity of a label that was joined to no other
 
@@ -82,6 +113,11 @@ class RunFolder:
         return self.checkpoint("last")
 
     @property
+    def previous(self) -> Path:
+        """The checkpoint before the last, which is used if that is damaged."""
+        return self.checkpoint("previous")
+
+    @property
     def best(self) -> Path:
         """The checkpoint with the best mAP."""
         return self.checkpoint("best")
@@ -120,12 +156,22 @@ class RunFolder:
             if differences:
                 raise InputError(f"{self.config}: has other settings ({differences}); use them or another --out")
         elif not (resume and self.world.is_dir()):
-            check_free(self.path)
+            check_free(self.path, but=_LOCK)
+
+    def lock(self) -> IO[bytes]:
+        """Keep other processes from training here until the result is closed; makes the folder.
+
+        Raises:
+            InputError: another process trains here, or the folder cannot be written.
+        """
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        return lock(self.path / _LOCK)
 
     def differences(self, config: Config) -> str:
-        """``key: the run's, now config's`` for every setting that differs, but ``paper``, which trains nothing."""
+        """``key: the run's, now config's`` for every setting that differs, but those that change no result."""
         old, new = (flattened(settings.model_dump(), ".") for settings in (self.read_config(), config))
-        different = [key for key in old if old[key] != new[key] and key != "paper"]
+        different = [key for key in old if old[key] != new[key] and key not in CHANGE_NO_RESULT]
         return "; ".join(f"{key}: {old[key]}, now {new[key]}" for key in different)
 
     def read_config(self) -> Config:
@@ -148,7 +194,9 @@ class RunFolder:
         """Path and kind of the run's data; None if they are not recorded."""
         written = read_object(self.data) or {}
         path, kind = written.get("path"), written.get("source")
-        return (Path(path), kind if isinstance(kind, str) else None) if isinstance(path, str) else None
+        if not isinstance(path, str) or "\0" in path:
+            return None
+        return Path(path), kind if isinstance(kind, str) else None
 
     def write_data(self, path: Path, kind: str) -> None:
         """Record path and kind of the run's data."""
@@ -163,13 +211,15 @@ class RunFolder:
         if not self.results.is_file():
             return None
         results = read_object(self.results)
-        if results is None:
-            raise InputError(f"{self.results}: is damaged; remove it or train again")
+        try:
+            _Results.model_validate(results)
+        except ValidationError as error:
+            raise InputError(f"{self.results}: is damaged; remove it or train again") from error
         return results
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write the run's results."""
-        write_text(self.results, json.dumps(results, indent=2) + "\n")
+        write_json(self.results, results)
 
 
 def write_association(path: Path, images: "LabelledImages", association: "Tensor") -> None:

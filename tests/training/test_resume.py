@@ -63,7 +63,7 @@ def ends_as(whole, out) -> bool:
     ]
     results = [json.loads((folder / "results.json").read_text()) for folder in (whole, out)]
     for checkpoint in checkpoints:
-        del checkpoint["seconds"], checkpoint["events_bytes"]  # times and their digits differ
+        del checkpoint["seconds"]
     tables = [(folder / "association.csv").read_text() for folder in (whole, out)]
     return same(*checkpoints) and same(*events) and same(*results) and tables[0] == tables[1]
 
@@ -117,6 +117,7 @@ def test_resuming_a_finished_run_trains_nothing(world, small, whole):
         "before_adversarial.pt",
         "best.pt",
         "last.pt",
+        "previous.pt",
     ]
 
 

@@ -12,7 +12,15 @@ from PIL import Image
 from ccafl.data.images import upright_rgb
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.encoders.encoder import Encoded
-from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, read_export_metadata
+from ccafl.encoders.export_metadata import (
+    CAMERAS,
+    FEATURES,
+    IMAGE_TEXT,
+    IMAGES,
+    ExportMetadata,
+    check_onnx,
+    read_export_metadata,
+)
 from ccafl.errors import InputError
 
 BATCH = 64
@@ -29,9 +37,10 @@ class OnnxEncoder:
     """
 
     def __init__(self, file: Path) -> None:
+        sealed = check_onnx(file)
         self._session = _opened(file)
-        metadata = read_export_metadata(self._session.get_modelmeta().custom_metadata_map, file)
-        dims = {output.name: output.shape[1] for output in self._session.get_outputs()}
+        metadata = read_export_metadata(self._session.get_modelmeta().custom_metadata_map, file, sealed=sealed)
+        dims = _dims(self._session, metadata, file)
         self.fingerprint, self.name, self.camera_names = metadata.fingerprint, metadata.name, metadata.camera_names
         self.place: Path | str = file.resolve()
         self.runtime = f"onnxruntime, {self._session.get_providers()[0].removesuffix('ExecutionProvider').lower()}"
@@ -42,7 +51,11 @@ class OnnxEncoder:
         self._takes_cameras = any(given.name == CAMERAS for given in self._session.get_inputs())
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
-        """Features of pictures, in batches."""
+        """Features of pictures, in batches.
+
+        Raises:
+            InputError: a feature is not finite.
+        """
         known = repeat(UNKNOWN_CAMERA, len(pictures)) if cameras is None else camera_numbers(cameras, self.camera_names)
         of_images = np.fromiter(known, np.int64, len(pictures))
         features = np.empty((len(pictures), self.dim), np.float32)
@@ -56,6 +69,8 @@ class OnnxEncoder:
                 (features[batch],) = self._session.run([FEATURES], given)
             else:
                 features[batch], image_text[batch] = self._session.run([FEATURES, IMAGE_TEXT], given)
+        if not all(np.isfinite(part).all() for part in (features, image_text) if part is not None):
+            raise InputError(f"{self.place}: gives features that are not finite numbers; export another checkpoint")
         return Encoded(features, image_text)
 
     def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
@@ -70,6 +85,21 @@ class OnnxEncoder:
         """(3, H, W); equal to `ccafl.data.transforms.resized` up to rounding."""
         height, width = self._image_size
         return np.asarray(upright_rgb(picture).resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+
+
+def _dims(session: Any, metadata: ExportMetadata, file: Path) -> dict[str, int]:
+    """The length of every output's features.
+
+    Raises:
+        InputError: inputs or outputs are not those of an export with this metadata.
+    """
+    taken = {given.name: given.shape for given in session.get_inputs()}
+    dims = {output.name: output.shape[-1] for output in session.get_outputs()}
+    images = taken.pop(IMAGES, [])[1:]
+    known = taken.keys() <= {CAMERAS} and {FEATURES} <= dims.keys() <= {FEATURES, IMAGE_TEXT}
+    if not known or images != [3, *metadata.image_size] or not all(isinstance(dim, int) for dim in dims.values()):
+        raise InputError(f"{file}: is not an export of ccafl; give the model.onnx of ccafl export RUN")
+    return dims
 
 
 def _opened(file: Path) -> Any:

@@ -24,7 +24,7 @@ from ccafl.model.network import build_encoder
 from ccafl.model.untrained import NamedWeights, build_untrained
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import bar
-from ccafl.training.checkpoint import load_checkpoint, load_state
+from ccafl.training.checkpoint import load_checkpoint, load_last, load_state, of_a_checkpoint
 
 _FEATURE_SETTINGS = {"architecture", "image_size", "last_stride", "camera_norm", "quick_gelu"}  # for `fingerprint`
 _NEWER_SETTINGS = {"camera_embedding", "patch_stride", "normalisation"}  # only if set: older fingerprints lack them
@@ -36,6 +36,7 @@ class Embedder:
     Attributes:
         config: of the run.
         encoder: in evaluation mode.
+        checkpoint: the one it was made from, by name; None for untrained weights.
         camera_names: the cameras it was trained on; none for untrained weights.
         dim: D, numbers in a feature.
         image_text_dim: E, numbers in an image-text feature; None without a text tower.
@@ -50,8 +51,9 @@ class Embedder:
         device: torch.device,
         *,
         fast: bool = False,
+        checkpoint: str | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.checkpoint = config, checkpoint
         self.camera_names = tuple(camera_names)
         self.device = device
         self.encoder = encoder.to(device).eval()
@@ -67,7 +69,7 @@ class Embedder:
             cameras: names of their cameras, used by encoders with ``model.camera_norm``.
 
         Raises:
-            InputError: a picture cannot be read.
+            InputError: a picture cannot be read, or its feature is not finite.
         """
         features = list(self.stream(as_list(images), cameras))
         return torch.cat(features) if features else torch.empty(0, self.dim)
@@ -118,7 +120,13 @@ class Embedder:
         batches = ((torch.stack([p for p, _ in group]), torch.tensor([c for _, c in group])) for group in groups)
         embed = partial(self._embedded, image_text=image_text)
         for features in embed_batches(embed, self.encoder, batches, self.device):
-            yield features.cpu()
+            features = features.cpu()
+            if not features.isfinite().all():
+                raise InputError(
+                    f"{self.config.model.architecture}: gives features that are not finite numbers: its training "
+                    "diverged, or its weights are damaged; use another checkpoint or other weights"
+                )
+            yield features
 
     def _embedded(self, images: Tensor, cameras: Tensor, *, image_text: bool) -> Tensor:
         """(b, D), or (b, D + E) with the image-text features last."""
@@ -169,11 +177,12 @@ def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embe
     """
     folder = RunFolder(run)
     config, path = folder.read_config(), folder.checkpoint(checkpoint)
-    state = load_checkpoint(path)
-    camera_names = state["camera_names"]
-    encoder = build_encoder(config.model, len(camera_names))
-    load_state(encoder, state["encoder"], str(path))
-    return Embedder(config, encoder, camera_names, _device(), fast=fast)
+    path, state = load_last(folder) if path == folder.last else (path, load_checkpoint(path))
+    with of_a_checkpoint(path):
+        camera_names = [str(name) for name in state["camera_names"]]
+        encoder = build_encoder(config.model, len(camera_names))
+        load_state(encoder, state["encoder"], str(path))
+    return Embedder(config, encoder, camera_names, _device(), fast=fast, checkpoint=path.stem)
 
 
 def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = False) -> Embedder:

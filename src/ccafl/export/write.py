@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 
 from ccafl.data.records import UNKNOWN_CAMERA
 from ccafl.data.transforms import normalise
-from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata
+from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata, seal_onnx
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
 from ccafl.export.card import ExportedFile, model_card
@@ -110,6 +110,7 @@ def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, metadata: ExportMe
     assert exported is not None
     exported.model.metadata_props.update(metadata.properties())
     exported.save(path, external_data=False)
+    seal_onnx(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def model(images: Tensor, cameras: Tensor) -> tuple[Tensor, ...]:

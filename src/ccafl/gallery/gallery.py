@@ -4,7 +4,6 @@ A folder with ``gallery.sqlite`` (`ledger`) and, unless a Milvus server holds th
 Only one process at a time can have it open.
 """
 
-import fcntl
 import heapq
 import os
 import shutil
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.errors import InputError
-from ccafl.files import disk_errors, remove_leftovers, written_whole
+from ccafl.files import disk_errors, lock, remove_leftovers, written_whole
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.ledger import Ledger, Tracklet
@@ -475,12 +474,4 @@ def _row(entry: Entry) -> Row:
 
 def _locked(folder: Path) -> IO[bytes]:
     """Lock the folder until the file is closed."""
-    try:
-        lock = (folder / "lock").open("ab")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise InputError(f"{folder}: is in use by another ccafl (a service?); stop that first") from error
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be used ({error.strerror}); check its permissions") from error
-    return lock
+    return lock(folder / "lock", "stop that first (a service?)")

@@ -63,7 +63,7 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
         path = _shipped(architecture)
     else:
         path = _download(tag, architecture, weights) if tag else _existing_file(architecture, weights)
-    state = read_weights(path)
+    state = read_weights(path, digest=weights == SHIPPED)
     model = CLIP(**config)
     check_fit(state, model.state_dict(), path, architecture)
     model.load_state_dict(state)

@@ -1,28 +1,45 @@
 """Weights from files, and whether they fit."""
 
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ccafl.errors import InputError
+from ccafl.files import embed_digest, has_its_digest, written_whole
+from ccafl.model.archive import check_contents, is_torchscript, read_torchscript
 
+_DIGEST = "ccafl.sha256"  # the name of the digest in the metadata of a .safetensors file
+_MARK = f'"{_DIGEST}":"'.encode()
 _NOT_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}  # what OpenAI's archives hold besides the weights
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a state dict as .safetensors with its digest, whole or not at all."""
+    content = save({name: value.contiguous() for name, value in state.items()}, {_DIGEST: "0" * 64})
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+        embed_digest(temporary, _MARK)
+
+
+def read_weights(path: Path, *, digest: bool = False) -> dict[str, Tensor]:
     """The state dict in a file of any of the three formats, without entries that are not weights.
+
+    No format's reader runs code that the file brings. Checksums and a digest are checked where the file has them.
+
+    Args:
+        path: the file.
+        digest: whether it must have the digest of `write_weights`.
 
     Raises:
         InputError: it is damaged or holds no state dict.
     """
     try:
-        content = _read_file(path)
+        content = _read_file(path, digest=digest)
     except Exception as error:  # a damaged file can trip a reader in any way
         raise InputError(
             f"{path}: unreadable, damaged or not weights; "
@@ -35,22 +52,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in content.items() if key not in _NOT_WEIGHTS}
 
 
-def _read_file(path: Path) -> Any:
+def _read_file(path: Path, *, digest: bool) -> Any:
     if path.suffix == ".safetensors":
+        right = has_its_digest(path, _MARK)
+        if right is False or (digest and right is None):
+            raise ValueError("its digest is another")
         return load_file(path)
-    if _is_torchscript(path):
-        with warnings.catch_warnings():  # PyTorch's advice to writers of such archives
-            warnings.simplefilter("ignore")
-            return torch.jit.load(path, map_location="cpu").state_dict()
+    if zipfile.is_zipfile(path):
+        check_contents(path)
+    if is_torchscript(path):
+        return read_torchscript(path)
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _is_torchscript(path: Path) -> bool:
-    """Whether torch.jit.save wrote the file: only its archives have a table of the code's constants."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _is_state_dict(content: Any) -> bool:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,23 +22,22 @@ from lightning_fabric import Fabric
 from open_clip.loss import ClipLoss
 from open_clip.model import CLIP
 from open_clip.modified_resnet import ModifiedResNet
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ccafl.data.batches import identity_batches, seed_for
 from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
-from ccafl.files import written_whole
 from ccafl.method.losses import supervised_contrastive
 from ccafl.model.clip import load_clip
 from ccafl.model.clip_towers import clip_tower, resize_positions
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.text import encode_sentences, tokenized
+from ccafl.model.weights import write_weights
 from ccafl.synthetic.captioned import CaptionedWorld
 from ccafl.synthetic.degrade import degraded
 from ccafl.terminal import bar, note
-from ccafl.training.checkpoint import load_checkpoint, save_checkpoint
+from ccafl.training.checkpoint import load_checkpoint, load_optimizer, load_state, of_a_checkpoint, save_checkpoint
 from ccafl.training.events import Events
 
 ARCHITECTURE = "clip-synth"
@@ -142,8 +142,8 @@ def pretrain(
     clip = load_clip(ARCHITECTURE, settings.start)
     context_length = clip.context_length
     towers, optimizer = fabric.setup(module := Towers(clip, captioned.size), _optimizer(module, settings))
-    first, kept = _restore(out / "pretraining.pt", module, optimizer, settings)
-    events = Events(out, kept)
+    first, before = _restore(out / "pretraining.pt", module, optimizer, settings)
+    events = Events(out, before)
     steps = len(images) // settings.batch_size
     caption_loss = ClipLoss()
     for epoch in range(first, settings.epochs):
@@ -179,7 +179,7 @@ def pretrain(
             {
                 "settings": asdict(settings),
                 "epoch": epoch + 1,
-                "events": events.path.stat().st_size,
+                "events": list(events.written),
                 "towers": module.state_dict(),
                 "optimizer": optimizer.state_dict(),
             },
@@ -263,8 +263,7 @@ def with_scale_in_norms(clip: CLIP, pixels: Tensor, tokens: Tensor) -> CLIP:
 def save_clip(path: Path, clip: CLIP) -> None:
     """Write a CLIP's weights, whole or not at all: matrices and kernels as float16, the rest unchanged."""
     saved = {name: value.half() if value.ndim > 1 else value for name, value in clip.state_dict().items()}
-    with written_whole(path) as temporary:
-        temporary.write_bytes(save({name: value.contiguous() for name, value in saved.items()}))
+    write_weights(path, saved)
 
 
 def _optimizer(towers: Towers, settings: Pretraining) -> torch.optim.AdamW:
@@ -308,13 +307,18 @@ def _batches(
         yield pixels, tokenized(sentences, context_length), shown[taken]
 
 
-def _restore(path: Path, towers: Towers, optimizer: torch.optim.Optimizer, settings: Pretraining) -> tuple[int, int]:
-    """Restore towers and optimizer; returns the epoch to continue with, and the bytes of events before it."""
+def _restore(
+    path: Path, towers: Towers, optimizer: torch.optim.Optimizer, settings: Pretraining
+) -> tuple[int, list[dict[str, Any]]]:
+    """Restore towers and optimizer; returns the epoch to continue with, and the events before it."""
     if not path.is_file():
-        return 0, 0
+        return 0, []
     checkpoint = load_checkpoint(path)
-    if checkpoint["settings"] != asdict(settings):
-        raise InputError(f"{path}: was begun with other settings ({checkpoint['settings']}); use them or another --out")
-    towers.load_state_dict(checkpoint["towers"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
-    return int(checkpoint["epoch"]), int(checkpoint["events"])
+    with of_a_checkpoint(path):
+        if checkpoint["settings"] != asdict(settings):
+            raise InputError(
+                f"{path}: was begun with other settings ({checkpoint['settings']}); use them or another --out"
+            )
+        load_state(towers, checkpoint["towers"], str(path))
+        load_optimizer(optimizer, checkpoint["optimizer"])
+        return int(checkpoint["epoch"]), list(checkpoint["events"])

@@ -6,9 +6,11 @@ Anything missing is replaced by a one-line reason, which the page then shows.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ccafl.config import Config
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ccafl.config import Config, NotNegative
 from ccafl.data.numbering import LabelledImages, accumulate
 from ccafl.data.opening import find_unreadable, without
 from ccafl.data.records import Source
@@ -71,11 +73,29 @@ def _results(folder: RunFolder) -> dict[str, Any]:
         return {}
 
 
+class _Event(BaseModel):
+    """What the figures need of an epoch's event."""
+
+    model_config = ConfigDict(strict=True)
+
+    stage: Literal[1, 2]
+    epoch: NotNegative
+    phase: str = ""
+    losses: dict[str, float] = {}
+    association: dict[str, float | None] | None = None
+    final_association: dict[str, float | None] | None = None
+    ranking: dict[str, float | None] | None = None
+    text_alignment: dict[str, float | None] | None = None
+    same_person_mass: float | None = None
+    final_same_person_mass: float | None = None
+    seconds: float = 0
+
+
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a run; a last line that is incomplete is ignored.
 
     Raises:
-        InputError: there is no such file, or any other line is damaged.
+        InputError: there is no such file, or any other line is damaged or no event.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, the run has not begun; give the folder of a run that has trained")
@@ -83,11 +103,15 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     events = []
     for number, line in enumerate(lines, start=1):
         try:
-            events.append(json.loads(line))
-        except ValueError as error:
+            event = json.loads(line)
+            _Event.model_validate(event)
+        except ValidationError as error:
+            raise InputError(f"{path}, line {number}: is not the event of an epoch; remove the line") from error
+        except (ValueError, RecursionError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise InputError(f"{path}, line {number}: is not valid JSON; remove the line") from error
+        events.append(event)
     return events
 
 

@@ -35,7 +35,7 @@ from ccafl.report.page import Section, plain_label
 from ccafl.report.probability import Mass, Probabilities, probabilities, probability_figure
 from ccafl.report.rank_lists import RankList, rank_lists
 from ccafl.run_folder import flattened
-from ccafl.training.checkpoint import load_checkpoint, load_state
+from ccafl.training.checkpoint import load_checkpoint, load_last, load_state, of_a_checkpoint
 
 _MASS_IMAGES = 2048  # at most this many training images have their probabilities compared
 
@@ -178,16 +178,18 @@ def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
     kept = run.folder.before_adversarial
     if not kept.is_file():
         return page.reason("The run had no inter-camera adversarial learning (ICAL), so there is nothing to compare.")
-    last = load_checkpoint(run.folder.last)
-    images = trained_images(run, opened, len(last["classifier"]["weight"]))
-    if isinstance(images, str):
-        return page.reason(images)
-    persons, basis = _persons(opened, last)
+    where, last = load_last(run.folder)
+    with of_a_checkpoint(where):
+        images = trained_images(run, opened, len(last["classifier"]["weight"]))
+        if isinstance(images, str):
+            return page.reason(images)
+        persons, basis = _persons(opened, last)
     chosen = torch.arange(0, len(images), -(-len(images) // _MASS_IMAGES))
     after = _cosines(embedder, last, images, chosen, "after ICAL")
     earlier, state = load_run(run.folder.path), load_checkpoint(kept)
-    load_state(earlier.encoder, state["encoder"], str(kept))
-    before = _cosines(earlier, state, images, chosen, "before ICAL")
+    with of_a_checkpoint(kept):
+        load_state(earlier.encoder, state["encoder"], str(kept))
+        before = _cosines(earlier, state, images, chosen, "before ICAL")
     found = probabilities(before, after, chosen, images, persons, embedder.config.stage2.adversarial.scale)
     caption = (
         "The global ID classifier's probabilities for a picture: of its own accumulated identity, of the same person's "
@@ -283,11 +285,12 @@ def _test_sections(run: OpenedRun, embedder: Embedder, opened: Images, shown: bo
 
 
 def _training_map(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
-    last = load_checkpoint(run.folder.last)
-    images = trained_images(run, opened, len(last["classifier"]["weight"]))
-    if isinstance(images, str):
-        return page.reason(images)
-    persons, basis = _persons(opened, last)
+    where, last = load_last(run.folder)
+    with of_a_checkpoint(where):
+        images = trained_images(run, opened, len(last["classifier"]["weight"]))
+        if isinstance(images, str):
+            return page.reason(images)
+        persons, basis = _persons(opened, last)
     own = persons[images.identities] + 1  # from 1, as test persons are
     kept = sample_persons(own)
     labels = [f"person {number}" for number in own[kept].tolist()]

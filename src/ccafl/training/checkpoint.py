@@ -1,55 +1,106 @@
-"""Checkpoints: tensors and plain values only, written whole, read without pickle."""
+"""Checkpoints: tensors and plain values only, written whole and sealed, read without pickle.
+
+The last two are kept, ``last.pt`` and ``previous.pt``: if the first is damaged, the second is used.
+"""
 
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ccafl.config import Config
 from ccafl.errors import InputError
 from ccafl.files import written_whole
+from ccafl.model.archive import check_seal, seal
 from ccafl.run_folder import RunFolder
+from ccafl.terminal import note
+from ccafl.training.events import events_of
 
 FORMAT = 1
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write ``content`` to ``path``, whole or not at all.
+class DamagedError(InputError):
+    """A checkpoint that is not as it was written."""
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any], previous: Path | None = None) -> None:
+    """Write ``content`` to ``path``, whole or not at all; a file there before is kept as ``previous``, if given.
 
     Raises:
         InputError: it cannot be written (a full disk); the checkpoint before stays.
     """
-    with written_whole(path) as temporary:
+    with written_whole(path, previous) as temporary:
         try:
             torch.save({"format": FORMAT, **content}, temporary)
         except RuntimeError as error:  # torch's own message about a failed write does not help a user
             raise OSError("not all of it could be written: is the disk full?") from error
+        seal(temporary)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU. A single changed bit is noticed.
 
     Raises:
-        InputError: it is missing, damaged, or not a checkpoint of ccafl.
+        DamagedError: it is not as it was written.
+        InputError: it is missing, or not a checkpoint of ccafl.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; give the folder of a run that has trained")
     try:
+        check_seal(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # reading a damaged pickle can raise almost anything
-        raise InputError(f"{path}: is damaged or not a checkpoint; remove it and train again") from error
+        raise DamagedError(f"{path}: is damaged or not a checkpoint; remove it and train again") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path}: is not a checkpoint of this version of ccafl; train again")
     return content
+
+
+def load_last(run: RunFolder) -> tuple[Path, dict[str, Any]]:
+    """A run's last checkpoint and where it is: the one before it, with a warning, if that is damaged.
+
+    Raises:
+        InputError: as `load_checkpoint`, of both.
+    """
+    try:
+        if run.last.is_file() or not run.previous.is_file():
+            return run.last, load_checkpoint(run.last)
+        why = f"{run.last}: is missing"  # stopped between the two renames of a checkpoint
+    except DamagedError:
+        if not run.previous.is_file():
+            raise
+        why = f"{run.last}: is damaged"
+    content = load_checkpoint(run.previous)
+    with of_a_checkpoint(run.previous):
+        note(f"{why}; the checkpoint before it is used, of stage {content['stage']}, epoch {content['epoch']}")
+    return run.previous, content
+
+
+@contextmanager
+def of_a_checkpoint(path: Path) -> Iterator[None]:
+    """Report what fails in the block as an InputError about the content of the checkpoint ``path``.
+
+    It lacks something, or holds something else: nobody but a stranger writes such a file, and what then fails is open.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        what = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:100]
+        raise InputError(f"{path}: is not the checkpoint of a run of ccafl ({what}); train again") from error
 
 
 def fork(run: RunFolder, epoch: int, out: RunFolder, config: Config) -> None:
     """Begin run ``out`` as a copy of ``run`` at the start of an epoch, to continue it with other settings.
 
     Its result is that of training from the start, provided that both runs train alike until that epoch
-    (`ccafl.training.schedule.shared_epochs`). Does nothing if ``run`` did not keep its state at that epoch.
+    (`ccafl.training.schedule.shared_epochs`). Does nothing if ``run`` did not keep its state at that epoch, or that
+    file is damaged.
 
     Args:
         run: the run to copy.
@@ -60,11 +111,16 @@ def fork(run: RunFolder, epoch: int, out: RunFolder, config: Config) -> None:
     kept = run.at_epoch(epoch)
     if not kept.is_file():
         return
-    state = load_checkpoint(kept) | {"config": config.model_dump(mode="json"), "best_map": -1.0}
-    for source, copy in ((run.events, out.events), (run.data, out.data)):
-        with written_whole(copy) as temporary:
-            shutil.copyfile(source, temporary)  # resuming cuts off the events that came later
+    try:
+        state = load_checkpoint(kept) | {"config": config.model_dump(mode="json"), "best_map": -1.0}
+    except DamagedError:
+        note(f"{kept}: is damaged; {out.path} trains from the start")
+        return
+    with of_a_checkpoint(kept):
+        state["events"] = events_of(state, run.events)
     save_checkpoint(out.last, state)
+    with written_whole(out.data) as temporary:
+        shutil.copyfile(run.data, temporary)
     out.write_config(config)  # last: until then the folder is not a run, and forking can be repeated
 
 
@@ -83,3 +139,15 @@ def load_state(module: nn.Module, state: dict[str, torch.Tensor], where: str) ->
                 "use the configuration it was trained with"
             )
     module.load_state_dict(state)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of an optimiser; every tensor in it must have its parameter's shape, or be a number.
+
+    Raises:
+        ValueError: it belongs to other parameters.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        if any(value.shape not in (parameter.shape, ()) for value in values.values() if isinstance(value, Tensor)):
+            raise ValueError("an optimiser's state is of other parameters")

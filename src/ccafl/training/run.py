@@ -3,41 +3,47 @@ identities out. The true persons stay outside: only an `Observer` sees them.
 """
 
 import hashlib
+import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from ccafl.config import Config
+from ccafl.config import Config, NotNegative
 from ccafl.data.batches import seed_for
 from ccafl.data.identity_links import IdentityLinks
 from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
+from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.calibrated_association import Believed
 from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
+from ccafl.model.embedding import embed_batches
 from ccafl.model.network import Network
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import Bar, bar, duration, in_words, log, say
 from ccafl.training.association import Joined, associate_identities
-from ccafl.training.checkpoint import load_checkpoint, load_state, save_checkpoint
+from ccafl.training.checkpoint import load_last, load_optimizer, load_state, of_a_checkpoint, save_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
-from ccafl.training.events import Events
+from ccafl.training.events import Events, events_of
 from ccafl.training.fabric import set_up_optimizer, synchronised
 from ccafl.training.features import embed_store, measure_cameras
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
-from ccafl.training.schedule import Phase, intra_camera_phase, phase_of
+from ccafl.training.schedule import Phase, intra_camera_phase, phase_of, stage1_learning_rate, stage2_factor
 from ccafl.training.topology import fingerprint_of
 
 _STEPS_BETWEEN_READINGS = 20  # reading a loss for the progress bar waits for the device, so not every step does
+_TRIED = 8  # images whose features show, after an epoch, whether the encoder still works
 # losses and figures in the line of an epoch
 _LOGGED = ("prompt", "total", "precision", "estimated_precision", "recall", "mAP", "rank1")
 
@@ -122,9 +128,9 @@ class Training:
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
         self.topology = topology
         self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
-        self.topology_fingerprint = fingerprint_of(topology)
+        self.topology_fingerprint, self.contents = fingerprint_of(topology), _fingerprint_of_files(images.paths)
         self.folder = RunFolder(out)
-        self.last, self.best = self.folder.last, self.folder.best
+        self.last, self.previous, self.best = self.folder.last, self.folder.previous, self.folder.best
         self.before_adversarial = self.folder.before_adversarial
         self.network = synchronised(network, fabric)
         self.encoder, self.classifier = self.network.encoder, self.network.classifier
@@ -140,10 +146,12 @@ class Training:
         self.association = torch.full((len(images.identity_cameras),), -1)
         self.believed: Believed | None = None
         self.figures: dict[str, float] = {}
-        events_bytes = self._resume() if self.last.is_file() else 0
+        resumed, events = self._resume() if self.last.is_file() or self.previous.is_file() else (self.last, [])
         fabric.barrier()  # every process has read the checkpoint before one writes
-        self.events = Events(out, events_bytes) if fabric.is_global_zero else None
+        self.events = Events(out, events) if fabric.is_global_zero else None
         if fabric.is_global_zero:
+            if resumed != self.last and self.last.exists():  # what is damaged must not take the place of the other
+                self.last.replace(self.folder.checkpoint("damaged"))
             for checkpoint in (self.last, self.best, self.before_adversarial):
                 remove_leftovers(checkpoint)
         self.started = time.monotonic()
@@ -152,7 +160,8 @@ class Training:
         """Train to the end.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or the run diverges: a loss, a weight or a feature is no longer a
+                finite number. The epochs before it are kept.
         """
         if self.stage == 1:
             if self.prompts is not None and self.epoch < self.config.stage1.epochs:
@@ -173,7 +182,7 @@ class Training:
             pace = _Pace(self.epoch, settings.epochs)
             while self.epoch < settings.epochs:
                 began = time.monotonic()
-                losses = _Means()
+                losses = _Means(self._diverged)
                 epoch_losses = learn_prompts_epoch(
                     self.fabric,
                     self.network,
@@ -214,7 +223,7 @@ class Training:
                     self._restart_classifier()
                 start = EpochStart(features, text_features, self.association)
                 epoch = EncoderEpoch(self.fabric, self.config, self.learners, self.images, start, phase, self.epoch)
-                losses = _Means()
+                losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
                     losses.add(step, progress, beside=quality)
                 event: dict[str, Any] = {"phase": phase.name, "losses": losses.means(), "association": quality}
@@ -294,14 +303,57 @@ class Training:
         measure_cameras(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
 
     def _training_features(self, *, image_text: bool = False) -> Tensor:
-        store, cameras = self.store, self.images.cameras
-        return embed_store(self.fabric, self.encoder, store, cameras, self.config, image_text=image_text)
+        return self._features(self.store, self.images.cameras, image_text=image_text)
 
     def _embed(self, store: ImageStore, cameras: Tensor) -> Tensor:
-        return embed_store(self.fabric, self.encoder, store, cameras, self.config).cpu()
+        return self._features(store, cameras).cpu()
+
+    def _features(self, store: ImageStore, cameras: Tensor, *, image_text: bool = False) -> Tensor:
+        features = embed_store(self.fabric, self.encoder, store, cameras, self.config, image_text=image_text)
+        if not features.isfinite().all():
+            raise self._diverged("the features are")
+        return features
+
+    @torch.no_grad()
+    def _check_state(self) -> None:
+        """Refuse weights or features that are not finite numbers, once an epoch.
+
+        Raises:
+            InputError: as `run`.
+        """
+        learned = self.encoder if self.stage == 2 else self.prompts
+        assert learned is not None
+        values = [value for value in learned.state_dict().values() if value.is_floating_point()]
+        if not torch.stack([value.isfinite().all() for value in values]).all():
+            raise self._diverged("weights are")
+        if self.stage == 2:
+            chosen = torch.arange(min(_TRIED, len(self.images)))
+            batch = normalise(self.store.images(chosen)), self.images.cameras[chosen]
+            features = embed_batches(self.encoder.embed, self.encoder, [batch], self.fabric.device)
+            lengths = torch.cat(list(features)).norm(dim=1)
+            if not ((lengths - 1).abs() < 0.1).all():
+                raise self._diverged("the features are")
+
+    def _diverged(self, what: str) -> InputError:
+        """The error for ``what`` is no longer a finite number."""
+        if self.stage == 1:
+            key, rate = "stage1.learning_rate", stage1_learning_rate(self.config.stage1, self.epoch)
+        else:
+            stage2 = self.config.stage2
+            key, rate = "stage2.learning_rate", stage2.learning_rate * stage2_factor(stage2, self.epoch)
+        kept = "the state before it is in checkpoints/last.pt" if self.last.is_file() else "there is no epoch before it"
+        return InputError(
+            f"{self.folder.path}: the training diverged: {what} not finite in stage {self.stage}, epoch "
+            f"{self.epoch + 1}, at learning rate {rate:.3g}; {kept}; train with a lower {key} and another --out"
+        )
 
     def _finish_epoch(self, event: dict[str, Any], began: float, pace: "_Pace") -> None:
-        """Write the epoch's event, then its state: a run killed in between repeats the epoch and its event."""
+        """Write the epoch's event, then its state: a run killed in between repeats the epoch and its event.
+
+        Raises:
+            InputError: the state is of no use; nothing is written.
+        """
+        self._check_state()
         now = time.monotonic()
         self.seconds += now - self.started
         self.started = now
@@ -312,12 +364,12 @@ class Training:
             return
         self.events.write(event)
         best = self._is_best(event.get("ranking", {}).get("mAP"))
-        state = self._state(self.events.written_bytes)
+        state = self._state(self.events.written)
         if best:  # before last.pt: a run killed in between repeats the epoch and saves its best again
             save_checkpoint(self.best, state)
         if self.stage == 2 and self.epoch in self.keep:
             save_checkpoint(self.folder.at_epoch(self.epoch), state)
-        save_checkpoint(self.last, state)
+        save_checkpoint(self.last, state, self.previous)
         log(_line(event, pace))
         self.fabric.barrier()
 
@@ -329,10 +381,12 @@ class Training:
         self.best_map = max(ranked, self.best_map)
         return better
 
-    def _state(self, events_bytes: int) -> dict[str, Any]:
+    def _state(self, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What a checkpoint holds; see `_RunState`."""
         state = {
             "config": self.config.model_dump(mode="json"),
             "images": self.fingerprint,
+            "contents": self.contents,
             "links": self.links_fingerprint,
             "topology": self.topology_fingerprint,
             "camera_names": list(self.images.camera_names),
@@ -341,7 +395,7 @@ class Training:
             "seconds": self.seconds,
             "best_map": self.best_map,
             "figures": self.figures,
-            "events_bytes": events_bytes,
+            "events": list(events),
             "association": self.association,
             "believed": None if self.believed is None else (self.believed.links, self.believed.probability),
             "encoder": self.encoder.state_dict(),
@@ -354,39 +408,75 @@ class Training:
             state["prompt_optimizer"] = self.prompt_optimizer.state_dict()
         return state
 
-    def _resume(self) -> int:
-        """Restore the last checkpoint; returns how many bytes of the events belong to it."""
-        state = load_checkpoint(self.last)
+    def _resume(self) -> tuple[Path, list[dict[str, Any]]]:
+        """Restore the last checkpoint that is not damaged; returns where it is and the events that belong to it."""
+        where, state = load_last(self.folder)
+        with of_a_checkpoint(where):
+            self._check_same_data(where, state)
+            _RunState.model_validate(state)
+            load_state(self.encoder, state["encoder"], str(where))
+            load_state(self.classifier, state["classifier"], str(where))
+            load_optimizer(self.learners.encoder_optimizer, state["encoder_optimizer"])
+            load_optimizer(self.learners.classifier_optimizer, state["classifier_optimizer"])
+            if self.prompts is not None:
+                load_state(self.prompts, state["prompts"], str(where))
+                load_optimizer(self.prompt_optimizer, state["prompt_optimizer"])
+            self.stage, self.epoch = state["stage"], state["epoch"]
+            self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
+            if state["association"].shape != self.association.shape:
+                raise ValueError("its association is of other labels")
+            self.association = state["association"]
+            if state.get("believed") is not None:  # absent in older checkpoints
+                self.believed = Believed(*state["believed"])
+            return where, events_of(state, self.folder.events)
+
+    def _check_same_data(self, where: Path, state: Mapping[str, Any]) -> None:
+        """Raises an InputError if the checkpoint was trained on something else. Older ones lack all but ``images``."""
         if state["images"] != self.fingerprint:
+            raise InputError(f"{where}: was trained on other images or labels; give the same --data or another --out")
+        if state.get("contents", self.contents) != self.contents:
             raise InputError(
-                f"{self.last}: was trained on other images or labels; give the same --data or another --out"
+                f"{where}: was trained on other images of the same names; give the same --data or another --out"
             )
-        if state.get("links", "") != self.links_fingerprint:  # absent in checkpoints written before links existed
-            raise InputError(f"{self.last}: was trained with other data.links; give the same table or another --out")
-        if state.get("topology", "") != self.topology_fingerprint:  # likewise
+        if state.get("links", "") != self.links_fingerprint:
+            raise InputError(f"{where}: was trained with other data.links; give the same table or another --out")
+        if state.get("topology", "") != self.topology_fingerprint:
             raise InputError(
-                f"{self.last}: was trained with another data.topology or other times; give the same or another --out"
+                f"{where}: was trained with another data.topology or other times; give the same or another --out"
             )
-        where = str(self.last)
-        load_state(self.encoder, state["encoder"], where)
-        load_state(self.classifier, state["classifier"], where)
-        self.learners.encoder_optimizer.load_state_dict(state["encoder_optimizer"])
-        self.learners.classifier_optimizer.load_state_dict(state["classifier_optimizer"])
-        if self.prompts is not None:
-            load_state(self.prompts, state["prompts"], where)
-            self.prompt_optimizer.load_state_dict(state["prompt_optimizer"])
-        self.stage, self.epoch = state["stage"], state["epoch"]
-        self.seconds, self.best_map, self.figures = state["seconds"], state["best_map"], state["figures"]
-        self.association = state["association"]
-        if state.get("believed") is not None:  # absent in older checkpoints
-            self.believed = Believed(*state["believed"])
-        return int(state["events_bytes"])
+
+
+class _RunState(BaseModel):
+    """What a checkpoint of a run holds, for checking it."""
+
+    model_config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+    images: str
+    camera_names: list[str]
+    stage: Literal[1, 2]
+    epoch: NotNegative
+    seconds: float
+    best_map: float
+    figures: dict[str, float]
+    association: Tensor
+    believed: tuple[Tensor, Tensor] | None = None
+    encoder: dict[str, Tensor]
+    classifier: dict[str, Tensor]
+    encoder_optimizer: dict[str, Any]
+    classifier_optimizer: dict[str, Any]
+    prompts: dict[str, Tensor] | None = None
+    prompt_optimizer: dict[str, Any] | None = None
+    events: list[dict[str, Any]] | None = None  # older checkpoints have events_bytes instead
 
 
 class _Means:
-    """Mean of every loss over an epoch's steps, summed on the device."""
+    """Mean of every loss over an epoch's steps, summed on the device.
 
-    def __init__(self) -> None:
+    A loss that is not finite is noticed at the next reading and raised as ``diverged``, told which, makes it.
+    """
+
+    def __init__(self, diverged: Callable[[str], InputError]) -> None:
+        self.diverged = diverged
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
 
@@ -394,12 +484,18 @@ class _Means:
         for name, loss in losses.items():
             self.sums[name] = self.sums[name] + loss if name in self.sums else loss
         if self.steps % _STEPS_BETWEEN_READINGS == 0:
-            progress.say({name: loss.item() for name, loss in losses.items()} | (beside or {}))
+            progress.say(self._finite({name: loss.item() for name, loss in losses.items()}) | (beside or {}))
         self.steps += 1
         progress.advance()
 
     def means(self) -> dict[str, float]:
-        return {name: total.item() / self.steps for name, total in self.sums.items()}
+        return self._finite({name: total.item() / self.steps for name, total in self.sums.items()})
+
+    def _finite(self, losses: dict[str, float]) -> dict[str, float]:
+        bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        if bad:
+            raise self.diverged(f"loss {', '.join(bad)} is")
+        return losses
 
 
 class _Pace:
@@ -431,6 +527,20 @@ def _fingerprint(images: LabelledImages) -> str:
         digest.update(f"{path.name}\0{identity}\n".encode())
     digest.update(repr((images.camera_names, images.identity_labels)).encode())
     return digest.hexdigest()
+
+
+def _fingerprint_of_files(paths: Sequence[Path]) -> str:
+    """SHA-256 of the content of the files, in their order."""
+
+    def digest(path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); replace or remove it") from error
+
+    with ThreadPoolExecutor() as pool:
+        return hashlib.sha256(b"".join(pool.map(digest, paths))).hexdigest()
 
 
 def _fingerprint_of_links(links: IdentityLinks | None) -> str:
