@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,16 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_suffix(path: Path, allowed: Sequence[str], what: str) -> None:
+    """Check that an output's name says what it will hold.
+
+    Raises:
+        InputError: it ends in none of the allowed suffixes, whose case does not matter.
+    """
+    if path.suffix.lower() not in allowed:
+        raise InputError(f"{path}: {what} must end in {', '.join(allowed)}; change the name")
 
 
 def write_text(path: Path, text: str) -> None:
