@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from milvus_server import running_server, server_program
 from small_runs import SIZE, SMALL, as_options, run
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ settings.register_profile("ccafl", deadline=None, derandomize=True, max_examples
 settings.load_profile("ccafl")
 
 NO_BROWSER = "no browser was found: install Debian's chromium (apt-get install --no-install-recommends chromium)"
-NO_MILVUS = "no Milvus server was named: start one and set CCAFL_TEST_MILVUS_URI to its address"
+NO_MILVUS = (
+    "no Milvus server was found: install one as tests/milvus_server.py says and set CCAFL_MILVUS_SERVER to its "
+    "program, or set CCAFL_TEST_MILVUS_URI to the address of one that runs"
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +44,15 @@ def browser() -> Iterator["Browser"]:
 
 
 @pytest.fixture(scope="session")
-def milvus_server() -> str:
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Milvus server for tests; without one, a test is skipped."""
-    address = os.environ.get("CCAFL_TEST_MILVUS_URI")
-    if not address:
+    if address := os.environ.get("CCAFL_TEST_MILVUS_URI"):
+        yield address
+    elif program := server_program():
+        with running_server(program, tmp_path_factory.mktemp("milvus")) as address:
+            yield address
+    else:
         pytest.skip(NO_MILVUS)
-    return address
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,10 @@ def test_nothing(): ...
 
 def run_pytest(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     """Exit code and output of pytest on `TESTS`, with no program to be found."""
-    for name in ("conftest.py", "small_runs.py"):
+    for name in ("conftest.py", "milvus_server.py", "small_runs.py"):
         shutil.copy(Path(__file__).with_name(name), folder)
     (folder / "test_some.py").write_text(TESTS)
-    unset = ("CCAFL_REQUIRE_BROWSER", "CCAFL_TEST_MILVUS_URI")
+    unset = ("CCAFL_REQUIRE_BROWSER", "CCAFL_MILVUS_SERVER", "CCAFL_TEST_MILVUS_URI")
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, *options, folder]
     variables = inherited | {"PATH": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment
@@ -40,7 +40,7 @@ def test_skipped_tests_are_counted_by_reason_with_how_to_run_them(tmp_path, opti
     assert code == 0
     summary = shown[shown.index("skipped tests: 4") :]
     assert re.search(r"^ +3  no browser was found: .*apt-get install .*chromium", summary, re.MULTILINE)
-    assert re.search(r"^ +1  no Milvus server was named: .*CCAFL_TEST_MILVUS_URI", summary, re.MULTILINE)
+    assert re.search(r"^ +1  no Milvus server was found: .*CCAFL_MILVUS_SERVER", summary, re.MULTILINE)
 
 
 def test_a_required_browser_is_never_skipped(tmp_path):

@@ -78,6 +78,10 @@ CameraTable = Annotated[
 ]
 Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
 Model = Annotated[Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it has moved.")]
+MilvusUri = Annotated[
+    str | None,
+    typer.Option("--uri", envvar="MILVUS_URI", help="The gallery's Milvus server; a token goes to no other address."),
+]
 MilvusToken = Annotated[
     str | None, typer.Option("--token", envvar="MILVUS_TOKEN", help="For a Milvus server that requires one.")
 ]
@@ -306,6 +310,7 @@ def search(
     table: Annotated[
         Path | None, typer.Option("--json", help="JSON file for what is found.", show_default=False)
     ] = None,
+    uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Find a person in a gallery, by pictures or by a description."""
@@ -327,6 +332,7 @@ def search(
         limit=limit,
         sheet=sheet,
         table=table,
+        uri=uri,
         token=token,
     )
     terminal.show(render_found(found))
@@ -348,6 +354,10 @@ def serve(
     token: Annotated[
         str | None, typer.Option(envvar="CCAFL_TOKEN", help="Required of every client.", show_default=False)
     ] = None,
+    milvus_uri: Annotated[
+        str | None,
+        typer.Option(envvar="MILVUS_URI", help="The gallery's Milvus server; its token goes to no other address."),
+    ] = None,
     milvus_token: Annotated[
         str | None, typer.Option(envvar="MILVUS_TOKEN", help="For a Milvus server that requires one.")
     ] = None,
@@ -355,7 +365,7 @@ def serve(
     """Serve a gallery: a page to search it in the browser, and an HTTP API."""
     from ccafl.service import commands
 
-    commands.serve(db, model=model, host=host, port=port, token=token, milvus_token=milvus_token)
+    commands.serve(db, model=model, host=host, port=port, token=token, milvus_uri=milvus_uri, milvus_token=milvus_token)
 
 
 @app.command()
@@ -422,25 +432,27 @@ def join(
         Path | None, typer.Option(help="Table of camera,label,identity; by default the gallery's own pictures decide.")
     ] = None,
     topology: CameraTable = None,
+    uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Join the cameras' labels anew, keeping people's corrections."""
     from ccafl.gallery import commands
 
-    _show_results(commands.rejoin(db, association=association, topology=topology, token=token), db)
+    _show_results(commands.rejoin(db, association=association, topology=topology, uri=uri, token=token), db)
 
 
 @gallery_app.command()
 def remove(
     paths: Annotated[list[Path], typer.Argument(help="Picture files or folders.", show_default=False)],
     db: Db,
+    uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Erase pictures by the file or folder they came from."""
     from ccafl import terminal
     from ccafl.gallery import commands
 
-    terminal.say(f"{commands.remove(paths, db, token=token)} pictures erased from {db}")
+    terminal.say(f"{commands.remove(paths, db, uri=uri, token=token)} pictures erased from {db}")
 
 
 @gallery_app.command()
@@ -449,6 +461,7 @@ def forget(
     person: Annotated[str | None, typer.Argument(help="A joined identity.", show_default=False)] = None,
     camera: Annotated[str | None, typer.Option(help="All pictures of this camera.")] = None,
     before: Annotated[str | None, typer.Option(help="All pictures taken before this time, such as 2026-05-01.")] = None,
+    uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Erase a person, a camera, or everything older than a date: vectors, metadata and thumbnails."""
@@ -456,44 +469,46 @@ def forget(
     from ccafl.gallery import commands
 
     time = commands.parse_time(before, "--before") if before else None
-    count = commands.forget(db, person=person, camera=camera, before=time, token=token)
+    count = commands.forget(db, person=person, camera=camera, before=time, uri=uri, token=token)
     terminal.say(f"{count} pictures erased from {db}")
 
 
 @gallery_app.command()
-def info(db: Db, token: MilvusToken = None) -> None:
+def info(db: Db, uri: MilvusUri = None, token: MilvusToken = None) -> None:
     """Show what a gallery holds."""
     from ccafl import terminal
     from ccafl.gallery import commands
     from ccafl.gallery.render import render_info
 
-    terminal.show(render_info(commands.info(db, token=token)))
+    terminal.show(render_info(commands.info(db, uri=uri, token=token)))
 
 
 @gallery_app.command("export")
 def export_gallery(
     out: Annotated[Path, typer.Argument(help="Parquet file to write.", show_default=False)],
     db: Db,
+    uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Write all pictures with their features to a Parquet table."""
     from ccafl import terminal
     from ccafl.gallery import commands
 
-    terminal.say(f"{commands.export(db, out, token=token)} pictures in {out}")
+    terminal.say(f"{commands.export(db, out, uri=uri, token=token)} pictures in {out}")
 
 
 @gallery_app.command()
 def corrections(
     out: Annotated[Path, typer.Argument(help="CSV file to write.", show_default=False)],
     db: Db,
+    uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Write the corrected joins for training: ccafl train ... --set data.links=OUT."""
     from ccafl import terminal
     from ccafl.gallery import commands
 
-    terminal.say(f"{commands.write_corrections(db, out, token=token)} corrections in {out}")
+    terminal.say(f"{commands.write_corrections(db, out, uri=uri, token=token)} corrections in {out}")
 
 
 @data_app.command()
@@ -594,5 +609,7 @@ def main(arguments: list[str] | None = None) -> Any:
         if end.code == STOPPED:
             sys.stderr.write(_STOPPED)
         raise
-    sys.stderr.write("error: " + " ".join(message.split("\n")) + "\n")
+    from ccafl.terminal import printable
+
+    sys.stderr.write("error: " + printable(" ".join(message.split("\n"))) + "\n")
     sys.exit(2)

@@ -83,25 +83,20 @@ def _umask() -> int:
     return mask
 
 
+def check_suffix(path: Path, allowed: Sequence[str], what: str) -> None:
+    """Check that an output's name says what it will hold.
+
+    Raises:
+        InputError: it ends in none of the allowed suffixes, whose case does not matter.
+    """
+    if path.suffix.lower() not in allowed:
+        raise InputError(f"{path}: {what} must end in {', '.join(allowed)}; change the name")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path``, whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def check_suffix(path: Path, allowed: Sequence[str], what: str) -> None:
-    """Check that an output's name says what it will hold.
-
-    Args:
-        path: of the output.
-        allowed: suffixes that its name may end in, in lower case.
-        what: the output, for the message.
-
-    Raises:
-        InputError: it ends in another suffix.
-    """
-    if path.suffix.lower() not in allowed:
-        raise InputError(f"{path}: {what} must end in {', '.join(allowed)}; change the name")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -174,7 +169,7 @@ def lock(file: Path, advice: str = "let it end, or stop it first") -> IO[bytes]:
         InputError: another process holds it, or it cannot be written.
     """
     try:
-        opened = file.open("ab")
+        opened = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         opened.close()

@@ -4,12 +4,15 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AGAIN = 0.05  # seconds after which an interruption that was swallowed is raised again
+
+_Handler = Callable[[int, FrameType | None], None]
 
 
 class Stopped(BaseException):
@@ -26,14 +29,8 @@ def stoppable() -> Iterator[None]:
 
     Python swallows what is raised while an object is destroyed; then it is raised again a moment later.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signals arrive here
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, _: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_DFL)
         raise Stopped(number)
 
     def swallowed(unraisable: Any) -> None:
@@ -41,14 +38,53 @@ def stoppable() -> Iterator[None]:
             hook(unraisable)
             return
         number = unraisable.exc_value.number
-        signal.signal(number, stop)
+        signal.signal(number, _once(stop))
         threading.Timer(_AGAIN, os.kill, (os.getpid(), number)).start()
 
-    before = {number: signal.signal(number, stop) for number in numbers}
-    hook, sys.unraisablehook = sys.unraisablehook, swallowed
+    hook = sys.unraisablehook
+    with _handled(stop):
+        sys.unraisablehook = swallowed
+        try:
+            yield
+        finally:
+            sys.unraisablehook = hook
+
+
+@contextmanager
+def stop_between_steps() -> Iterator[Callable[[], None]]:
+    """Give a function to call between steps, which raises `Stopped` once the process has been told to stop.
+
+    Until that call the first signal is only remembered, so that no step is left half done; a second one kills the
+    process. In other threads than the main one, where no signals arrive, the function does nothing.
+    """
+    asked: list[int] = []
+
+    def check() -> None:
+        if asked:
+            raise Stopped(asked[0])
+
+    with _handled(lambda number, _: asked.append(number)):
+        yield check
+
+
+@contextmanager
+def _handled(handler: _Handler) -> Iterator[None]:
+    """Handle the first of the signals, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _once(handler)) for number in SIGNALS}
     try:
         yield
     finally:
-        sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _once(handler: _Handler) -> _Handler:
+    def first(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        handler(number, frame)
+
+    return first

@@ -3,6 +3,7 @@
 Where stderr is a file or a pipe, lines take the place of progress bars.
 """
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from rich.progress import (
 console = Console(stderr=True)
 output = Console()
 
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _PAUSE = 30.0  # seconds between the lines of a bar in a log; a tenth of the time so far, once that is longer
 
@@ -93,14 +96,22 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def printable(text: str) -> str:
+    """The text with control characters escaped: a stranger's names shall not move the cursor or turn lines around.
+
+    Tabs and line ends stay.
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def say(text: str) -> None:
     """One line on stdout."""
-    output.print(text, markup=False, highlight=False, soft_wrap=True)
+    output.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Lines on stderr, without markup."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def remark(text: str) -> None:

@@ -1,12 +1,10 @@
-"""What a gallery stores and returns, given how Milvus treats names, missing values, many rows and deletions."""
+"""What a gallery stores and returns, in its own file or on a Milvus server: names, missing values, erasing."""
 
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +14,12 @@ from ccafl.errors import InputError
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.gallery import Gallery
-from ccafl.gallery.ledger import Ledger
+from ccafl.gallery.ledger import GalleryError, Ledger
+from ccafl.gallery.milvus import MilvusStore
 from ccafl.gallery.query import search
 from ccafl.gallery.values import LONGEST_NAME
 from ccafl.gallery.vectors import MOST_FOUND
-from colour_people import FIRST, JOINED, FakeEncoder
+from colour_people import FIRST, JOINED, FakeEncoder, draw
 
 MANY = 17_000  # more than Milvus returns at once
 DIM = 4
@@ -61,22 +60,13 @@ def keys_found(gallery: Gallery, filters: Filters) -> set[str]:
 
 
 def files_with(folder: Path, needle: bytes) -> list[Path]:
-    """Files that hold these bytes, as stored or, in a Parquet file, compressed."""
-    return [path for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes() + unpacked(path)]
-
-
-def unpacked(path: Path) -> bytes:
-    if path.suffix != ".parquet":
-        return b""
-    sink, table = pa.BufferOutputStream(), pq.read_table(path, partitioning=None)
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    return sink.getvalue().to_pybytes()
+    """Files that hold these bytes."""
+    return [path for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
 
 
 @pytest.fixture(params=["local", "server"])
 def uri(request):
-    """Where vectors are stored: None for the gallery's own folder."""
+    """Where vectors are stored: None for the gallery's own file."""
     return request.getfixturevalue("milvus_server") if request.param == "server" else None
 
 
@@ -105,7 +95,7 @@ def many(tmp_path_factory):
         yield gallery
 
 
-# --- Names, times and many rows in Milvus -----------------------------------------------------------------------------
+# --- Names, times and many rows ---------------------------------------------------------------------------------------
 
 names = st.text(st.characters(exclude_categories=["Cs"], min_codepoint=32), max_size=40)
 
@@ -262,33 +252,109 @@ def test_nothing_of_an_erased_picture_stays_on_the_disk(gallery, people, tmp_pat
         assert len(again) == len(people) - len(entries)
 
 
-@pytest.mark.parametrize("step", ["delete", "copy_to", "drop_others", "erase", "end_erasing"])
-def test_an_interrupted_erasure_is_completed_at_the_next_opening(gallery, people, tmp_path, monkeypatch, step):
+def test_no_trace_stays_however_often_pictures_come_and_go(tmp_path):
+    chance, stored = np.random.default_rng(0), {}
+    with Gallery.create(tmp_path / "gallery.db", Numbers()) as gallery:
+        for step in range(8):
+            entries = [
+                Entry(chance.bytes(32).hex(), f"c{n % 5}", None, f"/pictures/{step}/{n}.jpg", f"{step}-{n}", "")
+                for n in range(300)
+            ]
+            rows = chance.normal(size=(300, DIM)).astype(np.float32)
+            jpegs = {e.key: chance.bytes(chance.integers(50, 5_000)) for e in entries}
+            gallery.put(entries, Encoded(rows, None), jpegs)
+            stored |= {
+                e.key: (e.key.encode(), row.tobytes(), jpegs[e.key][:32], e.source.encode())
+                for e, row in zip(entries, rows, strict=True)
+            }
+            gone = chance.choice(list(stored), 250, replace=False).tolist()
+            gallery.erase(gone)
+            held = (tmp_path / "gallery.db" / "gallery.sqlite").read_bytes()
+            for key_ in gone:
+                assert not [trace for trace in stored.pop(key_) if trace in held]
+        assert {e.key for some, _ in gallery.all() for e in some} == gallery.ledger.thumbnail_keys() == set(stored)
+
+
+@pytest.mark.parametrize("moment", ["erase", "rewrite"])
+def test_an_interrupted_erasure_is_undone_or_completed(gallery, people, tmp_path, monkeypatch, moment):
     folder, entries = tmp_path / "gallery.db", gallery.of_identity("2")
     traces = [part for e in entries for part in (gallery.vectors([e.key]).tobytes(), gallery.thumbnail(e.key))]
-    where = Ledger if hasattr(Ledger, step) else type(gallery._vectors)
 
     def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(where, step, stop)
+        patch.setattr(Ledger, moment, stop)
         with pytest.raises(KeyboardInterrupt):
             gallery.erase([e.key for e in entries])
     gallery.close()
     with Gallery.open(folder) as again:
-        assert len(again) == len(people) - len(entries)
-        assert not again.ledger.erasing()
-        assert not again.ledger.tracklets_of("2")
+        kept = moment == "erase"
+        assert len(again) == len(people) - (0 if kept else len(entries))
+        assert bool(again.ledger.tracklets_of("2")) == kept
         assert again.ledger.thumbnail_keys() == {e.key for some, _ in again.all() for e in some}
+        assert all(bool(files_with(folder, trace)) == kept for trace in traces)
+        again.erase([e.key for e in entries])
     assert not [trace for trace in traces if files_with(folder, trace)]
 
 
-def test_erasing_also_erases_thumbnails_of_an_interrupted_addition(gallery, people):
-    gallery.ledger.keep_thumbnails({key(1): b"of nobody"})
-    gallery.erase([gallery.keys_where(camera="yard")[0]])
-    assert gallery.thumbnail(key(1)) is None
-    assert len(gallery.ledger.thumbnail_keys()) == len(people) - 1
+@pytest.mark.parametrize("moment", ["begin", "_delete", "end"])
+def test_an_erasure_interrupted_on_a_server_is_completed_at_the_next_opening(
+    tmp_path, milvus_server, monkeypatch, moment
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with Gallery.create(tmp_path / "gallery.db", Numbers(), uri=milvus_server) as gallery:
+        put(gallery, [entry(number) for number in range(4)])
+        with monkeypatch.context() as patch:
+            patch.setattr(MilvusStore if hasattr(MilvusStore, moment) else Ledger, moment, stop)
+            with pytest.raises(KeyboardInterrupt):
+                gallery.erase([key(1), key(2)])
+    with Gallery.open(tmp_path / "gallery.db") as again:
+        left = {key(number) for number in (range(4) if moment == "begin" else (0, 3))}
+        assert {e.key for some, _ in again.all() for e in some} == left == again.ledger.thumbnail_keys()
+        assert not again.ledger.unfinished()
+
+
+def test_an_addition_interrupted_on_a_server_leaves_nothing(tmp_path, encoder, milvus_server, monkeypatch):
+    text = np.eye(2, encoder.text_dim, dtype=np.float32)
+    both = Encoded(np.eye(2, encoder.dim, dtype=np.float32), text)
+
+    def whole(gallery: Gallery, keys: set[str]) -> None:
+        assert {e.key for some, _ in gallery.all() for e in some} == keys == gallery.ledger.thumbnail_keys()
+        assert {hit.entry.key for hit in search(gallery, text[:1], by_text=True, limit=9).hits} == keys
+
+    with Gallery.create(tmp_path / "gallery.db", encoder, uri=milvus_server) as gallery:
+        put_ = gallery._vectors._client.upsert
+
+        def stop(collection, rows):
+            if collection.endswith("features"):
+                raise KeyboardInterrupt
+            put_(collection, rows)
+
+        gallery.put([entry(1), entry(2)], both, {key(1): b"1", key(2): b"2"})
+        monkeypatch.setattr(gallery._vectors._client, "upsert", stop)
+        with pytest.raises(KeyboardInterrupt):
+            gallery.put([entry(2), entry(3)], both, {key(2): b"2", key(3): b"3"})
+    with Gallery.open(tmp_path / "gallery.db") as again:
+        whole(again, {key(1), key(2)})
+        again.put([entry(3), entry(4)], both, {key(3): b"3", key(4): b"4"})
+        whole(again, {key(number) for number in range(1, 5)})
+        np.testing.assert_array_equal(again.vectors([key(4), key(3)], text=True), text[::-1])
+        (encoded,) = (encoded for _, encoded in again.all())
+        assert encoded.image_text.shape == (4, encoder.text_dim)
+
+
+def test_a_collection_that_vanished_is_named(tmp_path, milvus_server):
+    with Gallery.create(tmp_path / "gallery.db", Numbers(), uri=milvus_server) as gallery:
+        put(gallery, [entry(1)])
+        gallery._vectors._client.drop_collection(gallery._vectors._collections["features"])
+        for use in (lambda: search(gallery, features(1)), gallery.info, lambda: put(gallery, [entry(2)])):
+            with pytest.raises(GalleryError, match=r"Milvus has no collection ccafl_.*_features \(was it dropped"):
+                use()
+    with pytest.raises(GalleryError, match="Milvus has no collection"):
+        Gallery.open(tmp_path / "gallery.db")
 
 
 def test_a_label_keeps_its_identity_and_corrections_until_its_last_picture_goes(gallery):
@@ -318,9 +384,21 @@ def test_a_reopened_gallery_is_unchanged(gallery, encoder, people, tmp_path):
         assert again.thumbnail(key(1)) is None
 
 
-def test_one_process_at_a_time(gallery, tmp_path):
+def test_one_process_at_a_time_changes_a_gallery_and_others_read_it(gallery, encoder, tmp_path):
     with pytest.raises(InputError, match="is in use by another ccafl"):
         Gallery.open(tmp_path / "gallery.db")
+    with Gallery.open(tmp_path / "gallery.db", read_only=True) as reader:
+        before = len(reader)
+        features_ = encoder.encode([draw(1, 60)])
+        gallery.put([Entry(key(1), "yard", None, "/new.jpg", "", "")], features_, {})
+        assert len(reader) == before + 1
+        assert search(reader, features_.features, limit=1).hits[0].entry.source == "/new.jpg"
+        search(reader, features_.features, standardise=True)
+        for change in (lambda: reader.erase([key(1)]), lambda: reader.join({}), lambda: put(reader, [entry(2)])):
+            with pytest.raises(InputError):
+                change()
+        gallery.erase([key(1)])
+        assert len(reader) == before
 
 
 def test_another_model_is_refused(gallery):
@@ -353,7 +431,7 @@ def test_an_interrupted_creation_can_be_repeated(tmp_path, encoder, monkeypatch)
     (folder / ".gallery.sqlite.killed.sqlite").write_bytes(b"half")  # what a SIGKILL leaves behind
     with Gallery.create(folder, encoder) as gallery:
         assert len(gallery) == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["gallery.sqlite", "lock", "milvus.db"]
+    assert sorted(path.name for path in folder.iterdir()) == ["gallery.sqlite", "lock"]
 
 
 def test_a_damaged_gallery_is_refused_in_one_line(gallery, tmp_path):
@@ -362,11 +440,14 @@ def test_a_damaged_gallery_is_refused_in_one_line(gallery, tmp_path):
     gallery.close()
     with pytest.raises(InputError, match="is damaged, or from another version of ccafl"):
         Gallery.open(folder)
-    gallery = sqlite3.connect(folder / "gallery.sqlite")
-    gallery.executescript("update facts set value = '1' where name = 'format'; drop table thumbnails")
-    gallery.close()
-    with Gallery.open(folder) as again:  # opening creates missing tables, such as that of thumbnails
-        assert again.ledger.thumbnail_keys() == set()
+    file = sqlite3.connect(folder / "gallery.sqlite")
+    file.executescript("update facts set value = '1' where name = 'format'")
+    with pytest.raises(InputError, match=r"made by an earlier ccafl.*; add the pictures to a new gallery"):
+        Gallery.open(folder)
+    file.executescript("update facts set value = '2' where name = 'format'; drop table thumbnails")
+    file.close()
+    with Gallery.open(folder) as again, pytest.raises(GalleryError, match=r"cannot be read.*no such table"):
+        again.thumbnail(key(1))
     (folder / "gallery.sqlite").write_bytes(b"not a database " * 100)
     with pytest.raises(InputError, match="cannot be used as a gallery's file"):
         Gallery.open(folder)

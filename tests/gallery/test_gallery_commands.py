@@ -113,7 +113,7 @@ def test_info_shows_what_a_gallery_holds(kept, trained, world, capsys):
         info = gallery.info()
     times = [record.time for record in records(world)]
     assert (info.first, info.last) == (min(times), max(times))
-    assert (info.model_place, info.where) == (trained, kept / "milvus.db")
+    assert (info.model_place, info.where) == (trained, kept / "gallery.sqlite")
 
 
 def test_a_search_writes_a_sheet_and_a_table(kept, world, tmp_path, capsys):
@@ -165,7 +165,7 @@ def test_filters_boxes_and_several_pictures(kept, world, tmp_path):
     asked = {
         (one.path, other.path): ([one.path, other.path], "mean"),
         (one.path, other.path, "--fusion", "max"): ([one.path, other.path], "max"),
-        (one.path, "--box", "{},{},{},{}".format(*box)): (
+        (one.path, "--box", f"-9,{box[1]},{box[2] + 9},999"): (
             [Image.open(one.path).crop((*box[:2], width // 2, height // 2 * 2))],
             "mean",
         ),
@@ -305,7 +305,10 @@ def test_bad_input_is_refused_in_one_line(kept, trained, world, tmp_path, capsys
         ("search", nothing, "--db", kept): "cannot be read",
         ("search", tmp_path / "letter.jpg", "--db", kept): "not a picture",
         ("search", picture, "--db", kept, "--box", "1,2,3"): "is not x,y,width,height",
-        ("search", picture, "--db", kept, "--box", "0,0,999,9"): "is not within the picture",
+        ("search", picture, "--db", kept, "--box", "999,0,9,9"): "covers too little of the picture",
+        ("search", picture, "--db", kept, "--json", tmp_path / "found.csv"): "a table of hits must end in .json",
+        ("gallery", "export", tmp_path / "out.csv", "--db", kept): "a table of features must end in .parquet",
+        ("gallery", "corrections", tmp_path / "links.txt", "--db", kept): "a table of corrections must end in .csv",
         ("search", picture, "--db", kept, "--box", "0,0,9,9", "--box", "0,0,9,9"): "2 boxes for 1 pictures",
         ("search", picture, "--db", kept, "--since", "noon"): "--since noon: is not a time",
         (
@@ -315,7 +318,7 @@ def test_bad_input_is_refused_in_one_line(kept, trained, world, tmp_path, capsys
             kept,
             "--sheet",
             tmp_path / "sheet.gif",
-        ): "a contact sheet must be a .jpg or .png",
+        ): "a contact sheet must end in .jpg, .jpeg, .png",
         ("search", picture, "--db", kept, "--limit", "99999"): "the best 1 to 16,384",
         ("search", picture, "--db", kept, "--limit", "201", "--rerank"): "re-ranking orders the 200 nearest",
         ("search", picture, "--db", kept, "--model", nothing): "is not a run",
@@ -368,7 +371,8 @@ def test_another_or_missing_model_is_refused_in_one_line(db, trained, world, tmp
 
 def test_a_gallery_in_use_is_refused_in_one_line(kept, capsys):
     with Gallery.open(kept):
-        assert "is in use by another ccafl" in refusal(capsys, "gallery", "info", "--db", kept)
+        assert "is in use by another ccafl" in refusal(capsys, "gallery", "join", "--db", kept)
+        run("gallery", "info", "--db", kept)
 
 
 def test_unreadable_pictures_are_listed_and_the_rest_added(trained, world, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What a search finds, compared with all cosines: in memory and by Milvus, filtered, fused, paged and re-ranked."""
+"""What a search finds, compared with all cosines: in a file, in memory and by Milvus, filtered, fused, re-ranked."""
 
 import subprocess
 import sys
@@ -46,9 +46,9 @@ ENTRIES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["Milvus", "memory", "Milvus server"])
+@pytest.fixture(scope="module", params=["file", "memory", "Milvus server"])
 def filled(request, tmp_path_factory):
-    """A gallery of random vectors, searched by milvus-lite, in memory, or by a Milvus server."""
+    """A gallery of random vectors, searched in its file page by page, in memory, or by a Milvus server."""
     uri = request.getfixturevalue("milvus_server") if request.param == "Milvus server" else None
     with Gallery.create(tmp_path_factory.mktemp("filled") / "gallery.db", Numbers(), uri=uri) as gallery:
         for start in range(0, COUNT, 1_000):

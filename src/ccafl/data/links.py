@@ -1,9 +1,11 @@
 """Corrections by people, a CSV table: columns kind, camera_a, label_a, camera_b, label_b.
 
-A row says that two labels, each within its camera, are one person (kind ``must_link``) or two (``cannot_link``).
+A row says that two labels, each within its camera, are one person (kind ``must_link``) or two (``cannot_link``). A cell
+that a spreadsheet would take for a formula begins with an apostrophe, which is no part of the name.
 Reading the table does not need torch; `ccafl.data.identity_links` makes tensors of it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +21,8 @@ from ccafl.errors import InputError
 MUST_LINK, CANNOT_LINK = "must_link", "cannot_link"
 KINDS = (MUST_LINK, CANNOT_LINK)
 COLUMNS = ("kind", "camera_a", "label_a", "camera_b", "label_b")
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r](?!\d+([.,]\d+)?$)")  # a number with a sign is none
 
 Label = tuple[str, str]
 """A camera's name and a label within it."""
@@ -57,12 +61,23 @@ def read_links(path: Path) -> list[Link]:
             raise InputError(f"{where}: {empty[0]} is empty; fill it in or remove the line")
         if row["kind"] not in KINDS:
             raise InputError(f"{where}: unknown kind {row['kind']!r}; use {' or '.join(KINDS)}")
-        link = Link(row["kind"], (row["camera_a"], row["label_a"]), (row["camera_b"], row["label_b"]), place)
+        names = {column: text_of(value) for column, value in row.items()}
+        link = Link(row["kind"], (names["camera_a"], names["label_a"]), (names["camera_b"], names["label_b"]), place)
         if link.one == link.other:
             raise InputError(f"{where}: links {described(link.one)} with itself; name two labels or remove the line")
         links.append(link)
     _refuse_contradictions(path, links)
     return links
+
+
+def cell(text: str) -> str:
+    """The text as a cell of a table that people open in a spreadsheet: never a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def text_of(cell: str) -> str:
+    """The inverse of `cell`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _refuse_contradictions(path: Path, links: Sequence[Link]) -> None:

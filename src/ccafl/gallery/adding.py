@@ -49,7 +49,7 @@ class Added:
     """What happened to the pictures.
 
     Attributes:
-        added: written, or rewritten because their camera, label or time changed.
+        added: written, or rewritten because their camera, label, time or place changed.
         known: already in the gallery, unchanged.
         duplicates: with the same content as another of the pictures.
         skipped: unreadable, with the reason.
@@ -146,6 +146,7 @@ def thumbnail(image: Image.Image) -> bytes:
     """A JPEG no larger than `THUMBNAIL`."""
     small = image.copy()
     small.thumbnail(THUMBNAIL)
+    small.info.clear()  # comments and other metadata, which Pillow would write too
     file = io.BytesIO()
     small.save(file, "JPEG", quality=85)
     return file.getvalue()
@@ -206,9 +207,14 @@ def _updated(picture: Picture, existing: Entry | None) -> Picture | None:
         return picture
     camera, label = picture.camera or existing.camera, picture.label or existing.label
     same_time = picture.time is None or (existing.time and milliseconds(picture.time) == milliseconds(existing.time))
-    if (camera, label) == (existing.camera, existing.label) and same_time:
+    if (camera, label) == (existing.camera, existing.label) and same_time and not _moved(picture, existing):
         return None
     return replace(picture, camera=camera, label=label, time=picture.time or existing.time)
+
+
+def _moved(picture: Picture, existing: Entry) -> bool:
+    """Whether the picture is elsewhere now; a copy beside the file that the gallery knows is not."""
+    return source_of(picture.path) != existing.source and not Path(existing.source).exists()
 
 
 def _entry(key: str, picture: Picture, image: Image.Image) -> Entry:

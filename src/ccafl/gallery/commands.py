@@ -1,6 +1,7 @@
 """What ``ccafl gallery ...`` and ``ccafl search`` do, from paths to files; `ccafl.cli` only calls these."""
 
 import json
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,19 +11,21 @@ import numpy as np
 from PIL import Image
 
 from ccafl.data import records
-from ccafl.data.images import load_image
+from ccafl.data.images import SMALLEST_SIDE, load_image
 from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
 from ccafl.encoders.encoder import PictureEncoder, open_encoder
 from ccafl.errors import InputError
-from ccafl.files import write_text, written_whole
+from ccafl.files import check_suffix, write_text, written_whole
 from ccafl.gallery.adding import add_pictures, listed
 from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
 from ccafl.gallery.entries import Entry, Found
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.gallery import Gallery, GalleryInfo
 from ccafl.gallery.ledger import Tracklet
+from ccafl.gallery.milvus import check_milvus
 from ccafl.gallery.query import Fusion, group_by_identity, search
 from ccafl.run_folder import RunFolder, read_association
+from ccafl.signals import stop_between_steps
 from ccafl.terminal import bar, note
 
 Results = dict[str, Any]
@@ -55,19 +58,28 @@ def add(
         uri: of a Milvus server that holds the vectors of a new gallery.
         token: for a Milvus server that requires one.
 
+    After Ctrl-C or SIGTERM, which are looked at between batches, it ends with `ccafl.signals.Stopped`.
+
     Returns:
         numbers of pictures: added, known, duplicates, skipped, and in the gallery.
 
     Raises:
         InputError: the model, the pictures, the table or the gallery cannot be used; pictures already added stay.
     """
+    if uri is not None:
+        check_milvus(uri)
     own = RunFolder(Path(model)).association
     identities = _joined(association) if association else _joined(own) if own.is_file() else {}
     pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind)]
     encoder = open_encoder(model)
     with _open_or_create(db, encoder, uri, token) as gallery:
-        with bar("adding pictures", len(pictures)) as progress:
-            done = add_pictures(gallery, encoder, pictures, skip_unreadable=skip_unreadable, advance=progress.advance)
+        with bar("adding pictures", len(pictures)) as progress, stop_between_steps() as check:
+
+            def advance(steps: int) -> None:
+                progress.advance(steps)
+                check()
+
+            done = add_pictures(gallery, encoder, pictures, skip_unreadable=skip_unreadable, advance=advance)
         if done.skipped:
             lines = (f"  {why}" for why in done.skipped.values())
             note("\n".join((f"skipped {len(done.skipped)} unreadable pictures:", *lines)))
@@ -78,7 +90,12 @@ def add(
 
 
 def rejoin(
-    db: Path, *, association: Path | None = None, topology: Path | None = None, token: str | None = None
+    db: Path,
+    *,
+    association: Path | None = None,
+    topology: Path | None = None,
+    uri: str | None = None,
+    token: str | None = None,
 ) -> Results:
     """Join the labels of all cameras anew, keeping people's corrections.
 
@@ -90,7 +107,7 @@ def rejoin(
     """
     if association and topology:
         raise InputError("--topology: has no effect on the joins of --association; leave one out")
-    with Gallery.open(db, token=token) as gallery:
+    with Gallery.open(db, uri=uri, token=token) as gallery:
         join(gallery, _joined(association) if association else _associated(gallery, topology))
         identities = gallery.ledger.identities()
         return {
@@ -100,13 +117,13 @@ def rejoin(
         }
 
 
-def remove(paths: Sequence[Path], db: Path, *, token: str | None = None) -> int:
+def remove(paths: Sequence[Path], db: Path, *, uri: str | None = None, token: str | None = None) -> int:
     """Erase the pictures that came from these files or folders; returns how many.
 
     Raises:
         InputError: no such gallery, or it has no picture from one of them; then nothing is erased.
     """
-    with Gallery.open(db, token=token) as gallery:
+    with Gallery.open(db, uri=uri, token=token) as gallery:
         found: dict[str, None] = {}
         for path in paths:
             keys = gallery.keys_where(under=path)
@@ -122,6 +139,7 @@ def forget(
     person: str | None = None,
     camera: str | None = None,
     before: datetime | None = None,
+    uri: str | None = None,
     token: str | None = None,
 ) -> int:
     """Erase all pictures of an identity, of a camera, or taken before a time; returns how many.
@@ -131,7 +149,7 @@ def forget(
     """
     if sum(asked is not None for asked in (person, camera, before)) != 1:
         raise InputError("not clear what to forget; give exactly one of: a person's identity, --camera, --before")
-    with Gallery.open(db, token=token) as gallery:
+    with Gallery.open(db, uri=uri, token=token) as gallery:
         if person is not None:
             return gallery.forget(person)
         count = gallery.erase(gallery.keys_where(camera=camera, before=before))
@@ -140,24 +158,25 @@ def forget(
         return count
 
 
-def info(db: Path, *, token: str | None = None) -> GalleryInfo:
+def info(db: Path, *, uri: str | None = None, token: str | None = None) -> GalleryInfo:
     """What a gallery holds."""
-    with Gallery.open(db, token=token) as gallery:
+    with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
         return gallery.info()
 
 
-def export(db: Path, out: Path, *, token: str | None = None) -> int:
+def export(db: Path, out: Path, *, uri: str | None = None, token: str | None = None) -> int:
     """Write all pictures to a Parquet table: key, camera, time, source, label, identity, features; returns how many.
 
     With a trained text tower there is also ``image_text``: the features to compare with sentences.
 
     Raises:
-        InputError: no such gallery, or the file cannot be written.
+        InputError: no such gallery, or the file cannot be written or is not named .parquet.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with Gallery.open(db, token=token) as gallery:
+    check_suffix(out, (".parquet",), "a table of features")
+    with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
         texts = [(name, pa.string()) for name in ("source", "label", "identity")]
         columns = [("key", pa.string()), ("camera", pa.string()), ("time", pa.timestamp("ms", "UTC")), *texts]
         columns.append(("features", pa.list_(pa.float32(), gallery.dim)))
@@ -180,13 +199,14 @@ def export(db: Path, out: Path, *, token: str | None = None) -> int:
         return count
 
 
-def write_corrections(db: Path, out: Path, *, token: str | None = None) -> int:
+def write_corrections(db: Path, out: Path, *, uri: str | None = None, token: str | None = None) -> int:
     """Write the corrections for training with ``--set data.links=OUT``; returns how many.
 
     Raises:
-        InputError: no such gallery, or the file cannot be written.
+        InputError: no such gallery, or the file cannot be written or is not named .csv.
     """
-    with Gallery.open(db, token=token) as gallery:
+    check_suffix(out, (".csv",), "a table of corrections")
+    with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
         write_text(out, corrections_csv(gallery))
         return len(corrections(gallery))
 
@@ -206,6 +226,7 @@ def find(
     limit: int = 24,
     sheet: Path | None = None,
     table: Path | None = None,
+    uri: str | None = None,
     token: str | None = None,
 ) -> Found:
     """Search a gallery by pictures of a person, or by a description.
@@ -215,7 +236,8 @@ def find(
         db: the gallery's folder.
         model: where the gallery's model is, if it has moved.
         text: a description.
-        boxes: x,y,width,height of the person in each picture, in pixels of the upright picture; empty for no boxes.
+        boxes: x,y,width,height of the person in each picture, in pixels of the upright picture, cut at its edges; empty
+            for no boxes.
         taken_by: the camera of the pictures, if known: one of the gallery's.
         camera_standardise: compare features standardised by camera.
         filters: which pictures the search looks at.
@@ -224,6 +246,7 @@ def find(
         limit: how many to find.
         sheet: JPEG or PNG file for a contact sheet.
         table: JSON file for the hits.
+        uri: of the gallery's Milvus server, which a token needs.
         token: for a Milvus server that requires one.
 
     Raises:
@@ -236,12 +259,14 @@ def find(
         raise InputError(
             f"--box: {len(boxes)} boxes for {len(images)} pictures; give one per picture, in the same order"
         )
-    if sheet is not None and sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise InputError(f"{sheet}: a contact sheet must be a .jpg or .png; change the name")
+    if sheet is not None:
+        check_suffix(sheet, (".jpg", ".jpeg", ".png"), "a contact sheet")
+    if table is not None:
+        check_suffix(table, (".json",), "a table of hits")
     queries = [load_image(image) for image in images]
     if boxes:
         queries = [_cropped(query, box) for query, box in zip(queries, boxes, strict=True)]
-    with Gallery.open(db, token=token) as gallery:
+    with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
         encoder = model_of(gallery, model)
         if text and not encoder.describes:
             raise InputError(f"{encoder.place}: has no trained text tower for descriptions; search by picture")
@@ -297,7 +322,7 @@ def parse_time(text: str, option: str) -> datetime:
 def _open_or_create(db: Path, encoder: PictureEncoder, uri: str | None, token: str | None) -> Gallery:
     if not (db / "gallery.sqlite").is_file():
         return Gallery.create(db, encoder, uri=uri, token=token)
-    gallery = Gallery.open(db, token=token)
+    gallery = Gallery.open(db, uri=uri or os.environ.get("MILVUS_URI"), token=token)
     try:
         gallery.check_model(encoder)
         if uri is not None and uri != str(gallery.where):
@@ -357,14 +382,15 @@ def _associated(gallery: Gallery, topology: Path | None) -> dict[Tracklet, str]:
 
 def _cropped(picture: Image.Image, box: str) -> Image.Image:
     try:
-        x, y, width, height = (int(number) for number in box.split(","))
-    except ValueError as error:
+        x, y, width, height = (round(float(number)) for number in box.split(","))
+    except (ValueError, OverflowError) as error:
         raise InputError(f"--box {box}: is not x,y,width,height in pixels; write it like 10,20,60,120") from error
-    if min(x, y) < 0 or min(width, height) < 1 or x + width > picture.width or y + height > picture.height:
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, picture.width), min(y + height, picture.height)
+    if min(right - left, bottom - top) < SMALLEST_SIDE:
         raise InputError(
-            f"--box {box}: is not within the picture of {picture.width}x{picture.height} pixels; change it"
+            f"--box {box}: covers too little of the picture of {picture.width}x{picture.height} pixels; change it"
         )
-    return picture.crop((x, y, x + width, y + height))
+    return picture.crop((left, top, right, bottom))
 
 
 def _write_sheet(path: Path, queries: Sequence[Image.Image], found: Found, gallery: Gallery) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import combinations, product
 
-from ccafl.data.links import CANNOT_LINK, MUST_LINK
+from ccafl.data.links import CANNOT_LINK, MUST_LINK, cell
 from ccafl.errors import InputError
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import Tracklet
@@ -108,7 +108,7 @@ def corrections_csv(gallery: Gallery) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow([column.name for column in fields(Correction)])
-    rows.writerows(astuple(correction) for correction in corrections(gallery))
+    rows.writerows(map(cell, astuple(correction)) for correction in corrections(gallery))
     return text.getvalue()
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, get_type_hints
 
-from ccafl.gallery.values import milliseconds, quoted
+from ccafl.gallery.values import UNKNOWN_TIME, check_name, milliseconds, quoted
 
 
 class ValueKind(Enum):
@@ -90,7 +90,7 @@ class Filters:
             "until",
             "Taken before this time",
             column="time",
-            expression=lambda time: f"time < {milliseconds(time)}",
+            expression=lambda time: f"time > {UNKNOWN_TIME} and time < {milliseconds(time)}",
             mask=lambda taken, time: taken < milliseconds(time),
         ),
     ] = None
@@ -114,12 +114,17 @@ class Filters:
             if filter_.column == "camera":
                 yield from value
 
-    def expression(self) -> str:
-        """Milvus' boolean expression for all of them; empty if none is in use.
+    def check(self) -> None:
+        """Check the names.
 
         Raises:
             InputError: a name that no gallery can hold.
         """
+        for name in self.camera_names():
+            check_name(name)
+
+    def expression(self) -> str:
+        """Milvus' boolean expression for all of them; empty if none is in use."""
         return " and ".join(filter_.expression(value) for filter_, value in self.active())
 
 

@@ -1,12 +1,10 @@
 """A gallery: pictures of people with their features, for searching.
 
-A folder with ``gallery.sqlite`` (`ledger`) and, unless a Milvus server holds the vectors, ``milvus.db`` (`vectors`).
-Only one process at a time can have it open.
+A folder with ``gallery.sqlite`` (`ledger`), which holds everything unless a Milvus server has the vectors. One process
+at a time can change it; others can read it meanwhile.
 """
 
-import heapq
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,18 +18,20 @@ from numpy.typing import NDArray
 
 from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.errors import InputError
-from ccafl.files import disk_errors, lock, remove_leftovers, written_whole
+from ccafl.files import disk_errors, lock, written_whole
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import Filters
-from ccafl.gallery.ledger import Ledger, Tracklet
-from ccafl.gallery.nearest import STANDARDISED, InMemory
+from ccafl.gallery.ledger import GalleryError, Ledger, Tracklet, without_tracklet
+from ccafl.gallery.local import LocalStore
+from ccafl.gallery.milvus import MilvusStore, check_milvus, new_collections
+from ccafl.gallery.nearest import STANDARDISED, InMemory, best_of
 from ccafl.gallery.standardising import CameraStatistics
-from ccafl.gallery.values import check_name, milliseconds, quoted, time_of
-from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, LONGEST_SOURCE, Row, VectorStore, new_collection
+from ccafl.gallery.values import check_name, milliseconds, time_of
+from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, LONGEST_SOURCE, Row, VectorStore
+from ccafl.terminal import note
 
-_FORMAT = "1"
-_FIELDS = ("key", "camera", "time", "source", "label")
-_TRACKLETS = 100  # in one expression
+_FORMAT, _WITH_MILVUS_LITE = "2", "1"
+_FILE, _LOCK = "gallery.sqlite", "lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class GalleryInfo:
         model_name: of the run that made the features.
         fingerprint: of that model.
         model_place: where that model was: a run's folder or an ONNX file, or the name of weights.
-        where: location of the vectors: a folder, or the URI of a Milvus server.
+        where: location of the vectors: the gallery's file, or the URI of a Milvus server.
     """
 
     pictures: int
@@ -71,49 +71,57 @@ class Gallery:
         dim: D, the length of a picture's feature.
         text_dim: E, the length of the feature to compare with sentences; None without a trained text tower.
         ledger: thumbnails, identities and corrections.
-        where: location of the vectors, a folder or the URI of a Milvus server.
+        where: location of the vectors, the gallery's file or the URI of a Milvus server.
     """
 
-    def __init__(self, folder: Path, lock: IO[bytes], ledger: Ledger, vectors: VectorStore) -> None:
-        facts = ledger.facts()
-        self.fingerprint, self.model_name = facts["fingerprint"], facts["model_name"]
-        place = Path(facts["model_place"])
-        self.model_place: Path | str = place if place.is_absolute() else facts["model_place"]
-        self.dim = int(facts["dim"])
-        self.text_dim = int(facts["text_dim"]) if facts["text_dim"] else None
-        self.ledger, self.where = ledger, vectors.where
-        self._folder, self._lock, self._vectors, self._prefix = folder, lock, vectors, facts["prefix"]
+    def __init__(
+        self, folder: Path, lock: IO[bytes] | None, ledger: Ledger, facts: "_Facts", token: str | None
+    ) -> None:
+        self.fingerprint, self.model_name, self.model_place = facts.fingerprint, facts.model_name, facts.model_place
+        self.dim, self.text_dim = facts.dim, facts.text_dim
+        self._dims = facts.dims
+        self._vectors: VectorStore = (
+            MilvusStore(facts.uri, facts.collections, ledger, self._dims, token=token)
+            if facts.uri
+            else LocalStore(ledger, self._dims)
+        )
+        self.ledger, self.where = ledger, self._vectors.where
+        self._folder, self._lock = folder, lock
         self._memory: InMemory | None = None
         self._statistics: CameraStatistics | None = None
 
     @classmethod
-    def open(cls, folder: Path, *, token: str | None = None) -> "Gallery":
+    def open(
+        cls, folder: Path, *, read_only: bool = False, uri: str | None = None, token: str | None = None
+    ) -> "Gallery":
         """Open what `create` made.
 
         Args:
             folder: of the gallery.
+            read_only: only search and list it, also while another process changes it.
+            uri: of the Milvus server that the gallery is expected to use; needed with a token, which is sent to no
+                address that only the gallery's file names.
             token: for a Milvus server that requires one.
 
         Raises:
-            InputError: there is no gallery, another process has it open, it is of another version, or Milvus fails.
+            InputError: there is no gallery, another process changes it, it is of another version, the token would go to
+                an address that was not given, or Milvus fails.
         """
-        if not (folder / "gallery.sqlite").is_file():
+        if not (folder / _FILE).is_file():
             raise InputError(f"{folder}: is not a gallery; make one with ccafl gallery add RUN PICTURES --db {folder}")
         with ExitStack() as opened:
-            lock = opened.enter_context(_locked(folder))
-            ledger = Ledger(folder / "gallery.sqlite")
+            held = None if read_only else opened.enter_context(_locked(folder))
+            ledger = Ledger(folder / _FILE, read_only=read_only)
             opened.callback(ledger.close)
-            facts = ledger.facts()
-            if facts.get("format") != _FORMAT:
+            facts = _Facts.of(folder, ledger.facts())
+            if facts.uri and token and facts.uri != uri:
                 raise InputError(
-                    f"{folder}: is damaged, or from another version of ccafl; add the pictures to a new gallery"
+                    f"{folder}: has its vectors at {facts.uri}, and a token goes only to an address that you name; "
+                    f"if you trust that one, add --uri {facts.uri}"
                 )
-            vectors = VectorStore(facts["uri"] or folder / "milvus.db", facts["collection"], token=token)
-            opened.callback(vectors.close)
-            vectors.load()
-            vectors.drop_others(facts["prefix"])
-            gallery = cls(folder, lock, ledger, vectors)
-            gallery._finish_erasing()
+            gallery = cls(folder, held, ledger, facts, token)
+            opened.callback(gallery.close)
+            gallery._begin()
             opened.pop_all()
         return gallery
 
@@ -121,7 +129,7 @@ class Gallery:
     def create(
         cls, folder: Path, encoder: PictureEncoder, *, uri: str | None = None, token: str | None = None
     ) -> "Gallery":
-        """Make an empty gallery for the features of ``encoder``, and open it.
+        """Make an empty gallery for the features of ``encoder``, and open it. Only its owner can read its files.
 
         Args:
             folder: new or empty.
@@ -132,40 +140,35 @@ class Gallery:
         Raises:
             InputError: the folder holds something else, or Milvus fails.
         """
-        # What an interrupted creation leaves behind.
-        leftovers = {folder / "lock", folder / "milvus.db", *folder.glob(".gallery.sqlite.*")}
-        if folder.is_file() or (folder.is_dir() and set(folder.iterdir()) - leftovers):
+        if uri is not None:
+            check_milvus(uri)
+        if folder.is_file() or (folder.is_dir() and set(folder.iterdir()) - {folder / _LOCK, *_leftovers(folder)}):
             raise InputError(f"{folder}: exists and is not a gallery; choose another folder")
         with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        facts = _Facts(
+            encoder.fingerprint,
+            encoder.name,
+            encoder.place,
+            encoder.dim,
+            encoder.text_dim,
+            uri or "",
+            new_collections() if uri else "",
+        )
         with ExitStack() as opened:
-            lock = opened.enter_context(_locked(folder))
-            prefix = new_collection("ccafl_") + "_"
-            remove_leftovers(folder / "gallery.sqlite")
-            if uri is None:
-                shutil.rmtree(folder / "milvus.db", ignore_errors=True)
-            vectors = VectorStore(uri or folder / "milvus.db", new_collection(prefix), token=token)
-            opened.callback(vectors.close)
-            vectors.create(encoder.dim, encoder.text_dim)
-            vectors.load()
-            facts = {
-                "format": _FORMAT,
-                "fingerprint": encoder.fingerprint,
-                "model_name": encoder.name,
-                "model_place": str(encoder.place),
-                "dim": str(encoder.dim),
-                "text_dim": "" if encoder.text_dim is None else str(encoder.text_dim),
-                "uri": uri or "",
-                "prefix": prefix,
-                "collection": vectors.collection,
-            }
-            with written_whole(folder / "gallery.sqlite") as temporary:  # with this file the gallery exists
-                ledger = Ledger(temporary)
-                ledger.write_facts(facts)
-                ledger.close()
-            ledger = Ledger(folder / "gallery.sqlite")
+            held = opened.enter_context(_locked(folder))
+            for leftover in _leftovers(folder):
+                leftover.unlink()
+            with written_whole(folder / _FILE) as temporary:  # with this file the gallery exists
+                Ledger.create(temporary, facts.stored())
+                if uri is not None:
+                    cls._create_collections(temporary, facts, token)
+            ledger = Ledger(folder / _FILE)
             opened.callback(ledger.close)
-            gallery = cls(folder, lock, ledger, vectors)
+            gallery = cls(folder, held, ledger, facts, token)
+            opened.callback(gallery.close)
+            gallery._begin()
             opened.pop_all()
         return gallery
 
@@ -176,10 +179,10 @@ class Gallery:
         self.close()
 
     def close(self) -> None:
-        """Write what is pending and release the gallery to other processes."""
-        if not self._lock.closed:
-            self._vectors.close()
-            self.ledger.close()
+        """Release the gallery to other processes."""
+        self._vectors.close()
+        self.ledger.close()
+        if self._lock is not None:
             self._lock.close()
 
     def check_model(self, encoder: PictureEncoder) -> None:
@@ -197,7 +200,7 @@ class Gallery:
     def load(self) -> None:
         """Read all vectors into memory, for searches in milliseconds; does nothing where a Milvus server searches."""
         if self._vectors.local and self._memory is None:
-            self._memory = InMemory.of(self._vectors.all(fields=[*_FIELDS, *self._vector_fields()]))
+            self._memory = InMemory.of(self._vectors.all(vectors=tuple(self._dims)))
 
     def __len__(self) -> int:
         return self._vectors.count()
@@ -205,7 +208,7 @@ class Gallery:
     def put(self, entries: Sequence[Entry], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> None:
         """Write pictures, replacing those with the same keys.
 
-        Thumbnails come first, so that every picture found has one. Identities are not written; see `join`.
+        Each is written as a whole or, if this is interrupted, not at all. Identities are not written; see `join`.
 
         Args:
             entries: n pictures with different keys.
@@ -213,18 +216,25 @@ class Gallery:
             thumbnails: JPEG by key.
 
         Raises:
-            InputError: a camera or label that cannot be stored, or the disk is full.
+            InputError: a camera or label that cannot be stored, or features that are not finite numbers.
+            GalleryError: the disk is full.
         """
+        self._check_features(entries, encoded)
         rows = [_row(entry) for entry in entries]
-        self.ledger.keep_thumbnails(thumbnails)
-        self._forget_derived()
-        self._vectors.put(rows, encoded)
+        self._memory = self._statistics = None
+        self._vectors.put(rows, encoded, thumbnails)
 
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace the identities of all cameras' labels.
 
         This ignores corrections; `corrections.join` applies them.
+
+        Raises:
+            InputError: a name that cannot be stored.
         """
+        for (camera, label), identity in identities.items():
+            for name in (camera, label, identity):
+                check_name(name)
         self.ledger.join(identities)
 
     def get(self, keys: Sequence[str]) -> list[Entry]:
@@ -254,7 +264,7 @@ class Gallery:
             KeyError: an unknown key.
         """
         field = IMAGE_TEXT if text else FEATURES
-        rows = self._vectors.get(keys, ["key", field])
+        rows = self._vectors.get(keys, (field,))
         return np.array([rows[key][field] for key in keys], np.float32)
 
     def nearest(
@@ -270,19 +280,15 @@ class Gallery:
         """The ``count`` best rows with ``score`` (and ``features``): (Q, D) or (Q, E) and Q filters -> Q lists.
 
         ``standardised`` compares with features standardised by camera (`camera_statistics`), as the queries must be.
-        Neither Milvus keeps such features: all vectors are read, a page at a time, where they are not in memory.
+        No store keeps such features: all vectors are read, a page at a time, where they are not in memory.
         """
+        for different in set(filters):
+            different.check()
         if standardised:
-            return self._nearest_standardised(queries, count, filters, vectors=vectors)
+            return best_of(self._standardised(), queries, count, filters, field=STANDARDISED, vectors=vectors)
         field = IMAGE_TEXT if text else FEATURES
-        if self._memory is not None:
-            return self._memory.nearest(queries, count, filters, field=field, vectors=vectors)
-        found: dict[int, list[Row]] = {}
-        for different in dict.fromkeys(filters):
-            numbers = [number for number, own in enumerate(filters) if own == different]
-            lists = self._vectors.nearest(queries[numbers], count, different, field=field, vectors=vectors)
-            found |= dict(zip(numbers, lists, strict=True))
-        return [found[number] for number in range(len(filters))]
+        searched = self._memory or self._vectors
+        return searched.nearest(queries, count, filters, field=field, vectors=vectors)
 
     def camera_statistics(self) -> CameraStatistics:
         """Mean and deviation of each camera's features; measured once after the pictures have changed, then kept."""
@@ -293,13 +299,14 @@ class Gallery:
                 sums, squares = (np.array([np.frombuffer(row, np.float64) for row in part]) for part in parts)
                 self._statistics = CameraStatistics(cameras, np.array(counts), sums, squares)
             else:
-                pages = self._vectors.all(fields=["camera", FEATURES])
+                pages = self._vectors.all(vectors=(FEATURES,))
                 columns = (
                     ([row["camera"] for row in rows], np.stack([row[FEATURES] for row in rows])) for rows in pages
                 )
                 found = self._statistics = CameraStatistics.of(columns, self.dim)
-                blobs = ((part.tobytes() for part in sums) for sums in (found.sums, found.squares))
-                self.ledger.keep_statistics(zip(found.cameras, found.counts.tolist(), *blobs, strict=True))
+                if not self.ledger.read_only:
+                    blobs = ((part.tobytes() for part in sums) for sums in (found.sums, found.squares))
+                    self.ledger.keep_statistics(zip(found.cameras, found.counts.tolist(), *blobs, strict=True))
         return self._statistics
 
     def of_identity(self, identity: str) -> list[Entry]:
@@ -354,21 +361,22 @@ class Gallery:
                 if row["source"] == source or row["source"].startswith(source.rstrip("/") + "/")
             ]
         filters = Filters(cameras=() if camera is None else (camera,), until=before)
-        return [row["key"] for rows in self._vectors.all(filters.expression(), ["key"]) for row in rows]
+        return [row["key"] for rows in self._vectors.all(filters) for row in rows]
 
     def erase(self, keys: Sequence[str]) -> int:
         """Erase pictures: vectors, metadata, thumbnails, and the joins of labels that have no picture left.
 
-        A local gallery's files are rewritten without them, so that none of their bytes remain; this takes as long as
-        copying the rest. A Milvus server removes deleted bytes from its disks in its own time. An interrupted erasure
-        is completed when the gallery is next opened.
+        In a gallery's own file this is one transaction: an interruption leaves everything as it was. The file is then
+        rewritten, so that none of the erased bytes remain; this takes as long as copying it. With a Milvus server, an
+        interrupted erasure is completed when the gallery is next opened to be changed; the server removes deleted
+        bytes from its disks in its own time.
 
         Returns:
             how many of them existed.
         """
-        erased = self._vectors.get(keys, ["key", "camera", "label"])
-        self.ledger.begin_erasing({key: (row["camera"], row["label"]) for key, row in erased.items()})
-        self._finish_erasing()
+        erased = {key: (row["camera"], row["label"]) for key, row in self._vectors.get(keys).items()}
+        self._memory = self._statistics = None
+        self._vectors.erase(erased)
         return len(erased)
 
     def forget(self, identity: str) -> int:
@@ -381,79 +389,144 @@ class Gallery:
         if not tracklets:
             raise InputError(f"{self._folder}: no identity {identity}; ccafl search and the page show identities")
         count = self.erase(self.keys_where(identity=identity))
-        self.ledger.erase((), tracklets)
+        self.ledger.erase(change for tracklet in tracklets for change in without_tracklet(tracklet))
         return count
 
     def all(self) -> Iterator[tuple[list[Entry], Encoded]]:
         """All pictures with their features, in batches."""
-        for rows in self._vectors.all(fields=[*_FIELDS, *self._vector_fields()]):
+        for rows in self._vectors.all(vectors=tuple(self._dims)):
             text = None if self.text_dim is None else np.array([row[IMAGE_TEXT] for row in rows])
             yield self.entries(rows), Encoded(np.array([row[FEATURES] for row in rows]), text)
 
-    def _nearest_standardised(
-        self, queries: NDArray[np.float32], count: int, filters: Sequence[Filters], *, vectors: bool
-    ) -> list[list[Row]]:
-        if self._memory is None:
-            parts: Iterable[InMemory] = (InMemory.of([rows]) for rows in self._vectors.all(fields=[*_FIELDS, FEATURES]))
-        else:
-            parts = [self._memory]
-        best: list[list[Row]] = [[] for _ in queries]
+    def _begin(self) -> None:
+        """Make the vectors ready, and complete what was interrupted."""
+        if isinstance(self._vectors, MilvusStore):
+            self._vectors.load()
+        if self.ledger.read_only:
+            return
+        try:
+            if isinstance(self._vectors, MilvusStore):
+                self._vectors.finish()
+            self.ledger.rewrite()
+        except GalleryError as error:  # such as a full disk, on which it can still be searched
+            note(f"{self._folder}: an interrupted erasure is not complete yet ({error})")
+
+    @staticmethod
+    def _create_collections(file: Path, facts: "_Facts", token: str | None) -> None:
+        ledger = Ledger(file)
+        try:
+            store = MilvusStore(facts.uri, facts.collections, ledger, facts.dims, token=token)
+            store.create()
+            store.close()
+        finally:
+            ledger.close()
+
+    def _standardised(self) -> Iterator[InMemory]:
+        parts: Iterable[InMemory] = (
+            (InMemory.of([rows]) for rows in self._vectors.all(vectors=(FEATURES,)))
+            if self._memory is None
+            else [self._memory]
+        )
         for part in parts:
             part.standardise(self.camera_statistics())
-            found = part.nearest(queries, count, filters, field=STANDARDISED, vectors=vectors)
-            both = (before + new for before, new in zip(best, found, strict=True))
-            best = [heapq.nlargest(count, rows, key=lambda row: row["score"]) for rows in both]
-        return best
+            yield part
 
-    def _forget_derived(self) -> None:
-        """Forget what follows from the vectors, which are about to change."""
-        self._memory = self._statistics = None
-        self.ledger.keep_statistics(())
-
-    def _vector_fields(self) -> list[str]:
-        """The vectors stored for each picture."""
-        return [FEATURES] if self.text_dim is None else [FEATURES, IMAGE_TEXT]
+    def _check_features(self, entries: Sequence[Entry], encoded: Encoded) -> None:
+        """Refuse vectors of other lengths, and those whose inner products could be something else than numbers."""
+        for field, vectors in ((FEATURES, encoded.features), (IMAGE_TEXT, encoded.image_text)):
+            expected = (len(entries), self._dims[field]) if field in self._dims else None
+            if (None if vectors is None else vectors.shape) != expected:
+                raise InputError(f"{self._folder}: the model gives other {field} than the gallery holds; use its model")
+            if vectors is not None and len(unusable := np.flatnonzero(~finite(vectors))):
+                raise InputError(
+                    f"{entries[unusable[0]].source}: the model gives {field} that are not finite numbers; "
+                    "use another run or checkpoint (did its training diverge?)"
+                )
 
     def _pages(self) -> Iterable[list[Row]]:
         """The rows of all pictures without vectors, in batches."""
         return self._vectors.all() if self._memory is None else [self._memory.rows]
 
     def _rows_of(self, tracklets: Sequence[Tracklet]) -> list[Row]:
-        if self._memory is not None:
-            wanted = set(tracklets)
-            return [row for row in self._memory.rows if (row["camera"], row["label"]) in wanted]
-        found: list[Row] = []
-        for start in range(0, len(tracklets), _TRACKLETS):
-            batch = tracklets[start : start + _TRACKLETS]
-            expression = " or ".join(f"(camera in {quoted([c])} and label in {quoted([label])})" for c, label in batch)
-            found += [row for rows in self._vectors.all(expression) for row in rows]
-        return found
+        if self._memory is None:
+            return self._vectors.of_tracklets(tracklets)
+        wanted = set(tracklets)
+        return [row for row in self._memory.rows if (row["camera"], row["label"]) in wanted]
 
-    def _finish_erasing(self) -> None:
-        """Complete a recorded erasure from the start; repeating a step does no harm."""
-        erasing = self.ledger.erasing()
-        if not erasing:
-            return
-        self._forget_derived()
-        self._vectors.delete(list(erasing))
-        if self._vectors.local:
-            self._rewrite()
-        else:
-            self._vectors.compact()
-        kept, labels = set[str](), set[Tracklet]()
-        for rows in self._vectors.all(fields=["key", "camera", "label"]):
-            kept |= {row["key"] for row in rows}
-            labels |= {(row["camera"], row["label"]) for row in rows}
-        # This includes thumbnails that an interrupted addition left behind: nobody could ask to erase those.
-        self.ledger.erase(self.ledger.thumbnail_keys() - kept, set(erasing.values()) - labels)
-        self.ledger.end_erasing()
 
-    def _rewrite(self) -> None:
-        """Copy what is left to a new collection and switch to it; one of the two is complete at any time."""
-        target = self._vectors.copy_to(new_collection(self._prefix))
-        self.ledger.write_facts({"collection": target.collection})
-        self._vectors = target
-        target.drop_others(self._prefix)
+def finite(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of n vectors (n, D) have a norm that float32 can hold, so that all inner products are finite: (n,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        met: NDArray[np.bool_] = np.isfinite(np.square(vectors.astype(np.float32)).sum(1))
+    return met
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What a gallery's file says about the gallery.
+
+    Attributes:
+        fingerprint, model_name, model_place, dim, text_dim: as in `Gallery`.
+        uri: of the Milvus server that holds the vectors, empty for none.
+        collections: with which the names of its collections there begin.
+    """
+
+    fingerprint: str
+    model_name: str
+    model_place: Path | str
+    dim: int
+    text_dim: int | None
+    uri: str
+    collections: str
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Length of each vector, by field."""
+        return {FEATURES: self.dim} | ({} if self.text_dim is None else {IMAGE_TEXT: self.text_dim})
+
+    @classmethod
+    def of(cls, folder: Path, stored: Mapping[str, str]) -> "_Facts":
+        """The inverse of `stored`.
+
+        Raises:
+            InputError: they are of another version of ccafl, or damaged.
+        """
+        if stored.get("format") == _WITH_MILVUS_LITE:
+            raise InputError(
+                f"{folder}: was made by an earlier ccafl, whose vectors this one does not read; "
+                "add the pictures to a new gallery"
+            )
+        try:
+            place = Path(stored["model_place"])
+            facts = cls(
+                stored["fingerprint"],
+                stored["model_name"],
+                place if place.is_absolute() else stored["model_place"],
+                int(stored["dim"]),
+                int(stored["text_dim"]) if stored["text_dim"] else None,
+                stored["uri"],
+                stored["collections"],
+            )
+        except (KeyError, TypeError, ValueError):
+            facts = None
+        if facts is None or stored.get("format") != _FORMAT:
+            raise InputError(
+                f"{folder}: is damaged, or from another version of ccafl; add the pictures to a new gallery"
+            )
+        return facts
+
+    def stored(self) -> dict[str, str]:
+        """As the gallery's file holds them."""
+        return {
+            "format": _FORMAT,
+            "fingerprint": self.fingerprint,
+            "model_name": self.model_name,
+            "model_place": str(self.model_place),
+            "dim": str(self.dim),
+            "text_dim": "" if self.text_dim is None else str(self.text_dim),
+            "uri": self.uri,
+            "collections": self.collections,
+        }
 
 
 def source_of(path: Path) -> str:
@@ -472,6 +545,11 @@ def _row(entry: Entry) -> Row:
     }
 
 
+def _leftovers(folder: Path) -> list[Path]:
+    """What an interrupted creation leaves behind."""
+    return list(folder.glob(f".{_FILE}.*"))
+
+
 def _locked(folder: Path) -> IO[bytes]:
     """Lock the folder until the file is closed."""
-    return lock(folder / "lock", "stop that first (a service?)")
+    return lock(folder / _LOCK, "stop that first (a service?)")

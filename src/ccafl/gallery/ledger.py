@@ -1,6 +1,8 @@
-"""What a gallery stores besides the vectors, in one SQLite file: its model, thumbnails, identities and corrections.
+"""A gallery's SQLite file: its model, thumbnails, identities, corrections and, unless a Milvus server holds them, the
+pictures' properties and vectors.
 
-Every change is one transaction; deleted data are overwritten on the disk.
+Every change is one transaction. Erasing also rewrites the file: SQLite's ``secure_delete`` overwrites what is deleted,
+but not the copies that it left when it moved rows from page to page.
 """
 
 import sqlite3
@@ -14,79 +16,130 @@ from ccafl.errors import InputError
 Tracklet = tuple[str, str]
 """A camera and a label within it: the pictures of one person in one camera."""
 
+Change = tuple[str, Sequence[Any]]
+"""An SQL statement and its values."""
+
+FORGET_STATISTICS: Change = ("delete from statistics", ())
+"""What every change of the vectors begins with."""
+
 _TABLES = """
-create table if not exists facts (name text primary key, value text);
-create table if not exists thumbnails (key text primary key, jpeg blob not null);
-create table if not exists identities (camera text, label text, identity text not null, primary key (camera, label));
-create index if not exists by_identity on identities (identity);
-create table if not exists corrections (
+create table facts (name text primary key, value text) strict;
+create table pictures (
+    id integer primary key, key text not null unique, camera text not null, time integer, source text not null,
+    label text not null, checksum integer not null
+) strict;
+create index by_tracklet on pictures (camera, label);
+create table vectors (
+    id integer primary key, features blob not null, features_checksum integer not null,
+    image_text blob, image_text_checksum integer
+) strict;
+create table thumbnails (key text primary key, jpeg blob not null) strict;
+create table identities (camera text, label text, identity text not null, primary key (camera, label)) strict;
+create index by_identity on identities (identity);
+create table corrections (
     kind text not null, camera_a text, label_a text, camera_b text, label_b text,
     primary key (camera_a, label_a, camera_b, label_b)
-);
-create table if not exists erasing (key text primary key, camera text not null, label text not null);
-create table if not exists statistics (camera text primary key, pictures real not null, sums blob, squares blob);
+) strict;
+create table unfinished (
+    key text primary key, camera text not null, label text not null, erasing integer not null
+) strict;
+create table statistics (camera text primary key, pictures real not null, sums blob, squares blob) strict;
 """
+_PRAGMAS = """
+pragma secure_delete = on;
+pragma journal_mode = delete;
+pragma synchronous = extra;
+pragma cache_size = -32768;
+pragma trusted_schema = off;
+pragma cell_size_check = on;
+"""
+_TRACES = "traces"  # a fact while the file has to be rewritten
 _JOIN = "insert or replace into identities values (?, ?, ?)"
+_WAIT = 30  # seconds, while another process writes
 
-_Change = tuple[str, Sequence[Any]]
+
+class GalleryError(InputError):
+    """The gallery itself fails, whatever it is asked: its file is damaged, its disk is full, its server is gone."""
 
 
 class Ledger:
-    """The SQLite file at ``path``, created if missing; thread-safe.
+    """The SQLite file at ``path``, made by `create`; thread-safe.
+
+    Args:
+        path: the file.
+        read_only: refuse to change it; another process may be writing.
 
     Raises:
-        InputError: it is not such a file, or cannot be written.
+        GalleryError: it is not an SQLite file, or cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, Lock()
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path, self.read_only, self._lock = path, read_only, Lock()
         try:
-            self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-            self._file.execute("pragma secure_delete = on")
-            self._file.executescript(_TABLES)
+            self._file = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=rw",
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
+                timeout=_WAIT,
+            )
+            self._file.executescript(_PRAGMAS + f"pragma query_only = {'on' if read_only else 'off'};")
+            self._file.execute("select count(*) from sqlite_master").fetchone()  # undoes an interrupted change
         except sqlite3.Error as error:
-            raise InputError(f"{path}: cannot be used as a gallery's file ({error}); give another folder") from error
+            raise GalleryError(f"{path}: cannot be used as a gallery's file ({error}); give another folder") from error
+
+    @classmethod
+    def create(cls, path: Path, facts: Mapping[str, str]) -> None:
+        """Make the file at ``path``, which is empty or missing.
+
+        Raises:
+            GalleryError: it cannot be written.
+        """
+        path.touch(0o600)
+        path.chmod(0o600)
+        ledger = cls(path)
+        try:
+            ledger.write([(statement, ()) for statement in _TABLES.split(";")])
+            ledger.write_facts(facts)
+        finally:
+            ledger.close()
 
     def facts(self) -> dict[str, str]:
         """Facts about the gallery: its model's fingerprint, dimensions and so on."""
-        return dict(self._read("select name, value from facts"))
+        return dict(self.read("select name, value from facts"))
 
     def write_facts(self, facts: Mapping[str, str]) -> None:
         """Write facts, replacing those with the same names."""
-        self._write([("insert or replace into facts values (?, ?)", fact) for fact in facts.items()])
-
-    def keep_thumbnails(self, jpegs: Mapping[str, bytes]) -> None:
-        """Write thumbnails by key."""
-        self._write([("insert or replace into thumbnails values (?, ?)", item) for item in jpegs.items()])
+        self.write([("insert or replace into facts values (?, ?)", fact) for fact in facts.items()])
 
     def thumbnail(self, key: str) -> bytes | None:
         """The thumbnail's JPEG."""
-        found = self._read("select jpeg from thumbnails where key = ?", key)
+        found = self.read("select jpeg from thumbnails where key = ?", key)
         return found[0][0] if found else None
 
     def thumbnail_keys(self) -> set[str]:
         """Keys of all thumbnails."""
-        return {key for (key,) in self._read("select key from thumbnails")}
+        return {key for (key,) in self.read("select key from thumbnails")}
 
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace all identities."""
-        self._write([("delete from identities", ()), *((_JOIN, (*t, i)) for t, i in identities.items())])
+        self.write([("delete from identities", ()), *((_JOIN, (*t, i)) for t, i in identities.items())])
 
     def identities(self, tracklets: Iterable[Tracklet] | None = None) -> dict[Tracklet, str]:
         """The identities of these tracklets, or of all; those without one are left out."""
         if tracklets is None:
-            return {(camera, label): identity for camera, label, identity in self._read("select * from identities")}
+            return {(camera, label): identity for camera, label, identity in self.read("select * from identities")}
         query = "select identity from identities where camera = ? and label = ?"
-        found = {tracklet: self._read(query, *tracklet) for tracklet in set(tracklets)}
+        found = {tracklet: self.read(query, *tracklet) for tracklet in set(tracklets)}
         return {tracklet: rows[0][0] for tracklet, rows in found.items() if rows}
 
     def tracklets_of(self, identity: str) -> list[Tracklet]:
         """Tracklets of an identity, sorted by camera and label."""
-        return self._read("select camera, label from identities where identity = ? order by camera, label", identity)
+        return self.read("select camera, label from identities where identity = ? order by camera, label", identity)
 
     def corrections(self) -> list[tuple[str, str, str, str, str]]:
         """Kind and the two tracklets of every correction, the smaller tracklet first."""
-        return self._read("select * from corrections order by camera_a, label_a, camera_b, label_b")
+        return self.read("select * from corrections order by camera_a, label_a, camera_b, label_b")
 
     def correct(
         self,
@@ -97,7 +150,7 @@ class Ledger:
         """Write identities and the links that explain them, and remove the ``undone`` links, in one transaction."""
         unlink = "delete from corrections where camera_a = ? and label_a = ? and camera_b = ? and label_b = ?"
         link = "insert or replace into corrections values (?, ?, ?, ?, ?)"
-        self._write(
+        self.write(
             [
                 *((unlink, (*min(pair), *max(pair))) for pair in undone),
                 *((link, (kind, *min(pair), *max(pair))) for pair, kind in links.items()),
@@ -107,63 +160,124 @@ class Ledger:
 
     def statistics(self) -> list[tuple[str, float, bytes, bytes]]:
         """Camera, number of pictures, sums and squares of every camera, sorted by name; none where they are unknown."""
-        return self._read("select * from statistics order by camera")
+        return self.read("select * from statistics order by camera")
 
     def keep_statistics(self, rows: Iterable[tuple[str, float, bytes, bytes]]) -> None:
-        """Replace the statistics of all cameras; no rows for unknown."""
+        """Replace the statistics of all cameras."""
         insert = "insert into statistics values (?, ?, ?, ?)"
-        self._write([("delete from statistics", ()), *((insert, row) for row in rows)])
+        self.write([FORGET_STATISTICS, *((insert, row) for row in rows)])
 
-    def begin_erasing(self, pictures: Mapping[str, Tracklet]) -> None:
-        """Record the pictures to erase, by key, so that an interrupted erasure can be completed."""
-        self._write([("insert or replace into erasing values (?, ?, ?)", (k, *t)) for k, t in pictures.items()])
-
-    def erasing(self) -> dict[str, Tracklet]:
-        """Pictures whose erasure has begun and is not complete."""
-        return {key: (camera, label) for key, camera, label in self._read("select * from erasing")}
-
-    def end_erasing(self) -> None:
-        """Record that the erasure is complete."""
-        self._write([("delete from erasing", ())])
-
-    def erase(self, thumbnails: Iterable[str], tracklets: Iterable[Tracklet]) -> None:
-        """Delete thumbnails by key, and remove tracklets from identities and corrections."""
-        changes: list[_Change] = [("delete from thumbnails where key = ?", (key,)) for key in thumbnails]
-        for tracklet in tracklets:
-            changes.append(("delete from identities where camera = ? and label = ?", tracklet))
-            changes += [
-                (f"delete from corrections where camera_{side} = ? and label_{side} = ?", tracklet) for side in "ab"
+    def begin(
+        self, pictures: Mapping[str, Tracklet], thumbnails: Mapping[str, bytes], *, erasing: bool = False
+    ) -> None:
+        """Record pictures, by key, that are about to be written elsewhere or erased there; keep their thumbnails."""
+        unfinished = "insert or replace into unfinished values (?, ?, ?, ?)"
+        self.write(
+            [
+                FORGET_STATISTICS,
+                *((unfinished, (key, *tracklet, int(erasing))) for key, tracklet in pictures.items()),
+                *(keep_thumbnail(*thumbnail) for thumbnail in thumbnails.items()),
             ]
-        self._write(changes)
+        )
+
+    def unfinished(self) -> dict[str, tuple[Tracklet, bool]]:
+        """What `begin` recorded and `end` did not: tracklet, and whether it is being erased, by key."""
+        rows = self.read("select * from unfinished")
+        return {key: ((camera, label), bool(erasing)) for key, camera, label, erasing in rows}
+
+    def end(self, gone: Iterable[str] = (), tracklets: Iterable[Tracklet] = ()) -> None:
+        """Record that everything begun is complete; pictures that are gone and tracklets lose what is kept of them."""
+        changes = [
+            *(("delete from thumbnails where key = ?", (key,)) for key in gone),
+            *(change for tracklet in tracklets for change in without_tracklet(tracklet)),
+        ]
+        (self.erase if changes else self.write)([*changes, ("delete from unfinished", ())])
+
+    def erase(self, changes: Iterable[Change]) -> None:
+        """Make changes that erase something, all or none, and then leave no trace of it in the file.
+
+        Raises:
+            GalleryError: the file cannot be written; if only the traces are left, `rewrite` removes them later.
+        """
+        self.write([*changes, ("insert or replace into facts values (?, '')", (_TRACES,))])
+        self.rewrite()
+
+    def rewrite(self) -> None:
+        """Write the file anew if something was erased from it and traces may be left; takes as long as copying it.
+
+        Raises:
+            GalleryError: there is no space for it.
+        """
+        if not self.read("select * from facts where name = ?", _TRACES):
+            return
+        with self._lock:
+            try:
+                self._file.execute("vacuum")
+            except sqlite3.Error as error:
+                raise GalleryError(
+                    f"{self.path}: the pictures are erased, but traces may be left until the file can be rewritten "
+                    f"({error}); free disk space and repeat the command"
+                ) from error
+        self.write([("delete from facts where name = ?", (_TRACES,))])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _read(self, query: str, *values: Any) -> list[Any]:
-        with self._lock:
-            try:
-                return self._file.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise InputError(
-                    f"{self._path}: cannot be read ({error}); restore it, or add the pictures to a new gallery"
-                ) from error
-
-    def _write(self, changes: Iterable[_Change]) -> None:
-        """Make all the changes or none.
+    def read(self, query: str, *values: Any) -> list[Any]:
+        """The rows that a query gives.
 
         Raises:
-            InputError: the file cannot be written.
+            GalleryError: the file cannot be read.
         """
         with self._lock:
             try:
+                self._undo()
+                return self._file.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise GalleryError(
+                    f"{self.path}: cannot be read ({error}); restore it, or add the pictures to a new gallery"
+                ) from error
+
+    def write(self, changes: Iterable[Change]) -> None:
+        """Make all the changes or, whatever happens meanwhile, none.
+
+        Raises:
+            GalleryError: the file cannot be written.
+        """
+        with self._lock:
+            try:
+                self._undo()
                 self._file.execute("begin immediate")
                 for statement, values in changes:
                     self._file.execute(statement, values)
                 self._file.execute("commit")
-            except sqlite3.Error as error:
-                if self._file.in_transaction:
-                    self._file.execute("rollback")
-                raise InputError(
-                    f"{self._path}: cannot be written ({error}); free disk space or check its permissions"
-                ) from error
+            except BaseException as error:
+                self._undo()
+                if isinstance(error, sqlite3.Error):
+                    raise GalleryError(
+                        f"{self.path}: cannot be written ({error}); free disk space or check its permissions"
+                    ) from error
+                raise
+
+    def _undo(self) -> None:
+        """Undo a change that is not complete: the last one, if a second interrupt came before it was undone."""
+        if self._file.in_transaction:
+            self._file.execute("rollback")
+
+
+def keep_thumbnail(key: str, jpeg: bytes) -> Change:
+    """The change that writes a thumbnail."""
+    return "insert or replace into thumbnails values (?, ?)", (key, jpeg)
+
+
+def without_tracklet(tracklet: Tracklet, condition: str = "true", *values: Any) -> list[Change]:
+    """The changes that remove a tracklet from identities and corrections, if an SQL condition holds."""
+    return [
+        (f"delete from {table} where {camera} = ? and {label} = ? and {condition}", (*tracklet, *values))
+        for table, camera, label in (
+            ("identities", "camera", "label"),
+            ("corrections", "camera_a", "label_a"),
+            ("corrections", "camera_b", "label_b"),
+        )
+    ]

@@ -1,5 +1,6 @@
 """All vectors of a gallery in memory: exact search in milliseconds, for a service on one machine."""
 
+import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class InMemory:
     """n pictures as columns.
 
     Attributes:
-        rows: sorted by key, without their vectors.
+        rows: in the gallery's order, without their vectors.
         vectors: by field, (D, n) float32: a product with them takes half as long as with (n, D). Features standardised
             by camera are added when first searched.
         columns: what filters test, each a `TextColumn`; only ``time`` is (n,) float64, milliseconds since 1970 or NaN.
@@ -106,6 +107,32 @@ class InMemory:
         for filter_, value in filters.active():
             passing &= filter_.mask(self.columns[filter_.column], value)
         return passing
+
+
+def best_of(
+    parts: Iterable[InMemory],
+    queries: NDArray[np.float32],
+    count: int,
+    filters: Sequence[Filters],
+    *,
+    field: str,
+    vectors: bool = False,
+) -> list[list[Row]]:
+    """As `InMemory.nearest`, of all parts of a gallery, each held only while it is searched."""
+    best: list[list[Row]] = [[] for _ in queries]
+    for part in parts:
+        found = part.nearest(queries, count, filters, field=field, vectors=vectors)
+        both = (before + new for before, new in zip(best, found, strict=True))
+        best = [heapq.nlargest(count, rows, key=lambda row: row["score"]) for rows in both]
+    return best
+
+
+def passing(rows: Sequence[Row], filters: Filters) -> NDArray[np.bool_]:
+    """Which rows pass the filters: (n,)."""
+    met = np.ones(len(rows), np.bool_)
+    for filter_, value in filters.active():
+        met &= filter_.mask(_column(rows, filter_.column), value)
+    return met
 
 
 def _column(rows: Sequence[Row], name: str) -> TextColumn | NDArray[np.float64]:

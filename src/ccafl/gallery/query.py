@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ccafl.errors import InputError
 from ccafl.gallery.entries import Found, Group, Hit
 from ccafl.gallery.filters import Filters
-from ccafl.gallery.gallery import Gallery
+from ccafl.gallery.gallery import Gallery, finite
 from ccafl.gallery.vectors import FEATURES, MOST_FOUND, Row
 
 Fusion = Literal["mean", "max"]
@@ -62,7 +62,7 @@ def search(
 
     Raises:
         InputError: re-ranking or standardising of sentences, re-ranking beyond the candidates, no text features,
-            features of the wrong length, or more than `MOST_FOUND` pictures.
+            features of the wrong length or not finite, or more than `MOST_FOUND` pictures.
     """
     query = Query(features, by_text, fusion, filters or Filters(), rerank, limit, offset, standardise, cameras)
     return search_many(gallery, [query])[0]
@@ -106,6 +106,8 @@ def _vectors(gallery: Gallery, query: Query) -> NDArray[np.float32]:
         raise InputError("the gallery's model has no trained text tower; search by picture")
     if query.features.ndim != 2 or query.features.shape[1] != dim or not len(query.features):
         raise InputError(f"features of shape {query.features.shape}: the gallery searches by (n, {dim})")
+    if not finite(query.features).all():
+        raise InputError("the model gives features that are not finite numbers; use another run or checkpoint")
     if query.rerank and query.by_text:
         raise InputError("re-ranking compares pictures with pictures; search by text without it")
     if query.rerank and query.offset + query.limit > CANDIDATES:

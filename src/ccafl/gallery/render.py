@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ccafl.gallery.entries import Found
 from ccafl.gallery.gallery import GalleryInfo
+from ccafl.terminal import printable
 
 
 def render_found(found: Found) -> RenderableType:
@@ -16,7 +17,7 @@ def render_found(found: Found) -> RenderableType:
     for rank, hit in enumerate(found.hits, start=1):
         entry = hit.entry
         cells = (f"{hit.score:.4f}", entry.identity, entry.camera, _time(entry.time), entry.source)
-        table.add_row(str(rank), *(Text(cell, overflow="fold") for cell in cells))
+        table.add_row(str(rank), *(_text(cell) for cell in cells))
     return table if found.hits else "nothing found"
 
 
@@ -32,8 +33,12 @@ def render_info(info: GalleryInfo) -> RenderableType:
         "vectors": str(info.where),
     }
     for name, value in rows.items():
-        table.add_row(Text(name), Text(value, overflow="fold"))
+        table.add_row(_text(name), _text(value))
     return table
+
+
+def _text(cell: str) -> Text:
+    return Text(printable(cell), overflow="fold")
 
 
 def _time(time: datetime | None) -> str:

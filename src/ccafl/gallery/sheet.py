@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ccafl.gallery.entries import Hit
+from ccafl.terminal import printable
 
 COLUMNS = 8
 _TILE, _CAPTION, _GAP = (112, 224), 46, 8  # pixels: size of a picture, height of its caption, space between two
@@ -39,7 +40,7 @@ def contact_sheet(
 def _caption(rank: int, hit: Hit) -> list[str]:
     time = hit.entry.time.strftime("%Y-%m-%d %H:%M:%S") if hit.entry.time else ""
     who = f"  id {hit.entry.identity}" if hit.entry.identity else ""
-    return [f"{rank}  {hit.score:.3f}{who}", hit.entry.camera, time]
+    return [printable(line) for line in (f"{rank}  {hit.score:.3f}{who}", hit.entry.camera, time)]
 
 
 def _place(sheet: Image.Image, corner: tuple[int, int], picture: Image.Image | None, lines: Sequence[str]) -> None:

@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 from ccafl.errors import InputError
 
 LONGEST_NAME = 1_024  # bytes of UTF-8
+UNKNOWN_TIME = -(1 << 60)
+"""The time of a picture without one on a Milvus server: older servers have no missing values."""
+
+_FIRST, _LAST = -62_135_596_800_000, 253_402_300_799_999  # milliseconds of the years 1 to 9999
 
 
 def check_name(name: str) -> str:
@@ -35,3 +39,8 @@ def milliseconds(time: datetime) -> int:
 def time_of(stored: int | None) -> datetime | None:
     """The inverse of `milliseconds`."""
     return None if stored is None else datetime.fromtimestamp(stored / 1000, UTC)
+
+
+def is_time(stored: object) -> bool:
+    """Whether `time_of` takes it."""
+    return stored is None or (isinstance(stored, int) and _FIRST <= stored <= _LAST)

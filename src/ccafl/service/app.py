@@ -13,10 +13,13 @@ from starlette.concurrency import run_in_threadpool
 
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.gallery.gallery import Gallery
+from ccafl.gallery.ledger import GalleryError
 from ccafl.service.batching import BusyError, SearchBatcher
 from ccafl.service.limits import GuardMiddleware, ServiceSettings, busy
 from ccafl.service.metrics import Metrics
 from ccafl.service.routes import api_routes, page_routes, problems, state_routes
+
+_PAUSE = 30.0  # seconds until a gallery that fails is worth another try
 
 
 def create_app(
@@ -70,6 +73,7 @@ def create_app(
     app.add_middleware(GuardMiddleware, settings=settings, metrics=metrics)
     app.add_exception_handler(RequestValidationError, _unprocessable)
     app.add_exception_handler(BusyError, _busy)
+    app.add_exception_handler(GalleryError, _broken)
     app.include_router(page_routes())
     app.include_router(state_routes(batcher, metrics, settings))
     app.include_router(api_routes(gallery, encoder, settings, batcher))
@@ -87,4 +91,10 @@ async def _unprocessable(_: Request, error: Exception) -> Response:
 async def _busy(_: Request, error: Exception) -> Response:
     """503, with the time to wait before trying again."""
     refusal = busy(cast(BusyError, error).detail, cast(BusyError, error).seconds)
+    return JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    """503, with what is wrong with the gallery: its file, its disk, or its Milvus server."""
+    refusal = busy(str(error), _PAUSE)
     return JSONResponse({"detail": refusal.detail}, refusal.status_code, refusal.headers)

@@ -14,6 +14,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
+    milvus_uri: str | None = None,
     milvus_token: str | None = None,
 ) -> None:
     """Serve a gallery over HTTP until stopped.
@@ -24,6 +25,7 @@ def serve(
         host: name or address to listen on.
         port: to listen on.
         token: that every client must send.
+        milvus_uri: of the gallery's Milvus server, which a token needs.
         milvus_token: for a Milvus server that requires one.
 
     Raises:
@@ -34,5 +36,5 @@ def serve(
     from ccafl.service.server import serve as run_server
 
     settings = ServiceSettings(host=host, port=port, token=token)
-    with Gallery.open(db, token=milvus_token) as gallery:
+    with Gallery.open(db, uri=milvus_uri, token=milvus_token) as gallery:
         run_server(gallery, model_of(gallery, model), settings)

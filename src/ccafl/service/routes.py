@@ -14,6 +14,7 @@ from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
 from ccafl.gallery.corrections import corrections, corrections_csv, merge, split
 from ccafl.gallery.gallery import Gallery
+from ccafl.gallery.ledger import GalleryError
 from ccafl.gallery.query import group_by_identity
 from ccafl.service.batching import Answer, SearchBatcher
 from ccafl.service.forms import conflict, form_schema, picture_readers, question, received_form
@@ -157,6 +158,8 @@ def api_routes(
                 if error.args[0] not in form.key:
                     raise
                 raise HTTPException(404, f"{error.args[0]}: no such picture in the gallery") from error
+            except GalleryError:
+                raise
             except InputError as error:
                 raise HTTPException(422, str(error)) from error
         response.headers["Server-Timing"] = ", ".join(f"{k};dur={1000 * s:.2f}" for k, s in answer.seconds.items())
@@ -200,6 +203,8 @@ def api_routes(
     async def corrected(correct: Callable[[Gallery, list[str]], str], keys: Keys) -> Corrected:
         try:
             identity = await batcher.run(correct, gallery, keys.keys)
+        except GalleryError:
+            raise
         except InputError as error:
             raise HTTPException(409, str(error)) from error
         await batcher.refresh()
