@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from small_runs import as_options
+from small_runs import SMALL, as_options
 
 ONCE = """
 import sys
@@ -32,7 +32,7 @@ def commands(world: Path, run: Path, out: Path) -> list[list[object]]:
     onnx = out / "export" / "model.onnx"
     return [
         ["data", "check", world],
-        ["train", "demo", "--data", world, "--out", out / "run", *as_options(("stage1.epochs=1", "stage2.epochs=1"))],
+        ["train", "demo", "--data", world, "--out", out / "run", *as_options(SMALL)],
         ["evaluate", run, "--data", world],
         ["extract", run, "--images", world, "--out", out / "features.parquet"],
         ["export", run, "--out", out / "export"],

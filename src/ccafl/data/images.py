@@ -36,7 +36,7 @@ def load_image(path: Path) -> Image.Image:
 def picture_size(path: Path) -> tuple[int, int] | None:
     """Height and width as the file's header gives them; None if it cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with path.open("rb") as file, Image.open(cast(IO[bytes], PictureFile(file)), formats=FORMATS) as picture:
             return picture.height, picture.width
     except Exception:  # as in load_image
         return None

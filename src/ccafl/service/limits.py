@@ -38,7 +38,8 @@ SECURITY_HEADERS = {
 OVERHEAD = 1 << 20  # bytes of an upload besides its pictures
 OTHER_BODY = 1 << 18  # bytes of any other request
 HELD = 1 << 27  # bytes in all requests being received or answered; half of them from one client
-_GRACE, _SLOWEST = 10.0, 50_000  # a body may take this many seconds, and one more for this many bytes received
+_GRACE, _SLOWEST = 30.0, 10_000  # a body may take this many seconds, and one more for this many bytes received
+_STALLED = 30.0  # seconds without a byte of a body
 _DRAINED, _DRAINING = 1 << 26, 2.0  # a refused body is read and discarded for this many bytes and seconds
 _CLIENTS = 4096  # whose rates are remembered
 _EVERYWHERE = ("0.0.0.0", "::")  # on these addresses the service accepts any host name
@@ -323,7 +324,8 @@ class _Exchange:
             return await self._receive()
         self._check_room()
         try:
-            async with asyncio.timeout_at(self._deadline + self._received / _SLOWEST) as limit:
+            stalled = asyncio.get_running_loop().time() + _STALLED
+            async with asyncio.timeout_at(min(stalled, self._deadline + self._received / _SLOWEST)) as limit:
                 self.upload.give_up = lambda: limit.reschedule(0)
                 message = await self._receive()
         except TimeoutError as error:
