@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-full-size bench format clean
+.PHONY: demo test lint types unit test-full-size test-faults bench format clean
 
 demo: $(READY)  ## draw a synthetic world, train on it with and without joining the cameras, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -24,6 +24,9 @@ unit: $(READY)
 
 test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: takes minutes and about 12 GB
 	$(BIN)/pytest -m full_size
+
+test-faults: $(READY)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults -s
 
 bench: $(READY)  ## how fast the work around the backbone is (docs/performance.md); OPPONENTS=FOLDER compares with other projects
 	$(BIN)/python -m benchmarks $(if $(OPPONENTS),--opponents $(OPPONENTS)) --out runs/bench.json

@@ -120,10 +120,14 @@ def running(app) -> Iterator[str]:
 
 
 @contextmanager
-def process(folder: Path, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
-    """Serve the gallery in a process of its own; gives the process and its address, and kills it at the end."""
+def process(folder: Path, *, files: int = 0, verify=True, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Serve the gallery in a process of its own; gives the process and its address, and kills it at the end.
+
+    ``files`` limits the files that it may open; ``verify`` is a TLS context that trusts its certificate.
+    """
     settings = {"port": 0} | settings
-    code = (
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); " if files else ""
+    code = limit + (
         "from pathlib import Path; from colour_people import FakeEncoder; from ccafl.gallery.gallery import Gallery; "
         "from ccafl.service.limits import ServiceSettings; from ccafl.service.server import serve; "
         f"serve(Gallery.open(Path({str(folder)!r})), FakeEncoder(), ServiceSettings(**{settings!r}))"
@@ -132,12 +136,26 @@ def process(folder: Path, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
     here = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=here) as service:
         try:
-            address = re.search(r"http://\S+", service.stderr.readline()).group()
-            while httpx.get(f"{address}/ready").status_code != 200:
+            address = re.search(r"https?://\S+", service.stderr.readline()).group()
+            while httpx.get(f"{address}/ready", verify=verify).status_code != 200:
                 time.sleep(0.02)
             yield service, address
         finally:
             service.kill()
+
+
+def place_of(address: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    host, _, port = address.partition("://")[2].rpartition(":")
+    return host, int(port)
+
+
+def until(condition) -> None:
+    """Wait until the condition holds, for at most a minute, far more than it takes."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def memory(service: subprocess.Popen) -> int:

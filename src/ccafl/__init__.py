@@ -1,5 +1,6 @@
 """Person re-identification from labels made camera by camera (CCAFL, arXiv 2409.19563)."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,9 @@ if TYPE_CHECKING:
     from ccafl.evaluation.embedder import Embedder
 
 __version__ = "0.1.0"
+
+# Set before its import, this keeps ONNX Runtime from reporting its use to Microsoft and from writing a device id.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def load(run: str | Path, *, fast: bool = False) -> "Embedder":

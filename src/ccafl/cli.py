@@ -352,12 +352,16 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
     token: Annotated[
-        str | None, typer.Option(envvar="CCAFL_TOKEN", help="Required of every client.", show_default=False)
+        str | None,
+        typer.Option(help="Required of every client; other users can see it here, so use CCAFL_TOKEN or --token-file."),
     ] = None,
     milvus_uri: Annotated[
         str | None,
         typer.Option(envvar="MILVUS_URI", help="The gallery's Milvus server; its token goes to no other address."),
     ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File of one line with the token.")] = None,
+    certfile: Annotated[Path | None, typer.Option(help="Certificate for HTTPS, with its chain (PEM).")] = None,
+    keyfile: Annotated[Path | None, typer.Option(help="The certificate's key, if not in the same file (PEM).")] = None,
     milvus_token: Annotated[
         str | None, typer.Option(envvar="MILVUS_TOKEN", help="For a Milvus server that requires one.")
     ] = None,
@@ -365,7 +369,18 @@ def serve(
     """Serve a gallery: a page to search it in the browser, and an HTTP API."""
     from ccafl.service import commands
 
-    commands.serve(db, model=model, host=host, port=port, token=token, milvus_uri=milvus_uri, milvus_token=milvus_token)
+    commands.serve(
+        db,
+        model=model,
+        host=host,
+        port=port,
+        token=token,
+        token_file=token_file,
+        certificate=certfile,
+        key=keyfile,
+        milvus_uri=milvus_uri,
+        milvus_token=milvus_token,
+    )
 
 
 @app.command()

@@ -643,3 +643,49 @@ def test_controls_are_named_text_is_legible_and_nothing_sticks_out(address, new_
     check(dialog=True)
     tab.keyboard.press("Escape")
     expect(viewer(tab)).to_have_count(0)
+
+
+# --- Hostile names ----------------------------------------------------------------------------------------------------
+
+SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+BACKWARDS = "\u202egpj.exe"  # shown as exe.jpg by what obeys it
+HEBREW = "\u05e9\u05dc\u05d5\u05dd 7"
+CLOSING = "\"'></title></style>{{7*7}}${7*7}"
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A service whose camera, labels, persons and files have names that attack the page."""
+    pictures = []
+    for number, name in enumerate((SCRIPT, BACKWARDS, HEBREW, CLOSING)):
+        path = tmp_path / f"{name.replace('/', '|')}.png"
+        draw(number).save(path)
+        pictures.append(Picture(path, name, name, FIRST + timedelta(seconds=number)))
+    with Gallery.create(tmp_path / "gallery.db", FakeEncoder()) as made:
+        add_pictures(made, FakeEncoder(), pictures)
+        made.join({(p.camera, p.label): p.label for p in pictures})
+        with running(create_app(made, FakeEncoder(), ServiceSettings())) as address:
+            yield address, pictures
+
+
+def test_hostile_names_are_shown_as_text(hostile, new_tab):
+    address, pictures = hostile
+    tab = new_tab()
+    tab.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+    tab.goto(address)
+    table = tab.get_by_role("table")
+    for name in (SCRIPT, CLOSING, f"\u2068{HEBREW}\u2069", "\ufffdgpj.exe"):
+        expect(table.get_by_role("rowheader", name=name, exact=True)).to_be_visible()
+    upload(tab, pictures[1].path)
+    for view in ("Ranked", "By camera", "By person"):
+        see(tab, view)
+        expect(tab.get_by_role("button", name=FOUND)).to_have_count(len(pictures))
+    see(tab, "Ranked")
+    for rank in range(1, len(pictures) + 1):
+        tab.get_by_role("button", name=re.compile(f"Open rank {rank},")).click()
+        expect(viewer(tab).get_by_role("group", name=re.compile("Timeline"))).to_be_visible()
+        viewer(tab).get_by_role("button", name="Close").click()
+    shown = tab.evaluate("document.documentElement.outerHTML")
+    assert "\u202e" not in shown
+    assert tab.evaluate("document.scripts.length") == tab.evaluate("document.querySelectorAll('script[src]').length")
+    assert tab.locator("img[src='x']").count() == 0

@@ -23,7 +23,21 @@ from ccafl.gallery.gallery import Gallery
 from ccafl.service.app import create_app
 from ccafl.service.limits import ServiceSettings
 from ccafl.service.server import serve
-from colour_people import CAMERAS, FIRST, PERSONS, SHOTS, FakeEncoder, draw, filled, key_of, png, process, running
+from colour_people import (
+    CAMERAS,
+    FIRST,
+    PERSONS,
+    SHOTS,
+    FakeEncoder,
+    draw,
+    filled,
+    key_of,
+    place_of,
+    png,
+    process,
+    running,
+    until,
+)
 
 OWN = "http://127.0.0.1"
 EACH = len(PERSONS) * SHOTS  # pictures per camera
@@ -348,14 +362,6 @@ def waiting(client) -> int:
     return int(float(client.get("/metrics").text.partition("\nccafl_queue_pictures ")[2].split()[0]))
 
 
-def until(condition) -> None:
-    """Wait until the condition holds, for at most a minute, far more than it takes."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_waiting_searches_share_a_forward_pass_and_each_gets_its_answer(gallery, held):
     with running(create_app(gallery, held, ServiceSettings())) as address, calling(address) as (client, clients):
         held.hold()
@@ -453,7 +459,7 @@ def test_a_port_in_use_is_reported(gallery, encoder):
 def test_it_finishes_requests_in_progress_and_then_ends(tmp_path, people, encoder, end):
     folder = tmp_path / "gallery.db"
     filled(folder, encoder, people).close()
-    with process(folder) as (service, address), socket.create_connection(_place(address)) as connection:
+    with process(folder) as (service, address), socket.create_connection(place_of(address)) as connection:
         body = (
             b'--b\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
             + png(draw(0))
@@ -473,14 +479,9 @@ def test_it_finishes_requests_in_progress_and_then_ends(tmp_path, people, encode
         assert len(gallery) == len(people)
 
 
-def _place(address: str) -> tuple[str, int]:
-    host, _, port = address.removeprefix("http://").rpartition(":")
-    return host, int(port)
-
-
 def _refused(address: str) -> bool:
     try:
-        socket.create_connection(_place(address), 1).close()
+        socket.create_connection(place_of(address), 1).close()
     except ConnectionRefusedError:
         return True
     return False

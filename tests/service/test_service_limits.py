@@ -4,21 +4,25 @@ import asyncio
 import io
 import re
 import socket
-import struct
+import threading
 import time
 import zipfile
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 
 import httpx
 import pytest
 from starlette.testclient import TestClient
 
+from ccafl.data.images import read_image
 from ccafl.errors import InputError
-from ccafl.service import limits
+from ccafl.service import batching, forms, limits
 from ccafl.service.app import create_app
-from ccafl.service.limits import SECURITY_HEADERS, MemoryBudget, RateLimiter, ServiceSettings
-from colour_people import FakeEncoder, draw, filled, key_of, memory, png, process, running
+from ccafl.service.limits import SECURITY_HEADERS, RateLimiter, ServiceSettings, UploadMemory
+from colour_people import FakeEncoder, draw, filled, key_of, memory, png, process, running, until
+from hostile_pictures import png_chunk, png_with, repeated_scans
 
 OWN = "http://127.0.0.1"
 TOKEN = "a-token-of-the-tests"
@@ -114,26 +118,26 @@ def test_a_limited_number_of_clients_is_remembered(monkeypatch):
     assert rates.wait("often") > 0
 
 
-def test_memory_is_reserved_waited_for_and_refused():
-    async def story():
-        budget = MemoryBudget(10, waiting=1, patience=0.05)
-        async with budget.reserve(6):
-            async with budget.reserve(4):
-                first, second = (asyncio.create_task(take(budget, 5)) for _ in range(2))
-                outcomes = await asyncio.gather(first, second, return_exceptions=True)
-                assert [str(one.detail) for one in outcomes] == [
-                    "too much is being uploaded; try again",
-                    "too many requests are waiting; try again",
-                ]
-            waits = asyncio.create_task(take(budget, 100))
-            await asyncio.sleep(0)
-        await waits
-
-    async def take(budget, size):
-        async with budget.reserve(size):
-            pass
-
-    asyncio.run(story())
+def test_the_newest_upload_of_the_greediest_client_gives_up():
+    memory = UploadMemory(100, 60)
+    with ExitStack() as stack:
+        first, second, third, idle = (stack.enter_context(memory.upload("greedy")) for _ in range(4))
+        other = stack.enter_context(memory.upload("other"))
+        for upload in (first, second, third):
+            memory.add(upload, 20)
+        memory.add(other, 40)
+        assert not any(upload.given_up for upload in (first, second, third, idle, other))
+        memory.add(other, 10)  # the other has less, so it goes on
+        assert [upload.given_up for upload in (first, second, third, idle, other)] == [False, False, True, False, False]
+        memory.add(first, 10)
+        memory.add(first, 20)  # more than a client's share
+        assert [upload.given_up for upload in (first, second, idle, other)] == [False, True, False, False]
+        first.complete = True
+        memory.add(idle, 30)  # what is complete stays
+        assert idle.given_up
+    with memory.upload("greedy") as upload:
+        memory.add(upload, 60)
+        assert not upload.given_up
 
 
 def test_too_many_requests_are_slowed(gallery, people):
@@ -158,9 +162,9 @@ def test_a_client_cannot_call_itself_another(tmp_path, people):
 
 
 def test_an_ipv6_client_is_its_network():
-    assert limits._network(("2001:db8::1", 1)) == limits._network(("2001:db8::2", 1))
-    assert limits._network(("2001:db8:0:1::1", 1)) != limits._network(("2001:db8::1", 1))
-    assert limits._network(("10.0.0.1", 1)) != limits._network(("10.0.0.2", 1))
+    assert limits.network_of(("2001:db8::1", 1)) == limits.network_of(("2001:db8::2", 1))
+    assert limits.network_of(("2001:db8:0:1::1", 1)) != limits.network_of(("2001:db8::1", 1))
+    assert limits.network_of(("10.0.0.1", 1)) != limits.network_of(("10.0.0.2", 1))
 
 
 def test_the_token_guards_everything_but_the_page(gallery):
@@ -300,7 +304,7 @@ def test_other_bodies_are_small(service):
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(gallery, monkeypatch):
-    monkeypatch.setattr(limits, "_RECEIVING", 0.2)
+    monkeypatch.setattr(limits, "_GRACE", 0.2)
     with running(create_app(gallery, FakeEncoder(), ServiceSettings())) as address:
         head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: 100\r\n"
         with raw(address, head) as client:
@@ -309,34 +313,67 @@ def test_a_body_that_does_not_come_is_not_waited_for(gallery, monkeypatch):
 
 
 def test_memory_for_simultaneous_uploads_is_bounded(gallery, monkeypatch):
-    monkeypatch.setattr(limits, "HELD", 3 * MEGABYTE)
-    monkeypatch.setattr(MemoryBudget.__init__, "__kwdefaults__", {"waiting": 1, "patience": 0.2})
-    with running(create_app(gallery, FakeEncoder(), ServiceSettings(upload_mb=1))) as address:
-        head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: {2 * 10**6}\r\n"
-        with raw(address, head) as slow:
-            refused = upload(address, bytes(1_500_000))
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    monkeypatch.setattr(limits, "HELD", 4 * MEGABYTE)
+    settings = ServiceSettings(upload_mb=1)
+    with running(create_app(gallery, FakeEncoder(), settings)) as address, ExitStack() as stack:
+        head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: {15 * 10**5}\r\n"
+        first, second = (stack.enter_context(raw(address, head)) for _ in range(2))
+        first.sendall(PART + bytes(10**6))
+        until(lambda: received(address) > 0)
+        second.sendall(PART + bytes(14 * 10**5))
+        answer = second.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"too much is being uploaded" in answer
+        assert still_serves(address)
+        first.sendall(bytes(5 * 10**5 - len(PART)))
+        assert first.recv(1_000).startswith(b"HTTP/1.1 4")
+        assert upload(address, bytes(15 * 10**5)).status_code == 415
+
+
+def test_uploads_that_are_declared_but_not_sent_take_nothing_from_others(service):
+    service, address = service
+    head = f"POST /api/search HTTP/1.1\r\nHost: localhost\r\n{FORM}Content-Length: 16000000\r\n"
+    with ExitStack() as stack:
+        idle = [stack.enter_context(raw(address, head)) for _ in range(50)]
+        for connection in idle:
+            connection.sendall(PART)
+        for _ in range(5):
             assert still_serves(address)
-            slow.close()
-            assert upload(address, bytes(1_500_000)).status_code == 415
 
 
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def test_large_pictures_do_not_delay_small_ones(gallery, monkeypatch):
+    may = threading.Event()
+    monkeypatch.setattr(forms, "read_image", held_if_large(may))
+    monkeypatch.setattr(batching, "_MOST_LARGE", 3)
+    large = png_with(size=(6_000, 3_000))
+    with running(create_app(gallery, FakeEncoder(), ServiceSettings())) as address, ThreadPoolExecutor(8) as clients:
+        waiting = [clients.submit(upload, address, large) for _ in range(4)]
+        refused = next(as_completed(waiting))
+        assert refused.result().status_code == 503
+        assert "large pictures" in refused.result().json()["detail"]
+        for _ in range(5):
+            assert still_serves(address)
+        may.set()
+        assert sorted(one.result().status_code for one in waiting) == [200, 200, 200, 503]
 
 
-def black_png(width: int, height: int, *before: bytes) -> bytes:
-    """A black picture, made line by line so that the test itself needs little memory."""
-    packer = zlib.compressobj(9)
-    lines = b"".join(packer.compress(bytes(1 + width)) for _ in range(height)) + packer.flush()
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(before) + chunk(b"IDAT", lines) + chunk(b"IEND", b"")
+def received(address: str) -> float:
+    return float(re.search(r"\nccafl_upload_bytes (\S+)", httpx.get(f"{address}/metrics").text).group(1))
+
+
+def held_if_large(may: threading.Event):
+    def read(file, most_pixels):
+        picture = read_image(file, most_pixels)
+        assert picture.width < 1_000 or may.wait(60)
+        return picture
+
+    return read
 
 
 def test_a_picture_of_too_many_pixels_is_not_decoded(service):
     service, address = service
     for width, height in ((20_000, 10_000), (10_000, 9_000)):
-        content = black_png(width, height)
+        content = png_with(size=(width, height))
         assert len(content) < MEGABYTE
         answer = upload(address, content)
         assert answer.status_code == 413
@@ -360,16 +397,17 @@ def test_files_that_are_not_pictures_are_refused_with_the_reason(service):
         archive.writestr("a.jpg", png(draw(0)))
     jpeg = io.BytesIO()
     draw(0, size=(300, 600)).save(jpeg, "JPEG")
-    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 * MEGABYTE), 9))
+    bomb = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 * MEGABYTE), 9))
     for content, reason in (
         (packed.getvalue(), "not a picture, whatever its name says"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>', "not a"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
         (b"", "not a picture"),
         (jpeg.getvalue()[:-700], "damaged"),
-        (black_png(64, 64)[:60], "damaged"),
-        (black_png(64, 64, bomb), "damaged"),
+        (png_with()[:60], "damaged"),
+        (png_with(bomb), "damaged"),
         (png(draw(0, size=(3, 99))), "too small to show a person"),
+        (repeated_scans((4_000, 4_000), 5_000), "would take too long to decode"),
     ):
         answer = upload(address, content)
         assert answer.status_code == 415, content[:40]

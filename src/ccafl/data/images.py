@@ -1,15 +1,17 @@
 """Picture files: reading one, and finding those that cannot be read. A picture is the same however it is given."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
+from ccafl.data.decoding import CostlyPictureError, PictureFile
 from ccafl.errors import InputError
 
 with suppress(ImportError):  # an extra: ccafl[heic]
@@ -26,6 +28,9 @@ FORMATS = (
 )
 SMALLEST_SIDE = 4  # pixels; a smaller picture shows nobody
 MOST_PIXELS = 64_000_000
+# Pillow warns of each damaged entry, which a hostile file has by the ten thousand; what cannot be read is an error.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+_LONG = 128_000_000  # pixels times passes over them
 
 
 Pixels = NDArray[Any]
@@ -77,7 +82,7 @@ def load_image(path: Path) -> Image.Image:
 def picture_size(path: Path) -> tuple[int, int] | None:
     """Height and width as the file's header gives them; None if it cannot be read."""
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with path.open("rb") as file, Image.open(cast(IO[bytes], PictureFile(file)), formats=FORMATS) as picture:
             return picture.height, picture.width
     except Exception:  # as in load_image
         return None
@@ -97,8 +102,20 @@ def read_image(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
     try:
         return _decoded(file, most_pixels)
     except Exception as error:  # as in load_image
-        large = isinstance(error, (_TooManyPixelsError, Image.DecompressionBombError))
-        raise (TooLargeError if large else InputError)(_reason(error)) from error
+        raise _refusal(error) from error
+
+
+def takes_long(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> bool:
+    """Whether decoding the picture takes long or much memory: more than about a quarter of a second, or 64 MB.
+
+    Raises:
+        TooLargeError, InputError: as for `read_image`, as far as it can be told without decoding.
+    """
+    try:
+        with _opened(file, most_pixels) as (picture, passes):
+            return picture.width * picture.height * max(8, passes) > _LONG
+    except Exception as error:  # as in load_image
+        raise _refusal(error) from error
 
 
 def unreadable(paths: Sequence[Path], advance: Callable[[], None] | None = None) -> dict[Path, str]:
@@ -147,26 +164,32 @@ class _TooManyPixelsError(_UselessError):
     """A picture too large to be decoded."""
 
 
+@contextmanager
+def _opened(file: Path | IO[bytes], most_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """A picture whose header was read and accepted, and how often decoding goes over its pixels."""
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as content:
+        source = PictureFile(content)
+        try:
+            opened = Image.open(cast(IO[bytes], source), formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise _UselessError(_form(content)) from error
+        with opened as picture:
+            size = f"{picture.width}x{picture.height} pixels"
+            if min(picture.size) < SMALLEST_SIDE:
+                raise _UselessError(f"too small to show a person ({size})")
+            if picture.width * picture.height > most_pixels:
+                raise _TooManyPixelsError(f"too large ({size})")
+            yield picture, source.passes(picture, most_pixels)
+
+
 def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
-    try:
-        opened = Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise _UselessError(_form(file)) from error
-    with opened as picture:
-        size = f"{picture.width}x{picture.height} pixels"
-        if min(picture.size) < SMALLEST_SIDE:
-            raise _UselessError(f"too small to show a person ({size})")
-        if picture.width * picture.height > most_pixels:
-            raise _TooManyPixelsError(f"too large ({size})")
+    with _opened(file, most_pixels) as (picture, _):
         picture.load()
         return upright_rgb(picture)
 
 
-def _form(file: Path | IO[bytes]) -> str:
+def _form(file: IO[bytes]) -> str:
     """What a file is that Pillow does not recognise."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            return _form(opened)
     file.seek(0)
     head = file.read(32)
     if not head:
@@ -182,12 +205,19 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # `exif_transpose` copies in any case
         picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):  # 16-bit greys, which `convert` would clip at 255
-        return picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L").convert("RGB")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+        picture = picture.convert("I").point(lambda grey: grey * (1 / 256)).convert("L")
+    upright = picture if picture.mode == "RGB" else picture.convert("RGB")
+    upright.info.pop("comment", None)  # Pillow would write it into every copy
+    return upright
+
+
+def _refusal(error: Exception) -> InputError:
+    large = isinstance(error, (_TooManyPixelsError, Image.DecompressionBombError))
+    return (TooLargeError if large else InputError)(_reason(error))
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, _UselessError):
+    if isinstance(error, (_UselessError, CostlyPictureError)):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
         return "too large (a decompression bomb?)"

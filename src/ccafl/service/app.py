@@ -27,6 +27,7 @@ def create_app(
     encoder: PictureEncoder,
     settings: ServiceSettings,
     *,
+    metrics: Metrics | None = None,
     failed: Callable[[Exception], None] = lambda error: None,
 ) -> FastAPI:
     """The service as an ASGI application; the caller closes the gallery.
@@ -35,13 +36,14 @@ def create_app(
         gallery: open; only the application may use it while it runs.
         encoder: of the gallery's model.
         settings: where the service listens and what it accepts.
+        metrics: where requests and batches are counted, if the caller counts other things there.
         failed: called with the error if the gallery or the model cannot be loaded.
 
     Raises:
         InputError: the encoder is not of the gallery's model.
     """
     gallery.check_model(encoder)
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     batcher = SearchBatcher(gallery, encoder, capacity=settings.queue, metrics=metrics)
 
     async def start() -> None:

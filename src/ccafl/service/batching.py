@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Condition, Thread
 from time import perf_counter
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ccafl.service.metrics import Metrics
 
 MOST_PICTURES = 64  # in a forward pass
 _PATIENCE = 0.004  # seconds that a batch waits for searches whose pictures are being read
+_MOST_LARGE = 8  # pictures that take long, waiting or being read
 _CLOSING = 10.0  # seconds for pending searches to finish when the service ends
 _NONE = np.empty((0, 0), np.float32)
 
@@ -40,6 +41,16 @@ class BusyError(Exception):
     def __init__(self, detail: str, seconds: float = 1) -> None:
         super().__init__(detail)
         self.detail, self.seconds = detail, seconds
+
+
+class PictureReader(Protocol):
+    """A picture to be read in a thread; both raise what is wrong with it."""
+
+    def takes_long(self) -> bool:
+        """Whether `read` takes long, or much memory; told without decoding."""
+
+    def read(self) -> Image.Image:
+        """The picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,8 @@ class SearchBatcher:
         self._closed = False
         self._changed = Condition()
         self._reading = ThreadPoolExecutor(max(2, min(4, os.cpu_count() or 1)), "read")
+        self._reading_large = ThreadPoolExecutor(1, "read large")
+        self._large = 0
         self._gallery_thread = ThreadPoolExecutor(1, "gallery")
         self._model_thread = Thread(target=self._run_model, name="model", daemon=True)
         self._warmed: Future[None] = Future()
@@ -141,14 +154,15 @@ class SearchBatcher:
         if self._model_thread.is_alive():
             self._model_thread.join(_CLOSING)
         self._reading.shutdown(cancel_futures=True)
+        self._reading_large.shutdown(cancel_futures=True)
         self._gallery_thread.shutdown()
 
-    async def search(self, question: Question, readers: Sequence[Callable[[], Image.Image]] = ()) -> Answer:
+    async def search(self, question: Question, readers: Sequence[PictureReader] = ()) -> Answer:
         """Read the pictures, then search for the person; when cancelled, the search is dropped.
 
         Args:
             question: whom to search for.
-            readers: each returns a picture; they run in threads, and what they raise is raised here.
+            readers: of the pictures; what they raise is raised here.
 
         Raises:
             BusyError: not ready, or too many searches are waiting.
@@ -197,14 +211,13 @@ class SearchBatcher:
         if self._encoder.describes:
             self._encoder.encode_text(["a person"])
 
-    async def _read(self, question: Question, readers: Sequence[Callable[[], Image.Image]]) -> _Pending:
+    async def _read(self, question: Question, readers: Sequence[PictureReader]) -> _Pending:
         start = perf_counter()
         with self._changed:
             self._being_read += 1
         pending = None
         try:
-            loop = asyncio.get_running_loop()
-            pictures = await asyncio.gather(*(loop.run_in_executor(self._reading, reader) for reader in readers))
+            pictures = await asyncio.gather(*(self._picture(reader) for reader in readers))
             pending = _Pending(question, pictures, {"read": perf_counter() - start})
         finally:
             with self._changed:
@@ -213,6 +226,19 @@ class SearchBatcher:
                     self._waiting.append(pending)
                 self._changed.notify_all()
         return pending
+
+    async def _picture(self, reader: PictureReader) -> Image.Image:
+        """The picture; those that take long are read one at a time, and do not delay the others."""
+        loop = asyncio.get_running_loop()
+        if not await loop.run_in_executor(self._reading, reader.takes_long):
+            return await loop.run_in_executor(self._reading, reader.read)
+        if self._large >= _MOST_LARGE:
+            raise BusyError("too many large pictures are being read; send smaller ones or try again", 5)
+        self._large += 1
+        try:
+            return await loop.run_in_executor(self._reading_large, reader.read)
+        finally:
+            self._large -= 1
 
     def _run_model(self) -> None:
         """The model's thread."""

@@ -1,10 +1,14 @@
 """What ``ccafl serve`` does; `ccafl.cli` only calls it."""
 
+import os
+import stat
 from pathlib import Path
 
+from ccafl.errors import InputError
 from ccafl.gallery.commands import model_of
 from ccafl.gallery.gallery import Gallery
 from ccafl.packages import require
+from ccafl.terminal import note
 
 
 def serve(
@@ -15,6 +19,9 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     milvus_uri: str | None = None,
+    token_file: Path | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
     milvus_token: str | None = None,
 ) -> None:
     """Serve a gallery over HTTP until stopped.
@@ -24,7 +31,10 @@ def serve(
         model: where the gallery's model is, if it has moved.
         host: name or address to listen on.
         port: to listen on.
-        token: that every client must send.
+        token: that every client must send, as it was given on the command line.
+        token_file: holds it instead; without either, the environment's CCAFL_TOKEN counts.
+        certificate: PEM file for TLS, with the chain.
+        key: its private key, if that is in a file of its own.
         milvus_uri: of the gallery's Milvus server, which a token needs.
         milvus_token: for a Milvus server that requires one.
 
@@ -35,6 +45,26 @@ def serve(
     from ccafl.service.limits import ServiceSettings
     from ccafl.service.server import serve as run_server
 
-    settings = ServiceSettings(host=host, port=port, token=token)
+    secret = _secret(token, token_file)
+    settings = ServiceSettings(host=host, port=port, token=secret, certificate=certificate, key=key)
     with Gallery.open(db, uri=milvus_uri, token=milvus_token) as gallery:
         run_server(gallery, model_of(gallery, model), settings)
+
+
+def _secret(token: str | None, file: Path | None) -> str | None:
+    if token is not None and file is not None:
+        raise InputError("--token and --token-file: give one of them")
+    if token is not None:
+        note("warning: every user of this machine can read --token in the list of processes; use --token-file")
+        return token
+    if file is None:
+        return os.environ.get("CCAFL_TOKEN")
+    try:
+        secret = file.read_text("utf-8").strip()
+        others = stat.S_IMODE(file.stat().st_mode) & 0o077
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise InputError(f"{file}: cannot be read as a token ({reason}); give a text file of one line") from error
+    if others:
+        note(f"warning: other users of this machine can read {file}; chmod 600 it")
+    return secret

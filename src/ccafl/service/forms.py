@@ -1,8 +1,8 @@
 """The search form: read from a request, checked, and its pictures opened."""
 
-from collections.abc import AsyncIterator, Callable, Container
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Container, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from ccafl.data.images import SMALLEST_SIDE, TooLargeError, read_image
+from ccafl.data.images import SMALLEST_SIDE, TooLargeError, read_image, takes_long
 from ccafl.errors import InputError
 from ccafl.gallery.query import Query
 from ccafl.service.batching import Question
@@ -70,14 +70,61 @@ def question(form: SearchFields) -> Question:
     return Question(query, tuple(form.key), form.text)
 
 
-def picture_readers(form: SearchFields, settings: ServiceSettings) -> list[Callable[[], Image.Image]]:
-    """For each picture of the form, a function that opens it.
+@dataclass(frozen=True, slots=True)
+class UploadedPicture:
+    """A picture of the form; a `ccafl.service.batching.PictureReader`.
 
-    The functions raise HTTPException: 413 for too many pixels, 415 for no picture, 422 for a box outside it.
+    Its methods raise HTTPException: 413 for too many pixels, 415 for no picture that can be decoded, 422 for a box
+    outside it.
+
+    Attributes:
+        file: what was uploaded.
+        number: of the picture in the form, from 1.
+        box: the part to search for; empty for all of it.
+        most_pixels: that it may have.
     """
+
+    file: IO[bytes]
+    number: int
+    box: str
+    most_pixels: int
+
+    def takes_long(self) -> bool:
+        """Whether it is large, or coded in a way that takes long to decode."""
+        with self._refused():
+            return takes_long(self.file, self.most_pixels)
+
+    def read(self) -> Image.Image:
+        """The part to search for, reduced if large but still larger than any encoder's input."""
+        with self._refused():
+            picture = read_image(self.file, self.most_pixels)
+        if self.box:
+            x, y, width, height = (round(float(part)) for part in self.box.split(","))
+            edges = (x, y, min(x + width, picture.width), min(y + height, picture.height))
+            if min(edges[2] - x, edges[3] - y) < SMALLEST_SIDE:
+                size = f"{picture.width}x{picture.height}"
+                detail = f"box: {self.box} covers too little of picture {self.number}, which has {size} pixels"
+                raise HTTPException(422, detail)
+            picture = picture.crop(edges)
+        factor = max(picture.size) // _LARGE
+        return picture.reduce(min(factor, *picture.size)) if factor > 1 else picture
+
+    @contextmanager
+    def _refused(self) -> Iterator[None]:
+        try:
+            yield
+        except TooLargeError as error:
+            detail = f"picture {self.number}: {error}; at most {self.most_pixels} pixels are accepted"
+            raise HTTPException(413, detail) from error
+        except InputError as error:
+            raise HTTPException(415, f"picture {self.number}: {error}") from error
+
+
+def uploaded_pictures(form: SearchFields, settings: ServiceSettings) -> list[UploadedPicture]:
+    """The form's pictures, each with its box."""
     boxes = form.box or [""] * len(form.picture)
     return [
-        partial(_open_picture, upload.file, number, box, settings.pixels)
+        UploadedPicture(upload.file, number, box, settings.pixels)
         for number, (upload, box) in enumerate(zip(form.picture, boxes, strict=True), 1)
     ]
 
@@ -100,22 +147,3 @@ def conflict(
         return "rerank: needs torch, which this service runs without"
     unknown = next((name for name in form.filters().camera_names() if name not in cameras), None)
     return None if unknown is None else f"camera {unknown!r}: the gallery has no camera of that name"
-
-
-def _open_picture(file: IO[bytes], number: int, box: str, most_pixels: int) -> Image.Image:
-    """The part of an uploaded picture to search for, reduced if large but still larger than any encoder's input."""
-    try:
-        picture = read_image(file, most_pixels)
-    except TooLargeError as error:
-        raise HTTPException(413, f"picture {number}: {error}; at most {most_pixels} pixels are accepted") from error
-    except InputError as error:
-        raise HTTPException(415, f"picture {number}: {error}") from error
-    if box:
-        x, y, width, height = (round(float(part)) for part in box.split(","))
-        edges = (x, y, min(x + width, picture.width), min(y + height, picture.height))
-        if min(edges[2] - x, edges[3] - y) < SMALLEST_SIDE:
-            size = f"{picture.width}x{picture.height}"
-            raise HTTPException(422, f"box: {box} covers too little of picture {number}, which has {size} pixels")
-        picture = picture.crop(edges)
-    factor = max(picture.size) // _LARGE
-    return picture.reduce(min(factor, *picture.size)) if factor > 1 else picture

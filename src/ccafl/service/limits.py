@@ -4,11 +4,14 @@ import asyncio
 import ipaddress
 import logging
 import secrets
+import ssl
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,9 +37,9 @@ SECURITY_HEADERS = {
 }
 OVERHEAD = 1 << 20  # bytes of an upload besides its pictures
 OTHER_BODY = 1 << 18  # bytes of any other request
-HELD = 1 << 27  # bytes in all requests being received or answered
-_WAITING, _PATIENCE = 256, 10.0  # requests waiting for memory at most, and for how many seconds
-_RECEIVING = 60.0  # seconds for a request's body to arrive
+HELD = 1 << 27  # bytes in all requests being received or answered; half of them from one client
+_GRACE, _SLOWEST = 30.0, 10_000  # a body may take this many seconds, and one more for this many bytes received
+_STALLED = 30.0  # seconds without a byte of a body
 _DRAINED, _DRAINING = 1 << 26, 2.0  # a refused body is read and discarded for this many bytes and seconds
 _CLIENTS = 4096  # whose rates are remembered
 _EVERYWHERE = ("0.0.0.0", "::")  # on these addresses the service accepts any host name
@@ -49,6 +52,8 @@ class ServiceSettings(BaseModel):
         host: name or address to listen on; one that other machines can reach needs a token.
         port: 0 for any free port.
         token: required as ``Authorization: Bearer``.
+        certificate: PEM file for TLS, with the chain; None for HTTP in the clear.
+        key: its private key, if that is in a file of its own.
         upload_mb: megabytes of an upload at most, all its pictures together.
         pixels: of a picture at most; its header is checked before it is decoded.
         pictures: in a search at most.
@@ -57,7 +62,8 @@ class ServiceSettings(BaseModel):
         burst: requests that a client may send at once.
 
     Raises:
-        InputError: a host that others can reach without a token, or a token that no header can carry.
+        InputError: a host that others can reach without a token, a token that no header can carry, a key without a
+            certificate, or a certificate that cannot be used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +71,8 @@ class ServiceSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     token: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
     upload_mb: PositiveInt = 16
     pixels: PositiveInt = MOST_PIXELS
     pictures: PositiveInt = 8
@@ -76,13 +84,30 @@ class ServiceSettings(BaseModel):
     def _together(self) -> "ServiceSettings":
         if self.token is None and not is_loopback(self.host):
             raise InputError(
-                f"{self.host}: other machines can reach this address; set a token (--token, or CCAFL_TOKEN)"
+                f"{self.host}: other machines can reach this address; set a token (--token-file, or CCAFL_TOKEN)"
             )
         if self.token is not None and not (self.token and all("!" <= letter <= "~" for letter in self.token)):
             raise InputError("the token is empty, or has spaces or characters outside ASCII; give another")
+        if self.key is not None and self.certificate is None:
+            raise InputError(f"{self.key}: is a key without a certificate; give --certfile too")
+        if self.certificate is not None:
+            _check_certificate(self.certificate, self.key)
         if self.queue < self.pictures:
             raise InputError(f"queue {self.queue}: a search with {self.pictures} pictures would not fit; raise queue")
         return self
+
+
+def _check_certificate(certificate: Path, key: Path | None) -> None:
+    def no_password() -> str:
+        raise InputError(f"{key or certificate}: the key has a password; write it without one (openssl pkey)")
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, no_password)
+    except ssl.SSLError as error:  # an OSError too
+        reason = error.reason or "not PEM"
+        raise InputError(f"{certificate}: no certificate with its private key in PEM ({reason}); give both") from error
+    except OSError as error:
+        raise InputError(f"{key or certificate}: cannot be read ({error.strerror}); give readable PEM files") from error
 
 
 def is_loopback(host: str) -> bool:
@@ -120,45 +145,77 @@ class RateLimiter:
         return len(self._left)
 
 
-class MemoryBudget:
-    """A number of bytes to share; when they are used up, a limited number of requests wait for a limited time."""
+@dataclass(slots=True, eq=False)
+class Upload:
+    """A request's body in memory.
 
-    def __init__(self, size: int, *, waiting: int = _WAITING, patience: float = _PATIENCE) -> None:
-        self._size = self._free = size
-        self._most_waiting, self._patience = waiting, patience
-        self._waiting = 0
-        self._changed = asyncio.Condition()
+    Attributes:
+        client: who sends it.
+        held: bytes received so far.
+        complete: all of it has arrived.
+        given_up: it had to make room for others.
+        give_up: called when it has to.
+    """
 
-    @asynccontextmanager
-    async def reserve(self, size: int) -> AsyncIterator[None]:
-        """Hold ``size`` bytes; if that exceeds the budget, all of it.
+    client: str
+    held: int = 0
+    complete: bool = False
+    given_up: bool = False
+    give_up: Callable[[], None] = lambda: None
 
-        Raises:
-            HTTPException: 503, not enough became free.
-        """
-        size = min(size, self._size)
-        async with self._changed:
-            if self._free < size:
-                await self._wait(size)
-            self._free -= size
+
+class UploadMemory:
+    """The bytes of all uploads, counted as they arrive.
+
+    Where they become too many, the newest unfinished upload of the client with the most bytes gives up; so does a
+    client's own newest where the client has more than its share. One that sends nothing takes nothing from others.
+
+    Args:
+        size: bytes of all uploads together.
+        share: of one client.
+
+    Attributes:
+        held: bytes of all uploads now.
+    """
+
+    def __init__(self, size: int, share: int) -> None:
+        self._size, self._share = size, share
+        self.held = 0
+        self._of: Counter[str] = Counter()
+        self._uploads: dict[str, dict[Upload, None]] = {}  # by client; the oldest first
+
+    @contextmanager
+    def upload(self, client: str) -> Iterator[Upload]:
+        """A new upload; its bytes are free again at the end."""
+        upload = Upload(client)
+        self._uploads.setdefault(client, {})[upload] = None
         try:
-            yield
+            yield upload
         finally:
-            self._free += size
-            async with self._changed:
-                self._changed.notify_all()
+            self._free(upload)
+            del self._uploads[client][upload]
+            if not self._uploads[client]:
+                del self._uploads[client], self._of[client]
 
-    async def _wait(self, size: int) -> None:
-        if self._waiting >= self._most_waiting:
-            raise busy("too many requests are waiting; try again", self._patience)
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._changed.wait_for(lambda: self._free >= size)
-        except TimeoutError as error:
-            raise busy("too much is being uploaded; try again", self._patience) from error
-        finally:
-            self._waiting -= 1
+    def add(self, upload: Upload, size: int) -> None:
+        """Count bytes that have arrived for an upload that has not given up; it, or others, may give up then."""
+        upload.held += size
+        self._of[upload.client] += size
+        self.held += size
+        while not upload.given_up and (self._of[upload.client] > self._share or self.held > self._size):
+            client = upload.client if self._of[upload.client] > self._share else max(self._of, key=self._of.__getitem__)
+            unfinished = (other for other in reversed(self._uploads[client]) if other.held and not other.complete)
+            self._give_up(next(unfinished, upload))
+
+    def _give_up(self, upload: Upload) -> None:
+        self._free(upload)
+        upload.given_up = True
+        upload.give_up()
+
+    def _free(self, upload: Upload) -> None:
+        self._of[upload.client] -= upload.held
+        self.held -= upload.held
+        upload.held = 0
 
 
 class GuardMiddleware:
@@ -173,7 +230,9 @@ class GuardMiddleware:
     def __init__(self, app: ASGIApp, settings: ServiceSettings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self._rates = None if settings.rate is None else RateLimiter(settings.rate, settings.burst)
-        self._memory = MemoryBudget(max(HELD, self._most_bytes("/api/search")))
+        held = max(HELD, 2 * self._most_bytes("/api/search"))
+        self._memory = UploadMemory(held, held // 2)
+        metrics.uploads.set_function(lambda: self._memory.held)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -181,15 +240,12 @@ class GuardMiddleware:
             return
         start = time.perf_counter()
         headers = Headers(scope=scope)
-        exchange = _Exchange(receive, send, headers, self._most_bytes(scope["path"]))
+        exchange = _Exchange(receive, send, headers, self._most_bytes(scope["path"]), self._memory)
         try:
             if refusal := self._refusal(scope, headers) or exchange.too_large():
                 raise refusal
-            if exchange.complete:
+            with self._memory.upload(network_of(scope.get("client"))) as exchange.upload:
                 await self._app(scope, exchange.receive, exchange.send)
-            else:
-                async with self._memory.reserve(exchange.expected):
-                    await self._app(scope, exchange.receive, exchange.send)
         except HTTPException as error:
             answer = JSONResponse({"detail": error.detail}, error.status_code, error.headers)
             await answer(scope, exchange.receive, exchange.send)
@@ -214,7 +270,7 @@ class GuardMiddleware:
                 421, "the service does not answer to this host name; use the address that it listens on"
             )
         if self._rates is not None and (cost := _cost(path)):
-            wait = self._rates.wait(_network(scope.get("client")), cost)
+            wait = self._rates.wait(network_of(scope.get("client")), cost)
             if wait:
                 return HTTPException(429, "too many requests; slow down", {"Retry-After": str(ceil(wait))})
         if scope["method"] not in ("GET", "HEAD") and _is_cross_site(headers):
@@ -248,10 +304,11 @@ class GuardMiddleware:
 class _Exchange:
     """A request and its answer: counts the body as it arrives, and adds headers to the answer."""
 
-    def __init__(self, receive: Receive, send: Send, headers: Headers, most: int) -> None:
-        self._receive, self._send, self._most = receive, send, most
+    def __init__(self, receive: Receive, send: Send, headers: Headers, most: int, memory: UploadMemory) -> None:
+        self._receive, self._send, self._most, self._memory = receive, send, most, memory
+        self.upload = Upload("")
         self._received = 0
-        self._deadline = asyncio.get_running_loop().time() + _RECEIVING
+        self._deadline = asyncio.get_running_loop().time() + _GRACE
         length = headers.get("content-length", "")
         self.expected = int(length) if length.isascii() and length.isdecimal() else most
         self.complete = "content-length" not in headers and "transfer-encoding" not in headers
@@ -265,17 +322,32 @@ class _Exchange:
     async def receive(self) -> Message:
         if self.complete:
             return await self._receive()
+        self._check_room()
         try:
-            async with asyncio.timeout_at(self._deadline):
+            stalled = asyncio.get_running_loop().time() + _STALLED
+            async with asyncio.timeout_at(min(stalled, self._deadline + self._received / _SLOWEST)) as limit:
+                self.upload.give_up = lambda: limit.reschedule(0)
                 message = await self._receive()
         except TimeoutError as error:
-            raise HTTPException(408, f"did not arrive within {_RECEIVING:.0f} seconds; send less") from error
-        self._received += len(message.get("body", b""))
-        self.complete = not message.get("more_body", False)
+            self._check_room()
+            detail = f"arrives too slowly, below {_SLOWEST // 1000} kB per second; send less or try again"
+            raise HTTPException(408, detail) from error
+        finally:
+            self.upload.give_up = lambda: None
+        self._check_room()
+        size = len(message.get("body", b""))
+        self._received += size
         if self._received > self._most:
             self.expected = self._received
             raise self.too_large() or AssertionError
+        self._memory.add(self.upload, size)
+        self._check_room()
+        self.complete = self.upload.complete = not message.get("more_body", False)
         return message
+
+    def _check_room(self) -> None:
+        if self.upload.given_up:
+            raise busy("too much is being uploaded; try again", 5)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -309,7 +381,7 @@ def _cost(path: str) -> float:
     return 0.1 if path == "/" or path.startswith("/page/") or path.endswith("/thumbnail") else 1
 
 
-def _network(client: Any) -> str:
+def network_of(client: Any) -> str:
     """The client's address; for IPv6 its /64 network, since one client controls all of it."""
     address = str(client[0]) if client else ""
     try:

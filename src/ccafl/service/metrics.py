@@ -15,6 +15,11 @@ class Metrics:
         self.batch = Histogram("ccafl_batch_pictures", "Pictures per forward pass", buckets=_PICTURES, registry=own)
         self.model = Histogram("ccafl_model_seconds", "Duration of a forward pass", registry=own)
         self.queue = Gauge("ccafl_queue_pictures", "Pictures of searches waiting or being answered", registry=own)
+        self.uploads = Gauge("ccafl_upload_bytes", "Bytes of uploads in memory", registry=own)
+        self.connections = Gauge("ccafl_connections", "Open connections", registry=own)
+        self.ended = Counter(
+            "ccafl_connections_ended", "Connections refused or ended before their answer", ["reason"], registry=own
+        )
         self.pictures = Gauge("ccafl_gallery_pictures", "Pictures in the gallery", registry=own)
 
     def text(self) -> bytes:

@@ -17,7 +17,7 @@ from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import GalleryError
 from ccafl.gallery.query import group_by_identity
 from ccafl.service.batching import Answer, SearchBatcher
-from ccafl.service.forms import conflict, form_schema, picture_readers, question, received_form
+from ccafl.service.forms import conflict, form_schema, question, received_form, uploaded_pictures
 from ccafl.service.limits import ServiceSettings
 from ccafl.service.metrics import Metrics
 from ccafl.service.schemas import (
@@ -151,7 +151,7 @@ def api_routes(
         async with received_form(request) as form:
             if reason := conflict(form, batcher.info.cameras, settings, encoder.describes, rerank_possible):
                 raise HTTPException(422, reason)
-            searching = batcher.search(question(form), picture_readers(form, settings))
+            searching = batcher.search(question(form), uploaded_pictures(form, settings))
             try:
                 answer = await _until_disconnected(request, searching)
             except KeyError as error:

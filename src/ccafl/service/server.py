@@ -12,7 +12,10 @@ from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
 from ccafl.gallery.gallery import Gallery
 from ccafl.service.app import create_app
-from ccafl.service.limits import ServiceSettings
+from ccafl.service.connections import Connections, Listener, Server, most_connections, protocol_of
+from ccafl.service.limits import ServiceSettings, is_loopback
+from ccafl.service.logs import logging_to_stderr
+from ccafl.service.metrics import Metrics
 from ccafl.terminal import note
 
 _GRACE = 10  # seconds for requests in progress to finish when the service is stopped
@@ -31,29 +34,46 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
         failures.append(error)
         server.should_exit = True
 
-    with gallery:
+    metrics = Metrics()
+    most = most_connections()
+    connections = Connections(most, most // 2, metrics.ended)
+    metrics.connections.set_function(lambda: len(connections))
+    with gallery, logging_to_stderr():
         config = uvicorn.Config(
-            create_app(gallery, encoder, settings, failed=fail),
+            create_app(gallery, encoder, settings, metrics=metrics, failed=fail),
+            loop="asyncio",  # `Listener` and `Connections` rely on it and on h11
+            http=protocol_of(connections),
+            ws="none",
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,
             proxy_headers=False,  # anybody could claim another address and evade the limits
             timeout_graceful_shutdown=_GRACE,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
         )
-        server = uvicorn.Server(config)
+        server = Server(config, connections)
         with _listening(settings.host, settings.port) as listener, _signals_ignored_afterwards():
+            listener.admit_by(connections, answers_in_clear=settings.certificate is None)
             address, port = listener.getsockname()[:2]
             place = f"[{address}]" if ":" in address else address
-            note(f"{gallery.model_name}: search it at http://{place}:{port} (Ctrl-C to stop)")
+            scheme = "http" if settings.certificate is None else "https"
+            note(f"{gallery.model_name}: search it at {scheme}://{place}:{port} (Ctrl-C to stop)")
             if settings.token is None:
                 note("no token is set, so every user and program on this machine can search")
+            if settings.certificate is None and not is_loopback(settings.host):
+                note(
+                    "warning: the token and all pictures cross the network unencrypted, for all there to read; give "
+                    "--certfile and --keyfile, or listen on 127.0.0.1 behind a proxy with TLS (docs/search.md)"
+                )
             server.run(sockets=[listener])
     if failures:
         raise failures[0]
 
 
 @contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int) -> Iterator[Listener]:
     """A socket bound there.
 
     Raises:
@@ -61,7 +81,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = Listener(family, kind, protocol)
     except OSError as error:
         raise InputError(f"{host}: is not an address of this machine ({error.strerror}); choose another") from error
     with listener:

@@ -6,7 +6,7 @@ import { showCorrections } from "./corrections.js";
 import { byId, fill, h } from "./dom.js";
 import { kept } from "./files.js";
 import { activeFilters, noFilters, sendFilters } from "./filters.js";
-import { cameraName, count, several, timeSpan } from "./format.js";
+import { cameraName, count, given, several, timeSpan } from "./format.js";
 import { queryPanel } from "./query.js";
 import { arrowKeys, showResults } from "./results.js";
 import { selectionBar } from "./selection.js";
@@ -49,7 +49,7 @@ async function start() {
   byId("holds").textContent = `${several(pictures, "picture")}, ${several(cameras.length, "camera")}`;
   byId("figures").textContent =
     `${several(pictures, "picture")}, ${several(identities, "person")} joined or labelled, ` +
-    `${several(cameras.length, "camera")}. Model ${model.name} (${model.fingerprint.slice(0, 12)}), ${model.runtime}.`;
+    `${several(cameras.length, "camera")}. Model ${given(model.name)} (${model.fingerprint.slice(0, 12)}), ${model.runtime}.`;
   byId("filters").open = !NARROW.matches;
   listen();
   apply();

@@ -2,7 +2,7 @@
 
 import { corrections, downloadCorrections } from "./api.js";
 import { fill, h } from "./dom.js";
-import { cameraName, several } from "./format.js";
+import { labelName, several } from "./format.js";
 
 /** Show all corrections. */
 export async function showCorrections(dialog) {
@@ -64,9 +64,9 @@ export async function showCorrections(dialog) {
               h(
                 "tr",
                 {},
-                h("td", {}, `${cameraName(row.camera_a)} ${row.label_a}`),
+                h("td", {}, labelName({ camera: row.camera_a, label: row.label_a })),
                 h("td", {}, row.kind === "must_link" ? "the same person as" : "not the same person as"),
-                h("td", {}, `${cameraName(row.camera_b)} ${row.label_b}`),
+                h("td", {}, labelName({ camera: row.camera_b, label: row.label_b })),
               ),
             ),
           ),

@@ -13,9 +13,15 @@ const number = new Intl.NumberFormat("en-GB");
 export const count = (value) => number.format(value);
 export const several = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 export const score = (value) => value.toFixed(3);
-export const cameraName = (camera) => camera || "no camera";
-export const personName = (identity) => (/^\d+$/.test(identity) ? `Person ${identity}` : identity);
-export const labelName = (picture) => `${cameraName(picture.camera)} ${picture.label}`;
+export const cameraName = (camera) => given(camera) || "no camera";
+export const personName = (identity) => (/^\d+$/.test(identity) ? `Person ${identity}` : given(identity));
+export const labelName = (picture) => `${cameraName(picture.camera)} ${given(picture.label)}`;
+
+/** A name from outside: it cannot turn the text around it, and what cannot be seen in it is shown. */
+export function given(name) {
+  const seen = name.replace(/[\0-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, "\ufffd");
+  return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe]/.test(seen) ? `\u2068${seen}\u2069` : seen;
+}
 
 export const dateOf = (time) => day.format(time);
 export const shortDateOf = (time) => shortDay.format(time);

@@ -5,7 +5,7 @@ import { drawBox } from "./boxer.js";
 import { byId, fill, h, keepingFocus } from "./dom.js";
 import { keep, kept } from "./files.js";
 import { activeFilters, filterControls } from "./filters.js";
-import { cameraName, labelName, longTime, several } from "./format.js";
+import { cameraName, given, labelName, longTime, several } from "./format.js";
 
 /**
  * Set up the panel.
@@ -64,7 +64,7 @@ export function queryPanel(gallery, change, clear) {
       if (fits) bytes += file.size;
       else
         problems.push(
-          `${file.name}: ${(file.size / 1e6).toFixed(1)} MB is too large; a query may have up to ${limits.upload_mb} MB.`,
+          `${given(file.name)}: ${(file.size / 1e6).toFixed(1)} MB is too large; a query may have up to ${limits.upload_mb} MB.`,
         );
       return fits;
     });
@@ -100,13 +100,13 @@ export function queryPanel(gallery, change, clear) {
 
   function uploadTile(upload, number) {
     const { file, url } = kept(upload.id);
-    const name = `picture ${number + 1}, ${file.name}`;
+    const name = `picture ${number + 1}, ${given(file.name)}`;
     const image = h("img", { src: url, alt: "" });
     const frame = h("span", { class: "frame" }, image);
     image.addEventListener("error", () => frame.replaceWith(h("span", { class: "frame none" }, "no preview")));
     if (upload.box) image.addEventListener("load", () => frame.append(boxMark(upload.box, image)));
     const draw = async () => {
-      const box = await drawBox(url, file.name, upload.box);
+      const box = await drawBox(url, given(file.name), upload.box);
       if (box !== undefined) changed(upload.id, { box });
     };
     return h(
@@ -116,7 +116,7 @@ export function queryPanel(gallery, change, clear) {
       h(
         "div",
         {},
-        h("p", { class: "name" }, file.name),
+        h("p", { class: "name" }, given(file.name)),
         h(
           "p",
           { class: "hint" },

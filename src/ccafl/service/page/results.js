@@ -59,7 +59,7 @@ function tile(hit, rank, selection, open) {
       h(
         "span",
         { class: "line" },
-        h("span", { class: "cut", title: hit.camera || null }, cameraName(hit.camera)),
+        h("span", { class: "cut", title: hit.camera ? cameraName(hit.camera) : null }, cameraName(hit.camera)),
         h("span", { class: "cut who" }, hit.identity ? personName(hit.identity) : "–"),
       ),
       h("span", { class: "line faint" }, shortTime(hit.time)),

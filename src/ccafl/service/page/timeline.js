@@ -36,7 +36,7 @@ export function timeline(pictures, cameras, current, open) {
     h(
       "div",
       { class: "names", "aria-hidden": "true" },
-      rows.map((camera) => h("span", { class: "cut", title: camera }, cameraName(camera))),
+      rows.map((camera) => h("span", { class: "cut", title: cameraName(camera) }, cameraName(camera))),
     ),
     track,
   );

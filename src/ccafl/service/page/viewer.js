@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { fill, h, keepingFocus } from "./dom.js";
-import { cameraName, clockOf, labelName, longTime, personName, score, several, timeSpan } from "./format.js";
+import { cameraName, clockOf, given, labelName, longTime, personName, score, several, timeSpan } from "./format.js";
 import { nameOf } from "./results.js";
 import { timeline } from "./timeline.js";
 
@@ -118,8 +118,8 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       ["Camera", cameraName(picture.camera)],
       ["Taken", picture.time ? `${longTime(picture.time)} UTC` : "time unknown"],
       ["Person", picture.identity ? personName(picture.identity) : "not joined"],
-      ["Label", picture.label ? `${picture.label} (of this camera)` : "none"],
-      ["Source", picture.source],
+      ["Label", picture.label ? `${given(picture.label)} (of this camera)` : "none"],
+      ["Source", given(picture.source)],
     ];
     return h(
       "dl",

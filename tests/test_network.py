@@ -1,0 +1,93 @@
+"""No command asks the network for anything that nobody asked for, and none leaves anything in the home folder.
+
+Where strace works, it sees what native code does too; elsewhere Python's own audit events must do.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from small_runs import SMALL, as_options
+
+ONCE = """
+import sys
+def seen(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        sys.stderr.write(f"network: {event} {arguments[-1] if event != 'socket.getaddrinfo' else arguments}\\n")
+sys.addaudithook(seen)
+from ccafl.cli import main
+for arguments in ARGUMENTS:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert not end.code, (arguments, end.code)
+assert "onnxruntime" in sys.modules
+"""
+
+
+def commands(world: Path, run: Path, out: Path) -> list[list[object]]:
+    onnx = out / "export" / "model.onnx"
+    return [
+        ["data", "check", world],
+        ["train", "demo", "--data", world, "--out", out / "run", *as_options(SMALL)],
+        ["evaluate", run, "--data", world],
+        ["extract", run, "--images", world, "--out", out / "features.parquet"],
+        ["export", run, "--out", out / "export"],
+        ["report", run],
+        ["gallery", "add", onnx, world, "--db", out / "gallery.db"],
+        ["search", next(world.rglob("*.jpg")), "--db", out / "gallery.db"],
+    ]
+
+
+def strace() -> list[str]:
+    """The command that watches another one's network calls; empty where that is not possible."""
+    found = shutil.which("strace")
+    if found is None or subprocess.run([found, "-f", "true"], capture_output=True, check=False).returncode:
+        return []
+    return [found, "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-s", "0"]
+
+
+def asked(log: str) -> list[str]:
+    """The calls that may leave this machine: to an address of the internet, or to a name server anywhere.
+
+    The embedded Milvus of a gallery listens on 127.0.0.1.
+    """
+    calls = re.findall(r"^.*(?:sa_family=AF_INET|^network: ).*$", log, re.MULTILINE)
+    own = re.compile(r'"?127\.0\.0\.1|"::1"|localhost')
+    return [call for call in calls if not own.search(call) or "htons(53)" in call]
+
+
+def test_no_command_asks_the_network_or_writes_to_the_home_folder(world, small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run-before")
+    given = [[str(a) for a in c] for c in commands(world, run, tmp_path)]
+    log, home = tmp_path / "calls", tmp_path / "home"
+    home.mkdir()
+    code = ONCE.replace("ARGUMENTS", repr(given))
+    watched = [*watch, "-o", str(log)] if (watch := strace()) else []
+    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": str(home)}
+    done = subprocess.run(
+        [*watched, sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert asked(done.stderr + (log.read_text() if watched else "")) == []
+    written = [str(file.relative_to(home)) for file in home.rglob("*") if file.is_file()]
+    assert [name for name in written if "icrosoft" in name or "onnxruntime" in name] == []
+
+
+def test_a_name_looked_up_and_an_address_called_are_noticed():
+    seen = (
+        '7 connect(3, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("9.9.9.9")}, 16) = 0\n'
+        '7 connect(3, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.1")}, 16) = 0\n'
+        '7 connect(3, {sa_family=AF_UNIX, sun_path="/run/x"}, 16) = 0\n'
+        '7 connect(3, {sa_family=AF_INET, sin_port=htons(19530), sin_addr=inet_addr("127.0.0.1")}, 16) = 0\n'
+        "network: socket.getaddrinfo ('events.example', 443)\n"
+    )
+    assert [("9.9.9.9" in call, "htons(53)" in call, "events" in call) for call in asked(seen)] == [
+        (True, False, False),
+        (False, True, False),
+        (False, False, True),
+    ]
