@@ -197,7 +197,8 @@ def _side_by_side(
                     message = pipe.recv()
                 except EOFError:
                     process.join()
-                    raise RuntimeError(f"the process of camera {number + 1} ended early ({process.exitcode})") from None
+                    ended = f"the process that draws {camera_name(number)} was ended (exit code {process.exitcode})"
+                    raise InputError(f"{ended}, perhaps for want of memory; free some and draw again") from None
                 if isinstance(message, Exception):
                     raise message
                 if isinstance(message, int):

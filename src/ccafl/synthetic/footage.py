@@ -205,10 +205,9 @@ class Sensor:
         exposure = 1 + DRIFT * sin(self._turn + 2 * pi * time / self._seconds)
         grain, down, right = self._rng.integers((GRAINS, ROOM, ROOM)).tolist()
         high, broad = frame.shape[:2]
-        noise = self._grains[grain, down : down + high, right : right + broad]
-        exposed = (np.arange(256) * exposure).astype(np.int16)[frame]
-        developed: Bytes = (exposed + noise).clip(0, 255).astype(np.uint8)
-        return developed
+        developed = (np.arange(256) * exposure).astype(np.int16)[frame]
+        developed += self._grains[grain, down : down + high, right : right + broad]
+        return developed.clip(0, 255, out=developed).astype(np.uint8)
 
 
 def _sigma(camera: Camera) -> float:
