@@ -138,11 +138,16 @@ def film_one(settings: Settings, folder: Path, out: Path, index: int, advance: C
     world, name = settings.world, camera_name(index)
     cameras = [film_camera(world, camera, settings.size) for camera in range(settings.cameras)]
     seconds = settings.frames / settings.fps
-    passages = [passage for person in range(settings.persons) for passage in route(world, cameras, person, seconds)]
-    passages = [passage for passage in passages if passage.camera == index]
+    passages = [
+        passage
+        for person in range(settings.persons)
+        for passage in route(world, cameras, person, seconds)
+        if passage.camera == index
+    ]
     times = starts(world)[index] + np.arange(settings.frames) / settings.fps
     tracks: dict[int, int] = {}  # passage -> track
-    first, last = {}, {}
+    first: dict[int, int] = {}  # track -> frame
+    last: dict[int, int] = {}
     with (
         disk_errors(out),
         (folder / f"{name}.txt").open("w") as truth,
