@@ -451,6 +451,22 @@ def test_synthesis_refuses_unknown_visits_and_names_the_known(
     assert files_in(tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--footage", "--images", 3], ["--images 3", "not for --footage"]),
+        (["--minutes", 3], ["--minutes 3", "only for --footage"]),
+        (["--footage", "--size", "large"], ["size large", "640x480"]),
+        (["--footage", "--fps", 0], ["fps 0: out of range", "give 1 to"]),
+    ],
+)
+def test_synthesis_of_footage_refuses_options_that_do_not_fit(
+    options: list[object], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_says(refusal(capsys, "data", "synthesize", tmp_path / "world", *options), *words)
+    assert files_in(tmp_path) == {}
+
+
 def test_synthesis_leaves_a_folder_that_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     assert_says(refusal(capsys, "data", "synthesize", tmp_path), tmp_path, "exists already", "choose another output")

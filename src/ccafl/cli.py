@@ -566,18 +566,47 @@ def pretrain(
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to create.", show_default=False)],
     seed: Annotated[int, typer.Option(help="The same seed draws the same world.")] = 0,
-    persons: Annotated[int, typer.Option(help="Persons, a third of them for testing.")] = 150,
-    cameras: Annotated[int, typer.Option(help="Cameras.")] = 6,
-    images: Annotated[int, typer.Option(help="Mean number of images of a person in a camera.")] = 6,
+    persons: Annotated[
+        int | None,
+        typer.Option(
+            help="Persons: 150 by default, a third of them for testing; in footage two or three at once.",
+            show_default=False,
+        ),
+    ] = None,
+    cameras: Annotated[
+        int | None, typer.Option(help="Cameras: 6 by default, in footage 4.", show_default=False)
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(help="Mean number of images of a person in a camera: 6 by default.", show_default=False),
+    ] = None,
     visits: Annotated[
         str, typer.Option(help="Who passes which cameras: usual, pairs, chain, apart, uneven or half.")
     ] = "usual",
+    footage: Annotated[
+        bool, typer.Option("--footage", help="Draw a video of each camera, and the true boxes and persons.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Footage: length of each video, 2 by default.", show_default=False)
+    ] = None,
+    fps: Annotated[
+        int | None, typer.Option(help="Footage: frames a second, 10 by default.", show_default=False)
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Footage: WIDTHxHEIGHT, 640x480 by default.", show_default=False)
+    ] = None,
 ) -> None:
-    """Draw a synthetic world of persons and cameras."""
+    """Draw a synthetic world of persons and cameras: pictures, or footage."""
     from ccafl import pipeline, terminal
 
-    manifest = pipeline.synthesize_world(out, seed=seed, persons=persons, cameras=cameras, images=images, visits=visits)
-    terminal.say(f"{persons} persons in {cameras} cameras: {manifest}")
+    only_pictures, only_footage = {"images": images}, {"minutes": minutes, "fps": fps, "size": size}
+    for option, value in (only_pictures if footage else only_footage).items():
+        if value is not None:
+            raise InputError(f"--{option} {value}: {'not for' if footage else 'only for'} --footage; leave it out")
+    numbers = {"persons": persons, "cameras": cameras} | (only_footage if footage else only_pictures)
+    given: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None}
+    draw = pipeline.synthesize_footage if footage else pipeline.synthesize_world
+    terminal.say(draw(out, seed=seed, visits=visits, **given))
 
 
 @data_app.command()

@@ -6,6 +6,8 @@ import json
 import math
 import mmap
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -210,3 +212,29 @@ def new_folder(path: Path, but: str | None = None) -> Path:
     except OSError as error:
         raise InputError(f"{path}: cannot be created ({error.strerror or error}); choose another output") from error
     return path
+
+
+@contextmanager
+def folder_written_whole(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``out`` that becomes ``out`` at the end, or is removed if the block fails.
+
+    Raises:
+        InputError: ``out`` is not empty or cannot be written.
+    """
+    existed = out.is_dir()
+    new_folder(out)
+    temporary: Path | None = None
+    try:
+        with disk_errors(out):
+            temporary = Path(tempfile.mkdtemp(prefix=f".{out.resolve().name}.", dir=out.resolve().parent))
+            temporary.chmod(stat.S_IMODE(out.stat().st_mode))
+        yield temporary
+        with disk_errors(out):
+            out.rmdir()
+            temporary.rename(out)
+    except BaseException:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if not existed and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+        raise

@@ -1,6 +1,7 @@
 """The work of each command, from paths to files. It joins the rooms; `ccafl.cli` only calls these functions."""
 
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -37,6 +38,7 @@ from ccafl.files import check_suffix, lock, new_folder, without_nan, write_json
 from ccafl.method.topology import CameraTopology
 from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
+from ccafl.synthetic.film import film, settings_for
 from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, duration, note, remark
 from ccafl.training.association import associate_identities
@@ -356,12 +358,12 @@ def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> 
 
 
 def synthesize_world(
-    out: Path, *, seed: int, persons: int, cameras: int, images: int = 6, visits: str = "usual"
-) -> Path:
-    """Draw a synthetic world with a progress bar; returns its manifest."""
+    out: Path, *, seed: int, persons: int = 150, cameras: int = 6, images: int = 6, visits: str = "usual"
+) -> str:
+    """Draw a synthetic world's pictures with a progress bar; returns what was drawn and where, in words."""
     total = count_images(seed=seed, persons=persons, cameras=cameras, images=images, visits=visits)
     with bar("drawing the synthetic world", total) as progress:
-        return synthesize(
+        manifest = synthesize(
             out,
             seed=seed,
             persons=persons,
@@ -371,6 +373,29 @@ def synthesize_world(
             processes=os.cpu_count() or 1,
             advance=progress.advance,
         )
+    return f"{persons} persons in {cameras} cameras: {manifest}"
+
+
+def synthesize_footage(out: Path, *, size: str | None = None, **numbers: Any) -> str:
+    """Draw a synthetic world as video with a progress bar; returns what was drawn and where, in words.
+
+    Args:
+        out: new or empty folder.
+        size: ``WIDTHxHEIGHT`` in pixels.
+        numbers: of `film.settings_for`.
+
+    Raises:
+        InputError: as there, or ``size`` has another form.
+    """
+    if size is not None:
+        found = re.fullmatch(r"(\d+)x(\d+)", size)
+        if not found:
+            raise InputError(f"size {size}: not of the form WIDTHxHEIGHT; give for example 640x480")
+        numbers["size"] = int(found[2]), int(found[1])
+    settings = settings_for(**numbers)
+    with bar("drawing footage", settings.cameras * settings.frames) as progress:
+        film(out, settings, processes=os.cpu_count() or 1, advance=progress.advance)
+    return f"{settings.persons} persons in {settings.cameras} videos of {settings.minutes:g} minutes: {out}"
 
 
 def begin_as(parent: Path, epoch: int, out: Path, config: Config) -> None:

@@ -19,7 +19,13 @@ FRAME_HEIGHT, FRAME_WIDTH = 360, 640  # pixels
 GOLDEN_RATIO = 0.6180339887  # steps of this size spread the settings of consecutive cameras
 GREY = (0.299, 0.587, 0.114)
 TONES = 1024  # levels of a tone curve
+QUALITIES = (45, 93)  # of JPEG files, from the worst camera to the best
+SHARPEST = 0.6  # pixels by which the sharpest lens blurs the frame
 BRIGHTEST = 1.6  # linear light at which a tone curve saturates
+STANDARD_HEIGHT = 480  # pixels of a video's frame, in which a person
+TALL = 1.7  # metres tall
+SMALLEST, LARGEST = 95, 280  # is so many pixels high at the far and at the near end of the walks
+LEAST_MIDDLE, MOST_MIDDLE = 125, 200  # and so many where the camera's axis points
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,18 @@ class Camera:
     quality: int  # JPEG quality
     frame: Image.Image  # RGB, the empty scene
     foreground: Image.Image  # L, 255 where something stands in front of the path
+    barrier: Pixels  # (H, W): metres along the axis to what stands in front of the path, infinity elsewhere
+    walked: tuple[float, float]  # metres away along the ground from the nearest to the farthest walks
 
 
-def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0, *, varied: bool = False) -> Camera:
+def random_camera(
+    rng: np.random.Generator,
+    index: int,
+    strain: float = 1.0,
+    *,
+    varied: bool = False,
+    footage: tuple[int, int] | None = None,
+) -> Camera:
     """Draw camera number ``index``; consecutive cameras differ in colour cast and brightness.
 
     Args:
@@ -53,17 +68,25 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0, *, 
         index: the camera's number.
         strain: how far its pictures depart from a faithful one in colour, exposure, sharpness and noise.
         varied: whether its scene has texture, and its boxes and compression are worse.
+        footage: height and width of its video in pixels, for a camera whose whole frame is shown; persons then walk
+            through all of the scene's depth, not along one path.
     """
+    high, broad = footage or (FRAME_HEIGHT, FRAME_WIDTH)
     cast = (index * GOLDEN_RATIO + rng.uniform(-0.06, 0.06)) % 1.0
     brightness = (index * GOLDEN_RATIO**2 + 0.3 + rng.uniform(-0.06, 0.06)) % 1.0
     distance, height = float(rng.uniform(5, 10)), float(rng.uniform(1.6, 5))
     eye = np.array([0.0, 0.0, height])
     axes = _axes(float(np.arctan2(height - 0.9, distance)), float(rng.uniform(-0.05, 0.05)))
-    focal = FRAME_WIDTH / 2 / tan(float(rng.uniform(20, 36)) * pi / 180)
+    focal = broad / 2 / tan(float(rng.uniform(20, 36)) * pi / 180)
+    walked = (distance, distance)
+    if footage:
+        metre = high / STANDARD_HEIGHT * distance / TALL
+        focal = min(max(focal, LEAST_MIDDLE * metre), MOST_MIDDLE * metre)
+        walked = _walked(axes, focal, height, high)
     side, up = float(rng.uniform(0, 2 * pi)), float(rng.uniform(0.5, 1.2))
     sunshine = float(rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.5, 1.0)]))
     colours, tones = _colour_matrix(rng, cast, strain), _tone_curve(rng, brightness, strain)
-    light, foreground = _draw_scene(rng, eye, axes, focal, distance)
+    light, barrier = _draw_scene(rng, eye, axes, focal, distance, walked[1], (high, broad))
     if varied:
         light = textured(cluttered(light, rng), rng)
     photograph = Image.fromarray(_expose(light, colours, tones))
@@ -72,7 +95,7 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0, *, 
         axes=axes,
         focal=focal,
         distance=distance,
-        reach=distance * FRAME_WIDTH / focal / 4,  # half of what the frame shows
+        reach=distance * broad / focal / 4,  # half of what the frame shows
         sun=np.array([cos(up) * cos(side), cos(up) * sin(side), sin(up)]),
         sunshine=sunshine,
         sky=0.95 - 0.5 * sunshine,
@@ -82,9 +105,11 @@ def random_camera(rng: np.random.Generator, index: int, strain: float = 1.0, *, 
         shift=(float(rng.uniform(-0.05, 0.05)), float(rng.uniform(-0.03, 0.03))),
         blur=float(rng.uniform(0, 0.9)) * strain,
         noise=float(rng.uniform(1.5, 7)) * strain,
-        quality=int(rng.integers(45, 93)),
-        frame=photograph.filter(ImageFilter.GaussianBlur(0.6)),
-        foreground=Image.fromarray(foreground),
+        quality=int(rng.integers(*QUALITIES)),
+        frame=photograph.filter(ImageFilter.GaussianBlur(SHARPEST)),
+        foreground=Image.fromarray(np.isfinite(barrier) * np.uint8(255)),
+        barrier=barrier,
+        walked=walked,
     )
     if not varied:
         return camera
@@ -110,6 +135,15 @@ def _expose(light: Pixels, colours: Floats, tones: npt.NDArray[np.uint8]) -> npt
     mixed = [matrix[i, 0] * red + matrix[i, 1] * green + matrix[i, 2] * blue for i in range(3)]
     steps = np.stack(mixed, -1).clip(0, TONES - 1).astype(np.int16)
     return tones[steps]
+
+
+def _walked(axes: Floats, focal: float, height: float, high: int) -> tuple[float, float]:
+    """From where to where persons walk in footage: whole in the frame's height, neither too large nor too small."""
+    away, down, scale = np.arange(1, 30, 0.1), np.arcsin(-axes[2, 2]), high / STANDARD_HEIGHT
+    feet, head = (focal * np.tan(np.arctan2(height - up, away) - down) for up in (0, TALL))  # pixels below the axis
+    tall = (feet - head) / scale
+    fits = away[(feet < 0.47 * high) & (head > -0.5 * high) & (tall > SMALLEST) & (tall < LARGEST)]
+    return float(fits.min()), float(fits.max())
 
 
 def _axes(down: float, roll: float) -> Floats:
@@ -152,23 +186,31 @@ class _Box:
 
 
 def _draw_scene(
-    rng: np.random.Generator, eye: Floats, axes: Floats, focal: float, distance: float
-) -> tuple[Pixels, npt.NDArray[np.uint8]]:
-    """Linear light of the empty scene (H, W, 3), and 255 where something stands in front of the path (H, W)."""
-    across = (np.arange(FRAME_WIDTH) + 0.5 - FRAME_WIDTH / 2) / focal
-    along = (np.arange(FRAME_HEIGHT) + 0.5 - FRAME_HEIGHT / 2) / focal
+    rng: np.random.Generator,
+    eye: Floats,
+    axes: Floats,
+    focal: float,
+    distance: float,
+    far: float,
+    size: tuple[int, int],
+) -> tuple[Pixels, Pixels]:
+    """Linear light of the empty scene (H, W, 3), with a background more than ``far`` metres away; and the depth of what
+    stands in front of the path (H, W), infinity elsewhere.
+    """
+    across = (np.arange(size[1]) + 0.5 - size[1] / 2) / focal
+    along = (np.arange(size[0]) + 0.5 - size[0] / 2) / focal
     rays = [axes[2, i] + axes[0, i] * across[None] + axes[1, i] * along[:, None] for i in range(3)]
     light, depth = _ground(rng, eye, rays)
-    light, depth = _wall(rng, eye, rays, distance + float(rng.uniform(2.5, 9)), light, depth)
+    light, depth = _wall(rng, eye, rays, far + float(rng.uniform(2.5, 9)), light, depth)
     foreground = np.zeros(depth.shape, bool)
-    for box, near in _objects(rng, distance):
+    for box, near in _objects(rng, distance, far):
         away, face = _intersect_box(box, eye, rays)
         hit = away < depth
         light[hit] = (box.surface * np.array([0.8, 0.65, 1.0])[face[hit], None]) * 0.9
         depth[hit] = away[hit]
         foreground = (foreground & ~hit) | (hit & near)
     grain = rng.normal(1, 0.035, depth.shape)
-    return (light * grain[..., None]).astype(np.float32), (foreground * np.uint8(255)).astype(np.uint8)
+    return (light * grain[..., None]).astype(np.float32), np.where(foreground, depth, np.inf).astype(np.float32)
 
 
 def _surface(rng: np.random.Generator, spread: float = 0.25) -> Floats:
@@ -226,11 +268,11 @@ def _wall(
     return np.where(hit[..., None], painted, light), np.where(hit, reached, depth)
 
 
-def _objects(rng: np.random.Generator, distance: float) -> list[tuple[_Box, bool]]:
+def _objects(rng: np.random.Generator, distance: float, far: float) -> list[tuple[_Box, bool]]:
     """Boxes, posts and doors behind the path, and sometimes a bench or a post in front of it (True)."""
     objects = []
     for _ in range(int(rng.integers(4, 11))):
-        x, y = rng.uniform(-6, 6), distance + rng.uniform(1.6, 7)
+        x, y = rng.uniform(-6, 6), far + rng.uniform(1.6, 7)
         broad, deep = rng.uniform(0.1, 1.2, 2)
         objects.append((_box(rng, x, y, broad, deep, float(rng.choice([0.5, 1.1, 2.2, 4.0]))), False))
     for _ in range(int(rng.integers(0, 4))):

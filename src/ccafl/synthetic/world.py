@@ -24,6 +24,7 @@ from ccafl.synthetic.visits import PATTERNS
 
 # the generators' purposes
 PERSON, CAMERA, VISIT, WALK, IMAGE, LABELS, CAPTION, CAPTIONED, HEADING, TIME, VARIETY = range(11)
+ROUTE, PASSAGE, TRANSIT, START, GRAIN = range(11, 16)  # of footage
 PRETRAINING_SEED = 2**31  # seeds from here on are reserved for pretraining: no other world shares its persons
 VIEWS = (0.0, 180.0, 90.0, -90.0)  # degrees: towards the camera, away, to its right, to its left
 STRAIN = 1.85  # how far cameras depart from a faithful picture, and so from each other
@@ -132,7 +133,7 @@ class World:
         place = np.array([walk.across * eye.reach, eye.distance + walk.away, 0.0])
         place[:2] += (index * STEP % 2 - 1) * np.array([sin(heading), -cos(heading)])
         parts = build(who, walk.phase + index * PHASE_STEP)
-        view = _seen_from_body(eye, place, heading)
+        view = seen_from_body(eye, place, heading)
         window = _window(eye, extent(parts, view), size, rng)
         light, mask = render(who, parts, view, window)
         canvas = _shaded_background(eye, window, view)
@@ -151,7 +152,7 @@ def _camera(seed: int, index: int, strain: float, varied: bool) -> Camera:
     return random_camera(World(seed, 2, 2).random(CAMERA, index), index, strain, varied=varied)
 
 
-def _seen_from_body(camera: Camera, place: Floats, heading: float) -> View:
+def seen_from_body(camera: Camera, place: Floats, heading: float) -> View:
     """The camera in the coordinates of a body standing at ``place`` and walking in direction ``heading`` (radians)."""
     forward = np.array([sin(heading), -cos(heading), 0.0])
     turned = np.stack([np.array([-forward[1], forward[0], 0.0]), forward, np.array([0.0, 0.0, 1.0])])

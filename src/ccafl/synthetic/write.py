@@ -3,19 +3,15 @@
 import csv
 import json
 import multiprocessing
-import shutil
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from ccafl.errors import InputError
-from ccafl.files import disk_errors, new_folder
+from ccafl.files import disk_errors, folder_written_whole
 from ccafl.synthetic.visits import check_visits
 from ccafl.synthetic.world import LABELS, PRETRAINING_SEED, World
 
@@ -82,7 +78,7 @@ def synthesize(
     check_visits(visits, cameras)
     world = World(seed, persons, cameras, visits=visits)
     rows: list[tuple[str, ...]] = []
-    with _folder_written_whole(out) as folder:
+    with folder_written_whole(out) as folder:
         walks = list(_visits(world, _training(persons, test_fraction), images))
         write = partial(_write_visit, world, folder=folder, size=size, out=out)
         for written in _written_visits(write, walks, processes):
@@ -139,28 +135,6 @@ def _check(
         raise InputError(f"size {size[0]}x{size[1]}: too small; give {SMALLEST_SIZE} pixels or more each way")
     if not 0 < test_fraction < 1:
         raise InputError(f"test fraction {test_fraction}: out of range; give a number between 0 and 1")
-
-
-@contextmanager
-def _folder_written_whole(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``out`` that becomes ``out`` at the end, or is removed if the block fails."""
-    existed = out.is_dir()
-    new_folder(out)
-    temporary: Path | None = None
-    try:
-        with disk_errors(out):
-            temporary = Path(tempfile.mkdtemp(prefix=f".{out.resolve().name}.", dir=out.resolve().parent))
-            temporary.chmod(stat.S_IMODE(out.stat().st_mode))
-        yield temporary
-        with disk_errors(out):
-            out.rmdir()
-            temporary.rename(out)
-    except BaseException:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if not existed and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        raise
 
 
 def _training(persons: int, test_fraction: float) -> int:
