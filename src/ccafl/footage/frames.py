@@ -7,8 +7,10 @@ import configparser
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,13 +97,17 @@ class VideoFile:
             InputError: no frame can be decoded.
         """
         number, first, last, due = 0, 0.0, -1.0, 0.0
-        lost = damage.frames
         with _opened(self.path) as container:
-            for frame in _decoded(container, _video_stream(self.path, container), damage):
-                if number == 0:
+            for frame, lost in _decoded(container, _video_stream(self.path, container)):
+                if frame is None:  # the end
+                    damage.frames += lost
+                    break
+                if number:
+                    damage.frames += lost
+                    number += lost
+                else:
                     first = frame.time or 0.0
-                number += 1 + damage.frames - lost
-                lost = damage.frames
+                number += 1
                 seconds = last + 1 / self.rate if frame.time is None else frame.time - first
                 if seconds <= last:  # recorders that restart their clock
                     seconds = last + 1 / self.rate
@@ -230,30 +236,39 @@ def _video_stream(path: Path, container: Any) -> Any:
     return streams[0]
 
 
-def _decoded(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
-    """The frames that can be decoded."""
+def _decoded(container: Any, stream: Any) -> Iterator[tuple[Any, int]]:
+    """The frames that can be decoded, each with the number of those lost before it; at the end None and the same.
+
+    Decoders leave damaged frames out with or without an error. But what is compressed comes as one packet a frame, with
+    the frame's time: packets whose times have passed without their frames are lost.
+    """
     import av
 
     stream.thread_type = "AUTO"
-    packets = container.demux(stream)
-    while True:
+    packets, times = container.demux(stream), list[int]()
+    ended = False
+    while not ended:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:  # the container is damaged: what follows cannot be found
-            damage.frames += 1
             packet = None
-        try:
-            frames = stream.decode(packet)  # without a packet: those still in the decoder
-        except av.error.FFmpegError:
-            damage.frames += 1
-            frames = []
-        for frame in frames:
-            if frame.is_corrupt:
-                damage.frames += 1
-            else:
-                yield frame
-        if packet is None or packet.size == 0:
-            return
+        ended = packet is None or packet.size == 0
+        if packet is not None and packet.pts is not None and not packet.is_discard:
+            heappush(times, packet.pts)
+        with suppress(av.error.FFmpegError):
+            for frame in stream.decode(packet):  # without a packet: those still in the decoder
+                if not frame.is_corrupt:
+                    yield frame, max(0, _passed(times, frame.pts) - 1)
+    yield None, len(times)
+
+
+def _passed(times: list[int], time: int | None) -> int:
+    """Remove all up to ``time`` from the heap; returns how many they were."""
+    count = 0
+    while time is not None and times and times[0] <= time:
+        heappop(times)
+        count += 1
+    return count
 
 
 def _upright(frame: Any) -> NDArray[np.uint8]:

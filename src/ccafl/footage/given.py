@@ -34,6 +34,11 @@ class GivenDetections:
             scores = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-6)
         self._scores = scores
 
+    @property
+    def last_frame(self) -> int:
+        """The last frame that has a detection; 0 if none has."""
+        return int(self._frames[-1]) if len(self._frames) else 0
+
     def __call__(self, frame: Frame) -> Detections:
         """The detections that the file has for the frame's number."""
         rows = self._rows(frame)
