@@ -1,5 +1,6 @@
-"""The ``ccafl`` command. Each subcommand passes its arguments to `ccafl.pipeline`, `ccafl.gallery.commands` or
-`ccafl.service.commands` and shows the result. Heavy libraries are imported inside them, so that help appears at once.
+"""The ``ccafl`` command. Each subcommand passes its arguments to `ccafl.pipeline` or to the ``commands`` of
+`ccafl.footage`, `ccafl.gallery` or `ccafl.service`, and shows the result. Heavy libraries are imported inside them, so
+that help appears at once.
 """
 
 import inspect
@@ -338,6 +339,65 @@ def search(
     terminal.show(render_found(found))
     for written in filter(None, (sheet, table)):
         terminal.say(f"written to {written}")
+
+
+@app.command()
+def ingest(
+    footage: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CAMERA=VIDEO...",
+            help="Each camera's video, folder of frames or of videos, or pattern such as 'hall=rec/hall-*.mp4'.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and their manifest.", show_default=False)],
+    detector: Annotated[
+        str, typer.Option(help="motion (fixed cameras), torchvision[:NAME[:FILE]] or onnx:[LAYOUT:]FILE.")
+    ] = "motion",
+    detections: Annotated[
+        list[str] | None, typer.Option(metavar="CAMERA=FILE", help="Detections, MOTChallenge's; may be repeated.")
+    ] = None,
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CAMERA=FILE", help="Tracks, MOTChallenge's or CVAT's (.xml); may be repeated."),
+    ] = None,
+    start: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CAMERA=TIME", help="When its footage begins, such as 2026-05-01T14:03; may be repeated."),
+    ] = None,
+    cameras: Annotated[
+        Path | None, typer.Option(help="Table of camera, start, fps (of folders of frames).", show_default=False)
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second to look at; all if not given.")] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CAMERA=REGION",
+            help="Where persons count, by their feet: x,y,width,height or corners x,y;x,y;x,y; may be repeated.",
+        ),
+    ] = None,
+    crops: Annotated[int, typer.Option(help="Pictures kept of a track, at most.", min=1)] = 8,
+) -> None:
+    """Turn footage into pictures with camera, label and time; the same command resumes after an interruption."""
+    from ccafl import terminal
+    from ccafl.footage import commands
+    from ccafl.footage.render import render_counts
+
+    counts = commands.ingest(
+        footage,
+        out,
+        detector=detector,
+        detections=detections or [],
+        tracks=tracks or [],
+        starts=start or [],
+        cameras=cameras,
+        fps=fps,
+        regions=roi or [],
+        crops=crops,
+    )
+    terminal.show(render_counts(counts))
+    terminal.say(f"written to {out / 'manifest.csv'}")
 
 
 @app.command()

@@ -1,0 +1,147 @@
+"""Detections and tracks from files: MOTChallenge's text, and CVAT for video 1.1."""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ccafl.errors import InputError
+from ccafl.footage.detections import Detections
+from ccafl.footage.frames import Frame
+
+_PERSONS = {-1, 1, 2, 7}  # MOTChallenge's classes: unsaid, pedestrian, person on a vehicle, static person
+_PERSON_NAMES = {"person", "people", "pedestrian", "human"}
+
+Row = tuple[int, int, float, float, float, float, float]  # frame from 1, track, left, top, right, bottom, score
+
+
+class GivenDetections:
+    """The detections of a file; a `ccafl.footage.detections.Detector`.
+
+    Scores beyond 0..1, as some detectors have them, are scaled to that range.
+    """
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        table = np.array(sorted(rows), np.float64).reshape(-1, 7)
+        self._frames = table[:, 0].astype(np.int64)
+        self._tracks = table[:, 1].astype(np.int64)
+        self._boxes, scores = table[:, 2:6].astype(np.float32), table[:, 6].astype(np.float32)
+        if len(scores) and (scores.min() < 0 or scores.max() > 1):
+            scores = (scores - scores.min()) / max(float(np.ptp(scores)), 1e-6)
+        self._scores = scores
+
+    @property
+    def last_frame(self) -> int:
+        """The last frame that has a detection; 0 if none has."""
+        return int(self._frames[-1]) if len(self._frames) else 0
+
+    def __call__(self, frame: Frame) -> Detections:
+        """The detections that the file has for the frame's number."""
+        rows = self._rows(frame)
+        return Detections(self._boxes[rows], self._scores[rows])
+
+    def _rows(self, frame: Frame) -> slice:
+        return slice(*np.searchsorted(self._frames, (frame.number, frame.number + 1)))
+
+
+class GivenTracks(GivenDetections):
+    """The tracks of a file: both a `ccafl.footage.detections.Detector` and a `ccafl.footage.tracking.Tracker`."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        super().__init__(rows)
+        self._last = dict(zip(self._tracks.tolist(), self._frames.tolist(), strict=True))
+
+    def __call__(self, frame: Frame) -> Detections:
+        """What the file has for the frame's number, with the tracks."""
+        rows = self._rows(frame)
+        return Detections(self._boxes[rows], self._scores[rows], self._tracks[rows])
+
+    def update(self, frame: Frame, detections: Detections) -> NDArray[np.int64]:
+        """The tracks of the detections."""
+        return np.full(len(detections), -1) if detections.tracks is None else detections.tracks
+
+    def over(self, track: int, last_seen: float, frame: Frame) -> bool:
+        """Whether no later frame has the track."""
+        return bool(frame.number >= self._last[track])
+
+
+def read_detections(path: Path) -> GivenDetections:
+    """Detections in MOTChallenge's form: frame, -1, left, top, width, height, score.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not of that form.
+    """
+    return GivenDetections(_mot_rows(path, tracks=False))
+
+
+def read_tracks(path: Path) -> GivenTracks:
+    """Tracks of persons: MOTChallenge's ``gt.txt`` or results, or CVAT for video 1.1 if the file ends in ``.xml``.
+
+    Rows that MOTChallenge marks as to be ignored, and other classes than persons, are left out.
+
+    Raises:
+        InputError: the file cannot be read, is not of that form, or has one track twice in a frame.
+    """
+    rows = _cvat_rows(path) if path.suffix.lower() == ".xml" else _mot_rows(path, tracks=True)
+    seen: set[tuple[int, int]] = set()
+    for frame, track, *_ in rows:
+        if (frame, track) in seen:
+            raise InputError(f"{path}: has track {track} twice in frame {frame}; correct it")
+        seen.add((frame, track))
+    return GivenTracks(rows)
+
+
+def _mot_rows(path: Path, *, tracks: bool) -> list[Row]:
+    rows = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for line, values in enumerate(csv.reader(file), start=1):
+                if values:
+                    rows += _mot_row(f"{path}, line {line}", values, tracks=tracks)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); give a file in MOTChallenge's form") from error
+    return rows
+
+
+def _mot_row(where: str, values: list[str], *, tracks: bool) -> list[Row]:
+    try:
+        frame, track, left, top, width, height, *rest = (float(value) for value in values)
+    except ValueError:
+        frame = math.nan
+    if not math.isfinite(frame) or frame < 1:
+        raise InputError(f"{where}: is not frame (from 1), track, left, top, width, height, ...; correct it")
+    if tracks and track < 0:
+        raise InputError(f"{where}: has no track; give detections without tracks with --detections")
+    score, kind = rest[0] if rest else 1.0, int(rest[1]) if len(rest) > 1 else -1
+    if tracks and (score == 0 or kind not in _PERSONS):
+        return []
+    score = 1.0 if tracks or score == -1 else score
+    return [(int(frame), int(track), left, top, left + width, top + height, score)]
+
+
+def _cvat_rows(path: Path) -> list[Row]:
+    try:
+        found = [
+            (element.get("label", ""), int(element.get("id", "-1")), box)
+            for _, element in ElementTree.iterparse(path)
+            if element.tag == "track"
+            for box in element.iter("box")
+        ]
+        names = {label for label, *_ in found}
+        persons = {name for name in names if name.lower() in _PERSON_NAMES} or names
+        return [
+            _cvat_row(track, box.attrib)
+            for label, track, box in found
+            if label in persons and box.get("outside") != "1"
+        ]
+    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as CVAT for video 1.1 ({error}); export it again") from error
+
+
+def _cvat_row(track: int, box: Mapping[str, str]) -> Row:
+    left, top, right, bottom = (float(box[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
+    return int(box["frame"]) + 1, track, left, top, right, bottom, 1.0
