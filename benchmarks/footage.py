@@ -9,7 +9,6 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import Row, in_own_process, peak_of, timed
 from ccafl.ablation import commit, hardware
 from ccafl.files import write_text
 from ccafl.footage.cameras import open_cameras, read_camera_table

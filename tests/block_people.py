@@ -89,7 +89,7 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filmed]:
     walks = (Walk(1, -20, 5), Walk(2, 230, -4), Walk(3, -250, 5, top=60))
     frames = 90
     images = [scene(walks, frame) for frame in range(frames)]
-    yield Filmed(
+    return Filmed(
         write_video(folder / "hall.mp4", images),
         write_truth(folder / "tracks.txt", walks, frames),
         write_truth(folder / "detections.txt", walks, frames, tracks=False),

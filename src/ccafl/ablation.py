@@ -154,6 +154,7 @@ def ablate(
     command: str,
     only: Sequence[str] | None = None,
     kind: str | None = None,
+    outside: bool = False,
     skip_unreadable: bool = False,
 ) -> Results:
     """Train every row with every seed, in ``out/seed-S/ROW``, and write the table after each run.
@@ -163,7 +164,7 @@ def ablate(
 
     Args:
         config: CCAFL's settings for this data.
-        data, kind, skip_unreadable: as for `train_run`.
+        data, kind, outside, skip_unreadable: as for `train_run`.
         out: a new folder, or that of an unfinished ablation.
         seeds: every row is trained with each.
         command: the command line, for the record.
@@ -196,7 +197,14 @@ def ablate(
                     if parent is not None:
                         begin_as(folder / parent, epoch, folder / name, row)
                     finished = train_run(
-                        row, data, folder / name, kind=kind, resume=True, skip_unreadable=skip_unreadable, keep=keep
+                        row,
+                        data,
+                        folder / name,
+                        kind=kind,
+                        outside=outside,
+                        resume=True,
+                        skip_unreadable=skip_unreadable,
+                        keep=keep,
                     )
                 results[name].append(finished)
                 table = _table(record, results)

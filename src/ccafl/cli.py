@@ -69,6 +69,7 @@ Kind = Annotated[
     str | None,
     typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; detected if not given."),
 ]
+Outside = Annotated[bool, typer.Option("--allow-outside", help="Let a manifest name pictures outside of its folder.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, listing them once.")]
 Standardise = Annotated[
     bool, typer.Option("--camera-standardise", help="Standardise features by camera: remove what its images share.")
@@ -156,6 +157,7 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; may be repeated.")
     ] = None,
     source: Kind = None,
+    allow_outside: Outside = False,
     skip_unreadable: Skip = False,
 ) -> None:
     """Train on images labelled camera by camera, and join the cameras' labels."""
@@ -163,9 +165,18 @@ def train(
     from ccafl.run_folder import RunFolder
 
     out = out or Path("runs") / Path(config).stem
-    chosen, reasons = pipeline.choose_config(config, settings, data, kind=source, run=out if resume else None)
+    chosen, reasons = pipeline.choose_config(
+        config, settings, data, kind=source, outside=allow_outside, run=out if resume else None
+    )
     results = pipeline.train_run(
-        chosen, data, out, kind=source, resume=resume, skip_unreadable=skip_unreadable, reasons=reasons
+        chosen,
+        data,
+        out,
+        kind=source,
+        outside=allow_outside,
+        resume=resume,
+        skip_unreadable=skip_unreadable,
+        reasons=reasons,
     )
     _show_results(results, RunFolder(out).results)
 
@@ -181,6 +192,7 @@ def evaluate(
         Path | None, typer.Option(help="JSON file for the results; in the run's folder if not given.")
     ] = None,
     source: Kind = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Rank query and gallery: mAP and CMC."""
     from ccafl import pipeline
@@ -189,6 +201,7 @@ def evaluate(
         run,
         data,
         kind=source,
+        outside=allow_outside,
         rerank=rerank,
         camera_standardise=camera_standardise,
         checkpoint=checkpoint,
@@ -209,6 +222,7 @@ def ablate(
         list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; may be repeated.")
     ] = None,
     source: Kind = None,
+    allow_outside: Outside = False,
     skip_unreadable: Skip = False,
 ) -> None:
     """Train CCAFL with and without each of its parts; continue where an earlier call stopped."""
@@ -216,7 +230,9 @@ def ablate(
 
     from ccafl import ablation, pipeline, terminal
 
-    chosen, reasons = pipeline.choose_config(config, settings, data, kind=source, camera_statistics=False)
+    chosen, reasons = pipeline.choose_config(
+        config, settings, data, kind=source, outside=allow_outside, camera_statistics=False
+    )
     for reason in reasons:
         terminal.note(reason)
     table = ablation.ablate(
@@ -227,6 +243,7 @@ def ablate(
         command=shlex.join(["ccafl", *sys.argv[1:]]),
         only=rows.split(",") if rows else None,
         kind=source,
+        outside=allow_outside,
         skip_unreadable=skip_unreadable,
     )
     terminal.say(ablation.markdown(table))
@@ -256,6 +273,7 @@ def associate(
     data: Data,
     out: Annotated[Path, typer.Option(help="CSV with columns camera, label and identity.", show_default=False)],
     source: Kind = None,
+    allow_outside: Outside = False,
     links: Annotated[
         Path | None, typer.Option(help="Table of corrected joins to respect, from ccafl gallery corrections.")
     ] = None,
@@ -264,7 +282,9 @@ def associate(
     """Join labels made camera by camera: find which of them are one person."""
     from ccafl import pipeline
 
-    _show_results(pipeline.associate_run(run, data, out, kind=source, links=links, topology=topology), out)
+    _show_results(
+        pipeline.associate_run(run, data, out, kind=source, outside=allow_outside, links=links, topology=topology), out
+    )
 
 
 @app.command()
@@ -276,12 +296,15 @@ def report(
         bool, typer.Option("--with-images", help="Show pictures of real persons, too; synthetic ones are always shown.")
     ] = False,
     source: Kind = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Show a run on one offline page: losses, association, figure 5, embedding, rank lists, activation maps."""
     from ccafl import terminal
     from ccafl.report.run_report import report_run
 
-    terminal.say(f"report in {report_run(run, data=data, kind=source, out=out, with_images=with_images)}")
+    terminal.say(
+        f"report in {report_run(run, data=data, kind=source, outside=allow_outside, out=out, with_images=with_images)}"
+    )
 
 
 @app.command()
@@ -474,6 +497,7 @@ def add(
     db: Db,
     camera: Annotated[str | None, typer.Option(help="The camera of all pictures; by default as the data say.")] = None,
     source: Kind = None,
+    allow_outside: Outside = False,
     association: Annotated[
         Path | None, typer.Option(help="Table of camera,label,identity; by default a new gallery takes the run's own.")
     ] = None,
@@ -492,6 +516,7 @@ def add(
         db,
         camera=camera,
         kind=source,
+        outside=allow_outside,
         association=association,
         skip_unreadable=skip_unreadable,
         uri=uri,
@@ -590,13 +615,14 @@ def corrections(
 def check(
     path: Annotated[Path, typer.Argument(help="Images, as for --data of train.", show_default=False)],
     source: Kind = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Show what the data contain, and which problems to expect."""
     from ccafl import pipeline, terminal
     from ccafl.data.check import render
 
-    terminal.show(render(pipeline.check_data(path, kind=source)))
-    for line in pipeline.plan_own(path, kind=source):
+    terminal.show(render(pipeline.check_data(path, kind=source, outside=allow_outside)))
+    for line in pipeline.plan_own(path, kind=source, outside=allow_outside):
         terminal.say(line)
 
 
@@ -675,11 +701,12 @@ def split(
     out: Annotated[Path, typer.Argument(help="Manifest (.csv, .parquet), or a folder for one.", show_default=False)],
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     source: Kind = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Split data without an official test set: two thirds of the persons train, the rest are query and gallery."""
     from ccafl import pipeline, terminal
 
-    terminal.say(f"split written to {pipeline.split_data(path, out, seed, kind=source)}")
+    terminal.say(f"split written to {pipeline.split_data(path, out, seed, kind=source, outside=allow_outside)}")
 
 
 def _show_results(results: Mapping[str, Any], written_to: Path | None) -> None:

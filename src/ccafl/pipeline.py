@@ -26,6 +26,7 @@ from ccafl.data.records import Source
 from ccafl.data.source import read_source
 from ccafl.data.split import split
 from ccafl.data.store import CacheBudget, ImageStore
+from ccafl.data.trusted import trust
 from ccafl.errors import InputError, UnwrittenError
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.camera_standardisation import standardised_by_camera
@@ -60,6 +61,7 @@ def choose_config(
     data: Path,
     *,
     kind: str | None = None,
+    outside: bool = False,
     run: Path | None = None,
     camera_statistics: bool = True,
 ) -> tuple[Config, list[str]]:
@@ -68,7 +70,7 @@ def choose_config(
     Args:
         name: as for `load_config`; ``own+other`` lays the settings of ``other`` over those chosen.
         overrides: ``key.path=value``, which have the last word.
-        data, kind: as for `train_run`.
+        data, kind, outside: as for `train_run`.
         run: folder of a run that is to be resumed; if it has begun, its settings are kept, and nothing is chosen.
         camera_statistics: whether ``own`` may choose them.
 
@@ -81,7 +83,7 @@ def choose_config(
     wishes = settings_of(others, overrides)
     if run is not None and RunFolder(run).begun:
         return changed(RunFolder(run).read_config(), wishes, name), []
-    source = _trainable_source(data, kind)
+    source = _trainable_source(data, kind, outside)
     model, runtime = (wishes.get(part) or {} for part in ("model", "runtime"))
     wished = (str(model["architecture"]), "you asked for it") if "architecture" in model else None
     network = wished or own.network_here(str(runtime.get("accelerator", "auto")), fetch=True)
@@ -89,13 +91,13 @@ def choose_config(
     return changed(config, wishes, name), [*reasons, *([f"changed: {', '.join(overrides)}"] if overrides else [])]
 
 
-def plan_own(data: Path, *, kind: str | None = None) -> list[str]:
+def plan_own(data: Path, *, kind: str | None = None, outside: bool = False) -> list[str]:
     """What ``own`` would choose for ``data`` and how long it would train, in lines; none without training images.
 
     Raises:
         InputError: the data cannot be read.
     """
-    source = read_source(data, kind)
+    source = read_source(data, kind, outside=outside)
     if not source.train:
         return []
     config, reasons = own.own_settings(own.find(source, own.network_here(fetch=False)))
@@ -110,6 +112,7 @@ def train_run(
     out: Path,
     *,
     kind: str | None = None,
+    outside: bool = False,
     resume: bool = False,
     skip_unreadable: bool = False,
     keep: Collection[int] = (),
@@ -117,15 +120,23 @@ def train_run(
 ) -> Results:
     """Train on the images of ``data`` into the run folder ``out``; returns what ``results.json`` holds.
 
-    ``keep`` names epochs of stage 2 at whose start the state is kept, for other runs to start from; ``reasons`` are
-    lines about the settings, to be shown.
+    Args:
+        config: the settings.
+        data: with training images.
+        out: the run's folder.
+        kind: of the data; recognised if not given.
+        outside: let a manifest name images outside of its folder.
+        resume: continue from the last checkpoint in the folder.
+        skip_unreadable: leave out images that cannot be read, listing them.
+        keep: epochs of stage 2 at whose start the state is kept, for other runs to start from.
+        reasons: lines about the settings, to be shown.
 
     Raises:
         InputError: the data, the settings or the folder cannot be used, or the training diverges.
     """
     config, folder = _resolved(config), RunFolder(out)
     check_backbone(config)
-    source = read_source(data, kind)
+    source = read_source(data, kind, outside=outside)
     fabric = make_fabric(config.runtime)
     fabric.launch()
     with ExitStack() as held:  # the folder's lock
@@ -218,6 +229,7 @@ def evaluate_run(
     data: Path,
     *,
     kind: str | None = None,
+    outside: bool = False,
     rerank: bool = False,
     camera_standardise: bool = False,
     checkpoint: str = "last",
@@ -229,6 +241,7 @@ def evaluate_run(
         model: a run's folder, or an architecture with weights, such as ``clip-synth``.
         data: with query and gallery.
         kind: of the data; recognised if not given.
+        outside: as for `train_run`.
         rerank: by k-reciprocal re-ranking.
         camera_standardise: standardise the features by camera, over the images of query and gallery together.
         checkpoint: of a run: ``last`` or ``best``.
@@ -240,7 +253,7 @@ def evaluate_run(
     if out is not None:
         check_suffix(out, (".json",), "the results")
     embedder, weights = load_model(model, checkpoint=checkpoint), named_weights(model)
-    source = read_source(data, kind)
+    source = read_source(data, kind, outside=outside)
     if not source.query or not source.gallery:
         raise InputError(
             f"{data}: has no query and gallery to evaluate on; see ccafl data split, or add query/ and gallery/"
@@ -300,6 +313,7 @@ def associate_run(
     out: Path,
     *,
     kind: str | None = None,
+    outside: bool = False,
     links: Path | None = None,
     topology: Path | None = None,
 ) -> Results:
@@ -316,7 +330,7 @@ def associate_run(
     """
     check_suffix(out, (".csv",), "the association")
     embedder = load_run(run)
-    source = readable(read_source(data, kind), data, skip=None)
+    source = readable(read_source(data, kind, outside=outside), data, skip=None)
     images, truth = accumulate(source.train), persons_of(source.train)
     known = None if links is None else _links(links, images, shown=True)
     places = None if topology is None else _topology(topology, images, shown=True)
@@ -336,24 +350,25 @@ def associate_run(
     return counts
 
 
-def check_data(path: Path, *, kind: str | None = None) -> Report:
+def check_data(path: Path, *, kind: str | None = None, outside: bool = False) -> Report:
     """What the data contain, and which problems to expect."""
-    source = read_source(path, kind)
+    source = read_source(path, kind, outside=outside)
     with bar("reading images", len(source.records)) as progress:
         return check(source, path, progress.advance)
 
 
-def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None) -> Path:
+def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None, outside: bool = False) -> Path:
     """Split the training images of ``path`` by person and write the manifest; returns its path."""
     manifest = out if out.suffix in (".csv", ".parquet") else out / "manifest.csv"
     if manifest.exists():
         raise InputError(f"{manifest}: exists already; choose another output or remove it")
-    source = read_source(path, kind)
+    source = read_source(path, kind, outside=outside)
     try:
         parts = split(source.train, seed)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     write_manifest(manifest, parts)
+    trust(manifest)
     return manifest
 
 
@@ -429,8 +444,8 @@ def demo(out: Path) -> dict[str, Results]:
         return runs
 
 
-def _trainable_source(data: Path, kind: str | None) -> Source:
-    source = read_source(data, kind)
+def _trainable_source(data: Path, kind: str | None, outside: bool) -> Source:
+    source = read_source(data, kind, outside=outside)
     require_training(source, data)
     return source
 

@@ -1,5 +1,6 @@
 """Reading pictures: what is refused, and with which message."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,13 @@ def test_forms_that_are_not_read_are_named(tmp_path: Path, content: bytes, form:
     path.write_bytes(content)
     with pytest.raises(InputError, match=form):
         load_image(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(InputError, match="not a regular file"):
+        load_image(tmp_path / "pipe.jpg")
+    assert images.picture_size(tmp_path / "pipe.jpg") is None
 
 
 def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:

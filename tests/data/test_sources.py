@@ -13,6 +13,7 @@ import pytest
 from ccafl.data.manifest import write
 from ccafl.data.records import Record
 from ccafl.data.source import KINDS, read_source
+from ccafl.data.trusted import trust
 from ccafl.errors import InputError
 
 Make = Callable[..., Path]
@@ -277,6 +278,27 @@ def test_files_of_two_data_sets_mixed_are_ambiguous_until_the_kind_is_named(make
     assert seen(read_source(root, "dukemtmc").train) == [("c2", "0001", "1")]
 
 
+@pytest.mark.parametrize("named", ["../secret.jpg", "{folder}/secret.jpg", "link.jpg"])
+def test_a_manifest_names_nothing_outside_of_its_folder_unasked(
+    make: Make, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    root = make("secret.jpg", "data/a.jpg")
+    monkeypatch.setenv("XDG_STATE_HOME", str(root / "state"))
+    (root / "data/link.jpg").symlink_to(root / "secret.jpg")
+    table = root / "data/manifest.csv"
+    table.write_text(f"image,camera,label\na.jpg,c1,1\n{named.format(folder=root)},c1,1\n")
+    for place in (table, root / "data"):
+        with pytest.raises(InputError, match=r"secret|link.*not in the table's folder; add --allow-outside"):
+            read_source(place)
+        assert len(read_source(place, outside=True).train) == 2
+    trust(table)  # as ccafl data split does with what it writes
+    assert len(read_source(table).train) == 2
+    assert (root / "state/ccafl/manifests").stat().st_mode & 0o077 == 0
+    table.write_text(table.read_text() + "b.jpg,c1,1\n")
+    with pytest.raises(InputError, match="--allow-outside"):
+        read_source(table)
+
+
 CSV = """image,camera,label,split,person
 x/1.jpg,c1,007,,7
 x/2.jpg,c2,01,train,
@@ -296,8 +318,8 @@ def test_manifest(tmp_path: Path, kind: str) -> None:
         columns = list(zip(*rows[1:], strict=True))
         table = pa.table({name: pa.array(values) for name, values in zip(rows[0], columns, strict=True)})
         pq.write_table(table.set_column(2, "label", table["label"].dictionary_encode()), path)
-    source = read_source(tmp_path)
-    assert source == read_source(path)
+    source = read_source(tmp_path, outside=True)
+    assert source == read_source(path, outside=True)
     assert source.kind == "manifest"
     assert seen(source.train) == [("c1", "007", "7"), ("c2", "01", None)]
     assert source.train[0].path == tmp_path / "x/1.jpg"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from block_people import HEIGHT, RATE, WIDTH, Filmed, Walk, scene, write_video
 from ccafl.errors import InputError
 from ccafl.footage.cameras import open_cameras
 from ccafl.footage.frames import Damage, Footage, FrameFolder, VideoFile
-from block_people import HEIGHT, RATE, WIDTH, Filmed, Walk, scene, write_video
 
 
 def all_frames(source, every: float = 0.0):

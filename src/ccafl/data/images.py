@@ -82,7 +82,7 @@ def load_image(path: Path) -> Image.Image:
 def picture_size(path: Path) -> tuple[int, int] | None:
     """Height and width as the file's header gives them; None if it cannot be read."""
     try:
-        with path.open("rb") as file, Image.open(cast(IO[bytes], PictureFile(file)), formats=FORMATS) as picture:
+        with _regular(path) as file, Image.open(cast(IO[bytes], PictureFile(file)), formats=FORMATS) as picture:
             return picture.height, picture.width
     except Exception:  # as in load_image
         return None
@@ -164,10 +164,17 @@ class _TooManyPixelsError(_UselessError):
     """A picture too large to be decoded."""
 
 
+def _regular(path: Path) -> IO[bytes]:
+    """The file, opened; never a pipe or a device, which would be waited for."""
+    if path.exists() and not path.is_file():
+        raise _UselessError("not a regular file")
+    return path.open("rb")
+
+
 @contextmanager
 def _opened(file: Path | IO[bytes], most_pixels: int) -> Iterator[tuple[Image.Image, int]]:
     """A picture whose header was read and accepted, and how often decoding goes over its pixels."""
-    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as content:
+    with _regular(file) if isinstance(file, Path) else nullcontext(file) as content:
         source = PictureFile(content)
         try:
             opened = Image.open(cast(IO[bytes], source), formats=FORMATS)

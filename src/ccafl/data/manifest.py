@@ -35,7 +35,7 @@ def read(path: Path) -> Source:
         InputError: there is no table, it cannot be read, a column is missing, or a line has an empty value, an unknown
             split, an invalid time, an image that was there before, or a second person for a camera's label.
     """
-    table = _table(path)
+    table = table_of(path)
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
     places: dict[str, str] = {}
     persons: dict[tuple[str, str], str | None] = {}
@@ -82,7 +82,12 @@ def _tables_in(folder: Path) -> list[Path]:
     return [folder / f"manifest{suffix}" for suffix in SUFFIXES if (folder / f"manifest{suffix}").is_file()]
 
 
-def _table(path: Path) -> Path:
+def table_of(path: Path) -> Path:
+    """The table at ``path``, or the one in that folder.
+
+    Raises:
+        InputError: there is none, or there are two.
+    """
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path}: is not named like a manifest; give a .csv or .parquet file")

@@ -9,6 +9,7 @@ from typing import Protocol
 from ccafl.data import dukemtmc, folder, manifest, market1501, mars, msmt17, veri
 from ccafl.data.left_out import left_out, sentences
 from ccafl.data.records import Record, Source
+from ccafl.data.trusted import trusted
 from ccafl.errors import InputError
 
 
@@ -32,7 +33,7 @@ _READER_OF = {reader.KIND: reader for readers in _READERS for reader in readers}
 KINDS = tuple(_READER_OF)
 
 
-def read_source(path: Path, kind: str | None = None) -> Source:
+def read_source(path: Path, kind: str | None = None, *, outside: bool = False) -> Source:
     """Read the images of ``path``: an official data set, ``<camera>/<label>/`` folders, or a manifest.
 
     There may be no training images: what needs them says so.
@@ -40,13 +41,14 @@ def read_source(path: Path, kind: str | None = None) -> Source:
     Args:
         path: folder or table.
         kind: one of `KINDS`; recognised if not given.
+        outside: let a manifest name images outside of its folder. One that this user's ccafl has written always may.
 
     Returns:
         its records, sorted by path.
 
     Raises:
         InputError: ``path`` is missing or empty, the kind is unknown or not recognised, there are no images, an image
-            appears twice, or the kind's reader refuses something.
+            appears twice or lies outside of the manifest's folder, or the kind's reader refuses something.
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"{kind}: no such kind of source; choose one of {', '.join(KINDS)}")
@@ -54,6 +56,8 @@ def read_source(path: Path, kind: str | None = None) -> Source:
         _check_there(path)
         reader = _recognised(path) if kind is None else _READER_OF[kind]
         source = reader.read(path)
+        if reader is manifest and not outside:
+            _refuse_outside(manifest.table_of(path), source)
     except OSError as error:
         if kind is not None and isinstance(error, NotADirectoryError) and path.is_file():
             raise InputError(f"{path}: is a file, but a source of kind {kind} is a folder; give the folder") from error
@@ -84,6 +88,15 @@ def _recognised(path: Path) -> Reader:
         if found:
             return found[0]
     raise InputError(f"{path}: no images or manifest there; give a folder of images or a .csv or .parquet table")
+
+
+def _refuse_outside(table: Path, source: Source) -> None:
+    folder = os.path.join(os.path.realpath(table.parent), "")  # noqa: PTH118 (with a separator at its end)
+    far = next((r.path for r in source.records if not os.path.realpath(r.path).startswith(folder)), None)
+    if far is not None and not trusted(table):
+        raise InputError(
+            f"{table}: names {far}, which is not in the table's folder; add --allow-outside if you trust the table"
+        )
 
 
 def _in_order(records: list[Record]) -> list[Record]:

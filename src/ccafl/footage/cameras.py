@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ccafl.data.listing import images_in
-from ccafl.data.manifest import rows_of_csv
 from ccafl.data.records import parse_time
+from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
 from ccafl.footage.frames import Footage, FrameFolder, Source, VideoFile
 

@@ -61,13 +61,14 @@ class Added:
     skipped: dict[Path, str]
 
 
-def listed(path: Path, *, camera: str | None = None, kind: str | None = None) -> list[Picture]:
+def listed(path: Path, *, camera: str | None = None, kind: str | None = None, outside: bool = False) -> list[Picture]:
     """The pictures of ``path``: one picture, a folder, a manifest or a data set.
 
     Args:
         path: where they are.
         camera: the one that took all of them; by default as the data say.
         kind: of data source; recognised by default.
+        outside: let a manifest name pictures outside of its folder.
 
     Raises:
         InputError: there are no pictures, or the data do not say the camera.
@@ -80,7 +81,7 @@ def listed(path: Path, *, camera: str | None = None, kind: str | None = None) ->
     from ccafl.data.source import read_source
 
     try:
-        source = read_source(path, kind)
+        source = read_source(path, kind, outside=outside)
     except InputError as error:
         raise InputError(f"{error}; or give the camera of all pictures with --camera") from error
     nobody = {str(JUNK), str(DISTRACTOR)}
@@ -188,6 +189,8 @@ def _opened_together(
 
 def _key(picture: Picture) -> str | InputError:
     try:
+        if picture.path.exists() and not picture.path.is_file():
+            return InputError(f"{picture.path}: not a regular file; replace or remove it")
         with picture.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

@@ -38,6 +38,7 @@ def add(
     *,
     camera: str | None = None,
     kind: str | None = None,
+    outside: bool = False,
     association: Path | None = None,
     skip_unreadable: bool = False,
     uri: str | None = None,
@@ -53,6 +54,7 @@ def add(
         db: the gallery's folder.
         camera: the one that took all of them; by default as the data say.
         kind: of data source; recognised by default.
+        outside: let a manifest name pictures outside of its folder.
         association: table of camera,label,identity.
         skip_unreadable: leave out pictures that cannot be read, listing them.
         uri: of a Milvus server that holds the vectors of a new gallery.
@@ -70,7 +72,7 @@ def add(
         check_milvus(uri)
     own = RunFolder(Path(model)).association
     identities = _joined(association) if association else _joined(own) if own.is_file() else {}
-    pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind)]
+    pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind, outside=outside)]
     encoder = open_encoder(model)
     with _open_or_create(db, encoder, uri, token) as gallery:
         with bar("adding pictures", len(pictures)) as progress, stop_between_steps() as check:

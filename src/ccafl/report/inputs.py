@@ -115,7 +115,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return events
 
 
-def open_images(run: RunFolder, data: Path | None, kind: str | None) -> Images | str:
+def open_images(run: RunFolder, data: Path | None, kind: str | None, *, outside: bool = False) -> Images | str:
     """A run's readable images, or why there are none.
 
     Args:
@@ -127,12 +127,12 @@ def open_images(run: RunFolder, data: Path | None, kind: str | None) -> Images |
         InputError: ``data`` is given but cannot be read.
     """
     if data is not None:
-        return _readable(data, read_source(data, kind))
+        return _readable(data, read_source(data, kind, outside=outside))
     recorded = run.read_data()
     if recorded is None:
         return "The run does not record where its images were; give --data."
     try:
-        return _readable(recorded[0], read_source(*recorded))
+        return _readable(recorded[0], read_source(*recorded, outside=outside))
     except InputError as error:
         return f"The images are no longer where they were ({error}); give --data."
 

@@ -41,7 +41,13 @@ _MASS_IMAGES = 2048  # at most this many training images have their probabilitie
 
 
 def report_run(
-    run: Path, *, data: Path | None = None, kind: str | None = None, out: Path | None = None, with_images: bool = False
+    run: Path,
+    *,
+    data: Path | None = None,
+    kind: str | None = None,
+    outside: bool = False,
+    out: Path | None = None,
+    with_images: bool = False,
 ) -> Path:
     """Write a run's page, one HTML file that needs no network, and return its path.
 
@@ -51,6 +57,7 @@ def report_run(
         run: a folder made by training.
         data: where its images are now; None for the recorded place.
         kind: the kind of ``data``, recognised if None.
+        outside: let a manifest name images outside of its folder.
         out: the file; None for ``report.html`` in the run's folder.
         with_images: show pictures even if they may show real persons. Drawn pictures are always shown.
 
@@ -63,7 +70,9 @@ def report_run(
     place = opened.folder.report if out is None else out
     check_suffix(place, (".html", ".htm"), "the report")
     with written_whole(place) as temporary:  # fails early if it cannot be written
-        temporary.write_text(_page(opened, open_images(opened.folder, data, kind), with_images), encoding="utf-8")
+        temporary.write_text(
+            _page(opened, open_images(opened.folder, data, kind, outside=outside), with_images), encoding="utf-8"
+        )
     return place
 
 
