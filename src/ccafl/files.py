@@ -86,12 +86,12 @@ def _umask() -> int:
 
 
 def check_suffix(path: Path, allowed: Sequence[str], what: str) -> None:
-    """Check that an output's name says what it will hold.
+    """Check that an output's name does not say that it holds something else; it may have no suffix.
 
     Raises:
         InputError: it ends in none of the allowed suffixes, whose case does not matter.
     """
-    if path.suffix.lower() not in allowed:
+    if path.suffix and path.suffix.lower() not in allowed:
         raise InputError(f"{path}: {what} must end in {', '.join(allowed)}; change the name")
 
 

@@ -166,7 +166,7 @@ class _TooManyPixelsError(_UselessError):
 
 def _regular(path: Path) -> IO[bytes]:
     """The file, opened; never a pipe or a device, which would be waited for."""
-    if path.exists() and not path.is_file():
+    if path.exists() and not (path.is_file() or path.is_dir()):
         raise _UselessError("not a regular file")
     return path.open("rb")
 
