@@ -125,6 +125,18 @@ def test_a_track_is_one_passage_of_one_person(written: Path) -> None:
                 assert int(one["last"]) < int(other["first"]) or int(other["last"]) < int(one["first"])
 
 
+def test_tracks_lie_within_their_persons_passages_by_the_cameras_clock(written: Path) -> None:
+    world = SETTINGS.world
+    cameras = [film_camera(world, index, SIZE) for index in range(2)]
+    rows = table(written / "persons.csv")
+    for row in rows:
+        camera = NAMES.index(row["camera"])
+        first, last = (starts(world)[camera] + int(row[end]) - 1 for end in ("first", "last"))
+        passages = route(world, cameras, int(row["person"].removeprefix("person")), 60)
+        assert any(one.camera == camera and one.begin <= first <= last <= one.end for one in passages)
+    assert len(rows) > 10
+
+
 def test_a_person_is_seen_by_the_next_camera_after_a_walk(written: Path) -> None:
     begins = {row["camera"]: datetime.fromisoformat(row["start"]) for row in table(written / "cameras.csv")}
     seen: dict[str, list[tuple[datetime, datetime, str]]] = defaultdict(list)

@@ -18,7 +18,7 @@ from ccafl.synthetic.world import PASSAGE, ROUTE, START, TRANSIT, USUAL_VIEW_CHA
 TRANSIT_SECONDS = (8, 40)  # from one camera's view to another's, for a person of usual pace
 HURRY = 0.15  # by how much persons differ in it
 RETURNS = 3  # times that a person comes back to one of their cameras, at most
-LATEST_START = 5  # seconds from the first camera's start to the last one's, at most
+START_SECONDS = (2, 10)  # from the first camera's start to another one's
 TICK = 0.05  # seconds from one sample of a passage to the next
 CADENCE = (0.85, 1.0)  # double steps a second
 PAUSE_CHANCE, PAUSE_SECONDS = 0.25, (3, 10)  # that a person stands a while, and for how long
@@ -63,7 +63,7 @@ class Passage:
 
 def starts(world: World) -> list[float]:
     """When each camera's video begins, seconds on the world's clock; the first begins at 0."""
-    drawn = [round(float(world.random(START, camera).uniform(0, LATEST_START)), 2) for camera in range(world.cameras)]
+    drawn = [round(float(world.random(START, camera).uniform(*START_SECONDS)), 2) for camera in range(world.cameras)]
     return [0.0, *drawn[1:]]
 
 
