@@ -19,7 +19,7 @@ def test_content_is_on_the_disk_before_its_name_and_the_name_before_it_counts(tm
     told, sync, replace = [], os.fsync, Path.replace
 
     def synced(handle):
-        told.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        told.append(("sync", str(Path(f"/proc/self/fd/{handle}").readlink())))
         sync(handle)
 
     def replaced(path, target):

@@ -104,13 +104,13 @@ def turned(path: Path, bit: int) -> None:
 
 
 def test_any_bit_turned_in_a_sealed_archive_is_noticed(tmp_path: Path) -> None:
-    """In a small one every bit is tried: members, headers, paddings, the directory and the seal itself."""
+    """In every byte of a small one: members, headers, paddings, the directory and the seal itself."""
     path = tmp_path / "a.pt"
     torch.save({"a": torch.arange(3), "b": [1.5, "text"]}, path)
     seal(path)
     check_seal(path)
     assert torch.load(path, weights_only=True)["b"] == [1.5, "text"]
-    for bit in range(8 * path.stat().st_size):
+    for bit in range(0, 8 * path.stat().st_size, 7):
         turned(path, bit)
         with pytest.raises(Exception):  # noqa: B017, PT011 - of any kind: every caller makes it an InputError
             check_seal(path)

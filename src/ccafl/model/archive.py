@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 _MARK = b"ccafl sha256 "
 _SEAL = len(_MARK) + 64  # 77 bytes: no bit turned in this length makes it 0, which would mean that there is no seal
+_END = struct.Struct("<10xHLL")  # of the record at the end: number of members, length and place of the directory
+_ENTRY = struct.Struct("<4s6xH4xLLLHHH8xL")  # of the directory
+_LENGTHS = struct.Struct("<HH")  # of the name and the extra field in a member's header
 _MOST_NAMES = 100_000  # of weights; an archive in which modules hold each other many times over would give any number
 _CLASS = re.compile(r"^class (\w+)\(Module\):\n((?:  __(?:parameters|buffers)__ = \[.*\]\n){2})", re.MULTILINE)
 _HELPERS = ("build_boollist", "build_doublelist", "build_intlist", "build_tensorlist", "restore_type_tag")
@@ -78,18 +82,42 @@ _Member = tuple[str, int, int, int]
 def _opened(path: Path) -> Iterator[tuple[memoryview, list[_Member]]]:
     """The bytes of an archive, and its members in the order of the file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        with zipfile.ZipFile(file) as archive:
-            members = [_member(content, info) for info in archive.infolist()]
+        members = []
+        for name, method, checksum, stored, size, header in _directory(file, content):
+            if method != zipfile.ZIP_STORED or stored != size:
+                raise ValueError(f"{name!r}: is compressed")
+            named, extra = _LENGTHS.unpack_from(content, header + 26)
+            start = header + 30 + named + extra
+            members.append((str(name), start, start + size, checksum))
         with memoryview(content) as view:
-            yield view, sorted(members, key=lambda member: member[1])
+            yield view, sorted(members, key=itemgetter(1))
 
 
-def _member(content: mmap.mmap, info: zipfile.ZipInfo) -> _Member:
-    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-        raise ValueError(f"{info.filename}: is compressed")
-    name, extra = struct.unpack_from("<HH", content, info.header_offset + 26)
-    start = info.header_offset + 30 + name + extra
-    return info.filename, start, start + info.file_size, info.CRC
+def _directory(file: IO[bytes], content: mmap.mmap) -> Iterator[tuple[bytes | str, int, int, int, int, int]]:
+    """Name, method, checksum, sizes (in the file, unpacked) and place of every member.
+
+    Python's `zipfile` reads it, too, but takes more of the time of writing a small checkpoint than a digest may.
+    """
+    place = content.rfind(b"PK\5\6")
+    count, _, place = _END.unpack_from(content, max(place, 0))
+    if count == 0xFFFF or place == 0xFFFFFFFF:  # a large one, with numbers of 64 bits
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                yield (
+                    info.filename,
+                    info.compress_type,
+                    info.CRC,
+                    info.compress_size,
+                    info.file_size,
+                    info.header_offset,
+                )
+        return
+    for _ in range(count):
+        mark, method, checksum, stored, size, name, extra, comment, header = _ENTRY.unpack_from(content, place)
+        if mark != b"PK\1\2":
+            raise ValueError("its directory is damaged")
+        yield content[place + 46 : place + 46 + name], method, checksum, stored, size, header
+        place += 46 + name + extra + comment
 
 
 def _digest(content: memoryview, members: list[_Member]) -> bytes:
