@@ -494,6 +494,13 @@ UNKNOWN = ("is not a setting", "remove it or correct its name")
         pytest.param("model: {image_size: [8, 8]}", ("model.image_size", "at least 16 pixels"), id="tiny images"),
         pytest.param("mode: ccafl\nstage2: {epochs: 3", ("line 2", "not valid YAML", "fix it"), id="not YAML"),
         pytest.param("mode: ccafl\nseed: 2024-13-45", ("not valid YAML", "fix it"), id="impossible date"),
+        pytest.param("mode: " + "[" * 5000 + "]" * 5000, ("not valid YAML (nested too deeply)",), id="deep nesting"),
+        pytest.param("stage2: &a {x: *a}", ("not valid YAML (settings have no aliases)",), id="an alias to itself"),
+        pytest.param(
+            "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)),
+            ("not valid YAML (settings have no aliases)",),
+            id="alias bomb",
+        ),
         pytest.param("just words", ("is not a mapping of settings", "see the shipped configurations"), id="words"),
     ],
 )
@@ -693,7 +700,7 @@ def broken_pickle(content: bytes) -> bytes:
 
 
 def zip_with_a_bad_pickle(content: bytes) -> bytes:
-    return content.replace(b"events_bytes", b"\xff" * 12)
+    return content.replace(b"camera_names", b"\xff" * 12)
 
 
 @pytest.mark.parametrize(
@@ -706,6 +713,7 @@ def test_damaged_checkpoint_is_refused(
 ) -> None:
     checkpoint, out = run / "checkpoints" / "last.pt", tmp_path / "out"
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    (run / "checkpoints" / "previous.pt").unlink()
     before = files_in(run)
     for command in (
         *using(run, world, out),
@@ -714,6 +722,31 @@ def test_damaged_checkpoint_is_refused(
         assert_says(refusal(capsys, *command), checkpoint, "is damaged or not a checkpoint", "train again")
         assert files_in(run) == before
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "results",
+    ['{"mAP": "high"}', '{"association": [1]}', '{"steps": null}', "[]", '{"a": ' * 5000, '{"mAP": 0.5'],
+    ids=["text", "list", "null", "no object", "deep", "cut short"],
+)
+def test_damaged_results_of_a_run_are_refused(
+    results: str, run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "results.json").write_text(results)
+    message = refusal(capsys, "export", run, "--program", "--out", tmp_path / "out")
+    assert_says(message, run / "results.json", "is damaged", "remove it or train again")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["3", '{"stage": 1}', '{"stage": 2, "epoch": 0, "losses": {"total": "high"}}', "[" * 5000 + "]" * 5000, "\0"],
+    ids=["number", "no epoch", "text for a loss", "deep", "NUL"],
+)
+def test_events_that_are_none_are_refused(line: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = run / "events.jsonl"
+    events.write_text(line + "\n" + events.read_text())
+    assert_says(refusal(capsys, "report", run), f"{events}, line 1", "is not", "remove the line")
 
 
 def test_damaged_settings_of_a_run_are_refused(run: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ app.add_typer(data_app, name="data")
 gallery_app = typer.Typer(help="Keep a gallery of pictures to search.", no_args_is_help=True)
 app.add_typer(gallery_app, name="gallery")
 
-STOPPED = 130  # exit code after Ctrl-C
+STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 _STOPPED = "stopped; what is finished is kept: resume train with --resume, other commands by repeating them\n"
 
 
@@ -737,7 +737,7 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.stderr.write(_STOPPED)
         sys.exit(128 + stop.number)
     except SystemExit as end:
-        if end.code == STOPPED:
+        if end.code in STOPPED:
             sys.stderr.write(_STOPPED)
         raise
     from ccafl.terminal import printable

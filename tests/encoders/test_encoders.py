@@ -1,5 +1,7 @@
 """A run and its ONNX export as encoders: the same features, also where torch is not installed."""
 
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from ccafl.config import dump, load_config
 from ccafl.data.images import load_image
 from ccafl.encoders import onnx_encoder
 from ccafl.encoders.encoder import open_encoder
+from ccafl.encoders.export_metadata import seal_onnx
 from ccafl.encoders.onnx_encoder import OnnxEncoder
 from ccafl.encoders.torch_encoder import TorchEncoder
 from ccafl.errors import InputError
@@ -247,12 +250,17 @@ def test_other_files_are_refused(run, file, tmp_path):
     for entry in ours.metadata_props:
         entry.value = "2" if entry.key == "ccafl.format" else entry.value
     newer = tmp_path / "newer.onnx"
-    onnx.save(ours, newer)
+    save_sealed(ours, newer)
+    older, changed = tmp_path / "older.onnx", tmp_path / "changed.onnx"
+    onnx.save(changed_properties(file, {"ccafl.format": "1", "ccafl.digest": None}), older)
+    onnx.save(changed_properties(file, {"ccafl.fingerprint": "0" * 64}), changed)
     reasons = {
         damaged: "cannot be read as ONNX",
         picture: "cannot be read as ONNX",
         foreign: "is not an export of ccafl",
         newer: "another version of ccafl",
+        older: "another version of ccafl",
+        changed: "is damaged or was changed after its export",
         tmp_path / "nothing.onnx": "is not a run",
         tmp_path: "is not a run",
     }
@@ -263,16 +271,74 @@ def test_other_files_are_refused(run, file, tmp_path):
         assert "\n" not in str(refused.value)
 
 
-def test_damaged_metadata_are_refused(file, tmp_path):
-    for key, value in (("ccafl.image_size", "[64]"), ("ccafl.camera_names", "door"), ("ccafl.fingerprint", None)):
-        model = onnx.load(file)
-        kept = [entry for entry in model.metadata_props if entry.key != key]
-        properties = {entry.key: entry.value for entry in kept} | ({} if value is None else {key: value})
-        del model.metadata_props[:]
-        onnx.helper.set_model_props(model, properties)
-        onnx.save(model, tmp_path / "model.onnx")
-        with pytest.raises(InputError, match="is not an export of ccafl"):
-            OnnxEncoder(tmp_path / "model.onnx")
+def changed_properties(file: Path, changes: dict[str, str | None]) -> onnx.ModelProto:
+    """The model in a file with other metadata; None removes one."""
+    model = onnx.load(file)
+    properties = {entry.key: entry.value for entry in model.metadata_props} | changes
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {key: value for key, value in properties.items() if value is not None})
+    return model
+
+
+def save_sealed(model: onnx.ModelProto, file: Path) -> None:
+    """Write a forged file as `ccafl export` would: its digest is right."""
+    for entry in model.metadata_props:
+        entry.value = "0" * 64 if entry.key == "ccafl.digest" else entry.value
+    onnx.save(model, file)
+    seal_onnx(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_size", "[64]"),
+        ("image_size", "[64, 1000000000]"),
+        ("image_size", "[32, 32]"),
+        ("image_size", '["64", 32]'),
+        ("camera_names", "door"),
+        ("camera_names", '{"door": 1}'),
+        ("camera_names", "[1, 2]"),
+        ("camera_names", "[" * 5000 + "]" * 5000),
+        ("fingerprint", None),
+        ("fingerprint", "0123"),
+        ("name", None),
+    ],
+)
+def test_forged_metadata_are_refused(file, tmp_path, key, value):
+    forged = tmp_path / "model.onnx"
+    save_sealed(changed_properties(file, {f"ccafl.{key}": value}), forged)
+    with pytest.raises(InputError, match=r"model\.onnx: is not an export of ccafl") as refused:
+        OnnxEncoder(forged)
+    assert "\n" not in str(refused.value)
+
+
+def test_other_inputs_and_outputs_are_refused(file, tmp_path):
+    for change in (
+        lambda graph: setattr(graph.output[0], "name", "other"),
+        lambda graph: graph.output[0].type.tensor_type.shape.dim[1].ClearField("dim_value"),
+    ):
+        model, forged = onnx.load(file), tmp_path / "model.onnx"
+        change(model.graph)
+        save_sealed(model, forged)
+        with pytest.raises(InputError, match=r"model\.onnx: "):
+            OnnxEncoder(forged)
+
+
+def test_any_bit_turned_in_an_export_is_noticed(file, tmp_path):
+    copy, chance = Path(shutil.copy(file, tmp_path)), random.Random(0)
+    size, mark = copy.stat().st_size, copy.read_bytes().index(b"ccafl.digest")
+    for place in (*range(mark - 300, mark + 100, 7), *(chance.randrange(size) for _ in range(60))):
+        with copy.open("r+b") as opened:
+            opened.seek(place)
+            byte = opened.read(1)[0]
+            for bit in (1 << chance.randrange(8), 0):
+                opened.seek(place)
+                opened.write(bytes([byte ^ bit]))
+                opened.flush()
+                if bit:
+                    with pytest.raises(InputError, match=r"model\.onnx: "):
+                        OnnxEncoder(copy)
+    OnnxEncoder(copy)
 
 
 def test_without_onnx_runtime_the_extra_is_named(file, monkeypatch):

@@ -152,7 +152,7 @@ def test_a_correct_file_is_not_written_if_another_fails(run, monkeypatch):
 
 def probe_inputs(run: Path):
     embedder = ccafl.load(run)
-    return embedder.encoder.cpu(), ExportMetadata("", "", SIZE, embedder.camera_names)
+    return embedder.encoder.cpu(), ExportMetadata("f" * 64, "", SIZE, embedder.camera_names)
 
 
 def test_what_cannot_be_exported_is_refused(run, monkeypatch, tmp_path):

@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,10 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 _MARK = b"ccafl sha256 "
 _SEAL = len(_MARK) + 64  # 77 bytes: no bit turned in this length makes it 0, which would mean that there is no seal
+_END = struct.Struct("<10xHLL")  # of the record at the end: number of members, length and place of the directory
+_ENTRY = struct.Struct("<4s6xH4xLLLHHH8xL")  # of the directory
+_LENGTHS = struct.Struct("<HH")  # of the name and the extra field in a member's header
+_LARGEST_CODE = 1 << 26  # bytes of a file of it, which may be compressed
 _MOST_NAMES = 100_000  # of weights; an archive in which modules hold each other many times over would give any number
 _CLASS = re.compile(r"^class (\w+)\(Module\):\n((?:  __(?:parameters|buffers)__ = \[.*\]\n){2})", re.MULTILINE)
 _HELPERS = ("build_boollist", "build_doublelist", "build_intlist", "build_tensorlist", "restore_type_tag")
@@ -61,41 +66,66 @@ def check_contents(path: Path) -> None:
 
     Raises:
         ValueError, zipfile.BadZipFile: one is not as it was written, or the file is no archive of torch, which
-            compresses nothing.
+            compresses nothing but the code of TorchScript.
     """
     with _opened(path) as (content, members):
         for name, start, end, checksum in members:
             with content[start:end] as member:
-                if zlib.crc32(member) != checksum:
-                    raise ValueError(f"{name}: its checksum is another")
+                if checksum is not None and zlib.crc32(member) != checksum:
+                    raise ValueError(f"{name!r}: its checksum is another")
 
 
-_Member = tuple[str, int, int, int]
-"""Name, place of the first byte of the content and of the first after it, and checksum."""
+_Member = tuple[bytes, int, int, int | None]
+"""Name, place of the first byte of the content and of the first after it, and checksum; None if it is compressed."""
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[memoryview, list[_Member]]]:
     """The bytes of an archive, and its members in the order of the file."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        with zipfile.ZipFile(file) as archive:
-            members = [_member(content, info) for info in archive.infolist()]
+        members = []
+        for name, method, checksum, stored, size, header in _directory(file, content):
+            plain = method == zipfile.ZIP_STORED and stored == size
+            if not plain and b"/code/" not in name:
+                raise ValueError(f"{name!r}: is compressed")
+            named, extra = _LENGTHS.unpack_from(content, header + 26)
+            start = header + 30 + named + extra
+            members.append((name, start, start + stored, checksum if plain else None))
         with memoryview(content) as view:
-            yield view, sorted(members, key=lambda member: member[1])
+            yield view, sorted(members, key=itemgetter(1))
 
 
-def _member(content: mmap.mmap, info: zipfile.ZipInfo) -> _Member:
-    if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-        raise ValueError(f"{info.filename}: is compressed")
-    name, extra = struct.unpack_from("<HH", content, info.header_offset + 26)
-    start = info.header_offset + 30 + name + extra
-    return info.filename, start, start + info.file_size, info.CRC
+def _directory(file: IO[bytes], content: mmap.mmap) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+    """Name, method, checksum, sizes (in the file, unpacked) and place of every member.
+
+    Python's `zipfile` reads it, too, but takes more of the time of writing a small checkpoint than a digest may.
+    """
+    place = content.rfind(b"PK\5\6")
+    count, _, place = _END.unpack_from(content, max(place, 0))
+    if count == 0xFFFF or place == 0xFFFFFFFF:  # a large one, with numbers of 64 bits
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                yield (
+                    info.filename.encode(),
+                    info.compress_type,
+                    info.CRC,
+                    info.compress_size,
+                    info.file_size,
+                    info.header_offset,
+                )
+        return
+    for _ in range(count):
+        mark, method, checksum, stored, size, name, extra, comment, header = _ENTRY.unpack_from(content, place)
+        if mark != b"PK\1\2":
+            raise ValueError("its directory is damaged")
+        yield content[place + 46 : place + 46 + name], method, checksum, stored, size, header
+        place += 46 + name + extra + comment
 
 
 def _digest(content: memoryview, members: list[_Member]) -> bytes:
     """64 hexadecimal digits: SHA-256 of all but the members' contents and the digest's own place."""
     digest, place = hashlib.sha256(), 0
-    for _, start, end, _ in [*members, ("", len(content) - 64, len(content), 0)]:
+    for _, start, end, _ in [*members, (b"", len(content) - 64, len(content), None)]:
         if start < place:
             raise ValueError("its members overlap")
         with content[place:start] as between:
@@ -144,10 +174,13 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     data = io.BytesIO()
     tensors: dict[str, frozenset[str]] = {}
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(data, "w") as copy:
-        for name in archive.namelist():
-            if "/code/" in name:
+        for info in archive.infolist():
+            name = info.filename
+            if "/code/" in name and name.endswith(".py"):
+                if info.file_size > _LARGEST_CODE:
+                    raise ValueError(f"{name}: is far too large")
                 tensors |= _tensor_names(name, archive.read(name))
-            elif "/constants" not in name:
+            elif "/code/" not in name and "/constants" not in name:
                 copy.writestr(name, archive.read(name))
     data.seek(0)
     named = [name for name in get_unsafe_globals_in_checkpoint(data) if name.startswith("__torch__.")]
@@ -166,8 +199,6 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 def _tensor_names(file: str, code: bytes) -> dict[str, frozenset[str]]:
     """The names of parameters and buffers by class, as the text of a file of code lists them."""
-    if not file.endswith(".py"):
-        return {}
     module = file.partition("/code/")[2].removesuffix(".py").replace("/", ".")
     found = _CLASS.findall(code.decode())
     return {f"{module}.{name}": frozenset(re.findall(r'"(\w+)"', listed)) for name, listed in found}

@@ -152,6 +152,8 @@ class Training:
         if fabric.is_global_zero:
             if resumed != self.last and self.last.exists():  # what is damaged must not take the place of the other
                 self.last.replace(self.folder.checkpoint("damaged"))
+            elif self.previous.exists() and not self.last.exists():
+                self.previous.replace(self.last)
             for checkpoint in (self.last, self.best, self.before_adversarial):
                 remove_leftovers(checkpoint)
         self.started = time.monotonic()
