@@ -9,7 +9,7 @@ import pytest
 import ccafl
 
 PACKAGE = Path(ccafl.__file__).parent
-FOUNDATION = ["errors", "files", "terminal", "signals", "packages"]  # what every room may use
+FOUNDATION = ["errors", "files", "packages", "signals", "terminal"]  # what every room may use
 JOINING = ["pipeline", "ablation", "cli"]
 RESOURCES = ["configs", "weights"]  # files that are read, no code
 

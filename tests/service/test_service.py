@@ -18,7 +18,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from ccafl.errors import InputError
-from ccafl.gallery import query
+from ccafl.gallery import add_pictures, query
 from ccafl.gallery.gallery import Gallery
 from ccafl.service.app import create_app
 from ccafl.service.limits import ServiceSettings
@@ -497,3 +497,26 @@ def test_it_listens_on_ipv6(tmp_path, people, encoder):
     with process(folder, host="::1") as (_, address):
         assert address.startswith("http://[::1]:")
         assert httpx.get(f"{address}/api/gallery").json()["pictures"] == len(people)
+
+
+# --- A gallery that fails ---------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_gallery_is_reported_with_its_reason(gallery, client):
+    gallery.ledger.write([("drop table corrections", ())])
+    merged = {"keys": [e.key for e in gallery.of_identity("0")]}
+    for answer in (client.get("/api/corrections"), client.post("/api/corrections/merge", json=merged)):
+        assert answer.status_code == 503
+        assert "no such table: corrections" in answer.json()["detail"]
+
+
+def test_a_vanished_collection_is_reported_with_its_reason(tmp_path, encoder, people, milvus_server):
+    with Gallery.create(tmp_path / "g.db", encoder, uri=milvus_server) as gallery:
+        add_pictures(gallery, encoder, people)
+        with client_of(gallery, encoder) as client:
+            assert search(client, draw(1))["hits"]
+            for collection in gallery._vectors._collections.values():
+                gallery._vectors._client.drop_collection(collection)
+            answer = ask(client, draw(1))
+    assert answer.status_code == 503
+    assert "Milvus has no collection" in answer.json()["detail"]

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,14 @@ def add(
         check_milvus(uri)
     own = RunFolder(Path(model)).association
     identities = _joined(association) if association else _joined(own) if own.is_file() else {}
-    pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind, outside=outside)]
-    encoder = open_encoder(model)
-    with _open_or_create(db, encoder, uri, token) as gallery:
+    with ExitStack() as opened:
+        gallery = _open_existing(db, uri, token)
+        if gallery is not None:
+            opened.enter_context(gallery)
+        pictures = [picture for path in paths for picture in listed(path, camera=camera, kind=kind, outside=outside)]
+        encoder = open_encoder(model)
+        if gallery is None:
+            gallery = opened.enter_context(Gallery.create(db, encoder, uri=uri, token=token))
         with bar("adding pictures", len(pictures)) as progress, stop_between_steps() as check:
 
             def advance(steps: int) -> None:
@@ -321,17 +327,14 @@ def parse_time(text: str, option: str) -> datetime:
         raise InputError(f"{option} {text}: is not a time; write it like 2026-05-01 or 2026-05-01T14:03:00Z") from error
 
 
-def _open_or_create(db: Path, encoder: PictureEncoder, uri: str | None, token: str | None) -> Gallery:
+def _open_existing(db: Path, uri: str | None, token: str | None) -> Gallery | None:
+    """The gallery, if there is one; an address in the environment is named for its token, but moves no gallery."""
     if not (db / "gallery.sqlite").is_file():
-        return Gallery.create(db, encoder, uri=uri, token=token)
+        return None
     gallery = Gallery.open(db, uri=uri or os.environ.get("MILVUS_URI"), token=token)
-    try:
-        gallery.check_model(encoder)
-        if uri is not None and uri != str(gallery.where):
-            raise InputError(f"{db}: has its vectors in {gallery.where}; leave out --uri, or create another gallery")
-    except InputError:
+    if uri is not None and uri != str(gallery.where):
         gallery.close()
-        raise
+        raise InputError(f"{db}: has its vectors in {gallery.where}; leave out --uri, or create another gallery")
     return gallery
 
 

@@ -375,8 +375,9 @@ class Gallery:
             how many of them existed.
         """
         erased = {key: (row["camera"], row["label"]) for key, row in self._vectors.get(keys).items()}
-        self._memory = self._statistics = None
-        self._vectors.erase(erased)
+        if erased:
+            self._memory = self._statistics = None
+            self._vectors.erase(erased)
         return len(erased)
 
     def forget(self, identity: str) -> int:
@@ -385,11 +386,11 @@ class Gallery:
         Raises:
             InputError: there is no such identity.
         """
-        tracklets = self.ledger.tracklets_of(identity)
-        if not tracklets:
+        if not self.ledger.tracklets_of(identity):
             raise InputError(f"{self._folder}: no identity {identity}; ccafl search and the page show identities")
         count = self.erase(self.keys_where(identity=identity))
-        self.ledger.erase(change for tracklet in tracklets for change in without_tracklet(tracklet))
+        if unpictured := self.ledger.tracklets_of(identity):
+            self.ledger.erase(change for tracklet in unpictured for change in without_tracklet(tracklet))
         return count
 
     def all(self) -> Iterator[tuple[list[Entry], Encoded]]:

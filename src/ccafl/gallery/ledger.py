@@ -46,6 +46,7 @@ create table unfinished (
 create table statistics (camera text primary key, pictures real not null, sums blob, squares blob) strict;
 """
 _PRAGMAS = """
+pragma page_size = 16384;
 pragma secure_delete = on;
 pragma journal_mode = delete;
 pragma synchronous = extra;
