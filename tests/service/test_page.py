@@ -650,6 +650,8 @@ def test_controls_are_named_text_is_legible_and_nothing_sticks_out(address, new_
 SCRIPT = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 BACKWARDS = "\u202egpj.exe"  # shown as exe.jpg by what obeys it
 HEBREW = "\u05e9\u05dc\u05d5\u05dd 7"
+SAID = """document.body.innerText + [...document.querySelectorAll("*")].flatMap(
+    (element) => ["aria-label", "title", "alt"].map((name) => element.getAttribute(name))).join(" ")"""
 CLOSING = "\"'></title></style>{{7*7}}${7*7}"
 
 
@@ -685,7 +687,6 @@ def test_hostile_names_are_shown_as_text(hostile, new_tab):
         tab.get_by_role("button", name=re.compile(f"Open rank {rank},")).click()
         expect(viewer(tab).get_by_role("group", name=re.compile("Timeline"))).to_be_visible()
         viewer(tab).get_by_role("button", name="Close").click()
-    shown = tab.evaluate("document.documentElement.outerHTML")
-    assert "\u202e" not in shown
+    assert "\u202e" not in tab.evaluate(SAID)
     assert tab.evaluate("document.scripts.length") == tab.evaluate("document.querySelectorAll('script[src]').length")
     assert tab.locator("img[src='x']").count() == 0

@@ -135,6 +135,11 @@ def test_the_newest_upload_of_the_greediest_client_gives_up():
         first.complete = True
         memory.add(idle, 30)  # what is complete stays
         assert idle.given_up
+    with memory.upload("greedy") as older, memory.upload("greedy") as newest:
+        memory.add(newest, 40)
+        newest.complete = True
+        memory.add(older, 40)
+        assert [older.given_up, newest.given_up] == [True, False]
     with memory.upload("greedy") as upload:
         memory.add(upload, 60)
         assert not upload.given_up
