@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from block_people import HEIGHT, RATE, WIDTH, Filmed, Walk, scene, write_video
 from ccafl.errors import InputError
 from ccafl.footage.cameras import open_cameras
 from ccafl.footage.frames import Damage, Footage, FrameFolder, VideoFile
-from block_people import HEIGHT, RATE, WIDTH, Filmed, Walk, scene, write_video
 
 
 def all_frames(source, every: float = 0.0):
@@ -57,9 +57,10 @@ def test_damage_in_the_middle_is_counted_and_the_rest_keeps_its_numbers(tmp_path
 
 
 def test_a_video_whose_end_is_missing_is_read_as_far_as_it_goes(tmp_path, filmed: Filmed):
-    with av.open(str(filmed.video)) as given, av.open(
-        str(tmp_path / "streamed.mp4"), "w", options={"movflags": "faststart"}
-    ) as copy:
+    with (
+        av.open(str(filmed.video)) as given,
+        av.open(str(tmp_path / "streamed.mp4"), "w", options={"movflags": "faststart"}) as copy,
+    ):
         stream = copy.add_stream_from_template(given.streams.video[0])
         for packet in given.demux(video=0):
             if packet.dts is not None:

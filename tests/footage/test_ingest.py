@@ -29,7 +29,9 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def test_a_track_becomes_a_label_with_times_and_pictures_of_its_person(tmp_path, filmed: Filmed):
     site = tmp_path / "site"
-    run("ingest", f"hall={filmed.video}", "--tracks", f"hall={filmed.tracks}", "--start", f"hall={START}", "--out", site)
+    run(
+        "ingest", f"hall={filmed.video}", "--tracks", f"hall={filmed.tracks}", "--start", f"hall={START}", "--out", site
+    )
     source = read_source(site)
     assert source.kind == "manifest"
     assert {record.camera for record in source.train} == {"hall"}
