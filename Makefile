@@ -38,10 +38,12 @@ format: $(READY)
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# --no-compile halves the time: Python compiles what is imported, when it first is.
+# --no-compile halves the time: Python compiles what is imported, when it first is. TrackEval comes without what it depends
+# on: it would put OpenCV's build for desktops, which needs a display's libraries, over the one that does not.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("ccafl needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps trackeval
 	touch $(READY)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evaluation, method, pictures, processes, scaling, start, steps
+from benchmarks import evaluation, footage, method, pictures, processes, scaling, start, steps
 from benchmarks.measure import Comparison, Limit, Row, check_limit, compare
 from benchmarks.opponents import Opponents, disable_cuda
 from ccafl.ablation import commit, hardware
@@ -38,6 +38,7 @@ WORKS: Works = {
     "prompts": method.prompts,
     "processes": lambda _: processes.processes(),
     "start": lambda _: start.start(),
+    "ingest": lambda _: footage.speed(),
 }
 
 

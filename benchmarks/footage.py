@@ -5,9 +5,10 @@
 
 import csv
 import json
+import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,13 +24,13 @@ from ccafl.files import write_text
 from ccafl.footage.cameras import open_cameras, read_camera_table
 from ccafl.footage.detections import Detections, Detector
 from ccafl.footage.frames import Damage, Footage, Frame
-from ccafl.footage.given import GivenTracks, read_tracks
+from ccafl.footage.given import GivenDetections, GivenTracks, read_tracks
 from ccafl.footage.ingest import Counts, Plan, ingest_camera, tracked
 from ccafl.footage.motion import MotionDetector
 from ccafl.footage.tracking import OverlapTracker
 
 FOUND = 0.5  # IoU from which a picture shows the person that it should show
-GOALS = {("true detections", "IDF1"): 0.85, ("motion", "IDF1"): 0.6, ("motion", "on a person"): 0.95}
+FPS, PEOPLE = 25, 5  # of the video that the speed is measured with
 
 Boxes = NDArray[np.float32]
 Tracks = Mapping[int, tuple[NDArray[np.int64], Boxes]]
@@ -181,6 +182,62 @@ def pictures_on_persons(table: Path, true: Tracks) -> tuple[float, float]:
         for persons in shown.values()
     )
     return on_person / max(every, 1), pure / max(every, 1)
+
+
+def speed() -> Iterator[Row]:
+    """Decoding, tracking and choosing pictures at 640x480 with five persons in view: 200 frames a second, and memory
+    that does not grow with the length.
+    """
+    name, seconds = "ingest of 640x480 without the detector", 60
+    frames, limit = seconds * FPS, seconds * FPS / 200
+    taken, counts = in_own_process(_timed_ingest, seconds)
+    right = counts.frames == frames and counts.tracks >= PEOPLE
+    met = right and taken <= limit
+    yield Row(f"{name}, {frames:,} frames", taken, "200 a second", limit, limit / taken, 1.0, met, right)
+    short, long = (in_own_process(peak_of, partial(_ingesting, length)) for length in (seconds, 4 * seconds))
+    ratio = short / long
+    yield Row(f"{name}, {4 * seconds} s", long, f"{seconds} s", short, ratio, 0.9, ratio >= 0.9, True, "GiB")
+
+
+def _timed_ingest(seconds: int) -> tuple[float, Counts]:
+    return timed(_ingesting(seconds))
+
+
+def _ingesting(seconds: int) -> Callable[[], Counts]:
+    """Film and detect; what is left is the work."""
+    folder = Path(tempfile.mkdtemp())
+    rows = _film(folder / "a.mp4", seconds)
+    (footage,), _ = open_cameras({"a": str(folder / "a.mp4")}, {}, {})
+
+    def work() -> Counts:
+        try:
+            return ingest_camera(folder, Plan(footage, GivenDetections(rows), OverlapTracker(FPS)))
+        finally:
+            shutil.rmtree(folder)
+
+    return work
+
+
+def _film(path: Path, seconds: int) -> list[Any]:
+    """A video of `PEOPLE` blocks that cross the view again and again; returns their boxes."""
+    import av
+
+    rng = np.random.default_rng(0)
+    scene = rng.integers(60, 200, (24, 32, 3), np.uint8).repeat(20, 0).repeat(20, 1)
+    looks = [rng.integers(0, 255, (16, 6, 3), np.uint8).repeat(10, 0).repeat(10, 1) for _ in range(PEOPLE)]
+    rows = []
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt, stream.options = 640, 480, "yuv420p", {"preset": "veryfast"}
+        for number in range(seconds * FPS):
+            image = scene.copy()
+            for person, look in enumerate(looks):
+                left, top = (130 * person + (person + 2) * number) % 560, 20 + 70 * person
+                image[top : top + 160, left : left + 60] = look
+                rows.append((number + 1, -1, left, top, left + 60, top + 160, 1.0))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Small videos of people made of coloured blocks, with the truth about them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -83,7 +83,7 @@ class Filmed:
 
 
 @pytest.fixture(scope="session")
-def filmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filmed]:
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Filmed:
     """Two persons who cross the view one after the other, and one far off; tests do not change it."""
     folder = tmp_path_factory.mktemp("filmed")
     walks = (Walk(1, -20, 5), Walk(2, 230, -4), Walk(3, -250, 5, top=60))
