@@ -29,14 +29,17 @@ def run(*arguments: object) -> None:
     assert ended.value.code == 0
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """Run a command that must fail; returns its one line on stderr, without ``error: ``."""
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object, shown: bool = False) -> str:
+    """Run a command that must fail; returns its one line on stderr, without ``error: ``.
+
+    ``shown``: its results are on stdout all the same, because only writing them failed.
+    """
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     output, errors = capsys.readouterr()
     assert ended.value.code == 2
-    assert output == ""
+    assert bool(output) == shown, output
     return one_line(errors)
 
 

@@ -93,7 +93,8 @@ def test_queries_without_any_match_are_refused_before_anything_is_written(world,
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(row | {"image": world / row["image"]} for row in one_camera)
-    message = refusal(capsys, "train", "market-split", "--data", tmp_path / "nobody.csv", "--out", tmp_path / "run")
+    data = ("--data", tmp_path / "nobody.csv", "--allow-outside")
+    message = refusal(capsys, "train", "market-split", *data, "--out", tmp_path / "run")
     assert "nobody.csv: no query's person" in message
     assert not (tmp_path / "run").exists()
 

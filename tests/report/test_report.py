@@ -241,7 +241,7 @@ def test_pictures_from_outside_a_drawn_world_are_not_shown(world, trained, tmp_p
     last = rows[-1]["image"].removeprefix("images/")
     rows[-1]["image"] = str(elsewhere / last)
     mixed = manifest(world / "mixed.csv", rows)
-    assert THUMBNAIL not in report_run(trained, data=mixed, out=tmp_path / "page.html").read_text()
+    assert THUMBNAIL not in report_run(trained, data=mixed, outside=True, out=tmp_path / "page.html").read_text()
 
 
 # --- Where parts are missing ------------------------------------------------------------------------------------------
