@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import Row, in_own_process, peak_of, timed
 from ccafl.ablation import commit, hardware
 from ccafl.files import write_text
 from ccafl.footage.cameras import open_cameras, read_camera_table
