@@ -11,10 +11,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 _STARTING = 180  # seconds
+_PARTS = ("root-coord", "query-coord", "query-node", "index-coord", "index-node", "data-coord", "data-node")
+_PORTS = ("proxy", "proxy-internal", "etcd", *_PARTS)
 
 
 def server_program() -> str | None:
@@ -25,12 +27,14 @@ def server_program() -> str | None:
 @contextmanager
 def running_server(program: str, folder: Path) -> Iterator[str]:
     """Run the server with its data in the folder; gives its address once it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [program, "--data", folder / "data", "--proxy-port", str(port)]
+    with ExitStack() as taken:  # all ports are free, so that several servers can run
+        free = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _PORTS]
+        ports = dict(zip(_PORTS, (listener.getsockname()[1] for listener in free), strict=True))
+    options = [part for name, port in ports.items() for part in (f"--{name}-port", str(port))]
+    command = [program, "--data", folder / "data", *options]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{ports['proxy']}"
     try:
         until = time.monotonic() + _STARTING
         while not _answers(address):
