@@ -120,14 +120,13 @@ def running(app) -> Iterator[str]:
 
 
 @contextmanager
-def process(folder: Path, *, files: int = 0, verify=True, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
+def process(folder: Path, *, before: str = "", verify=True, **settings) -> Iterator[tuple[subprocess.Popen, str]]:
     """Serve the gallery in a process of its own; gives the process and its address, and kills it at the end.
 
-    ``files`` limits the files that it may open; ``verify`` is a TLS context that trusts its certificate.
+    ``before`` is code that it runs first; ``verify`` is a TLS context that trusts its certificate.
     """
     settings = {"port": 0} | settings
-    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files})); " if files else ""
-    code = limit + (
+    code = f"{before}; " * bool(before) + (
         "from pathlib import Path; from colour_people import FakeEncoder; from ccafl.gallery.gallery import Gallery; "
         "from ccafl.service.limits import ServiceSettings; from ccafl.service.server import serve; "
         f"serve(Gallery.open(Path({str(folder)!r})), FakeEncoder(), ServiceSettings(**{settings!r}))"

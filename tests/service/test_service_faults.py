@@ -37,7 +37,7 @@ def bombs() -> dict[str, bytes]:
 
 
 class Crowd:
-    """Clients of one service, and what became of what they tried."""
+    """Clients of one service, and what became of what they tried; each kind has an address of its own."""
 
     def __init__(self, address: str) -> None:
         self.address, self.came_of = address, Counter()
@@ -59,14 +59,16 @@ class Crowd:
                 self.note("parallel uploads", type(error).__name__)
 
         async def all_of_them() -> None:
-            async with httpx.AsyncClient(limits=httpx.Limits(max_connections=None), timeout=300) as client:
+            transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2", limits=httpx.Limits(max_connections=None))
+            async with httpx.AsyncClient(transport=transport, timeout=300) as client:
                 await asyncio.gather(*(one(client) for _ in range(count)))
 
         asyncio.run(all_of_them())
 
     def bomb(self, name: str, content: bytes) -> None:
         try:
-            answer = httpx.post(f"{self.address}/api/search", files={"picture": ("a.jpg", content)}, timeout=300)
+            with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.3"), timeout=300) as client:
+                answer = client.post(f"{self.address}/api/search", files={"picture": ("a.jpg", content)})
             self.note(f"bomb: {name}", answer.status_code)
         except httpx.HTTPError as error:
             self.note(f"bomb: {name}", type(error).__name__)
@@ -74,7 +76,7 @@ class Crowd:
     def connection(self, tried: str, sent: bytes) -> None:
         """Send this and no more, and wait for the end."""
         try:
-            with socket.create_connection(place_of(self.address), 300) as connection:
+            with socket.create_connection(place_of(self.address), 300, ("127.0.0.4", 0)) as connection:
                 connection.sendall(sent)
                 answer = connection.recv(100)
             self.note(tried, int(answer.split()[1]) if answer else "ended")

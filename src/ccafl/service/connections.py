@@ -21,7 +21,7 @@ from ccafl.service.limits import network_of
 
 MOST = 2_048  # connections
 _OTHER_FILES = 256  # besides connections: the gallery's, uploads above a megabyte, connections being closed
-_ASKING = 10.0  # seconds for a request's headers to arrive, and for a TLS handshake before them
+_ASKING = 30.0  # seconds for a request's headers to arrive, and for a TLS handshake before them
 _ANSWERING = 600.0  # seconds from a request's headers to the end of its answer; uploads have their own limits
 _ENDING = 64  # connections that are being closed at the same time, until no more are accepted for the moment
 _NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
