@@ -248,7 +248,7 @@ def test_other_files_are_refused(run, file, tmp_path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), foreign)
     ours = onnx.load(file)
     for entry in ours.metadata_props:
-        entry.value = "2" if entry.key == "ccafl.format" else entry.value
+        entry.value = "3" if entry.key == "ccafl.format" else entry.value
     newer = tmp_path / "newer.onnx"
     save_sealed(ours, newer)
     older, changed = tmp_path / "older.onnx", tmp_path / "changed.onnx"
@@ -312,16 +312,17 @@ def test_forged_metadata_are_refused(file, tmp_path, key, value):
     assert "\n" not in str(refused.value)
 
 
-def test_other_inputs_and_outputs_are_refused(file, tmp_path):
-    for change in (
-        lambda graph: setattr(graph.output[0], "name", "other"),
-        lambda graph: graph.output[0].type.tensor_type.shape.dim[1].ClearField("dim_value"),
-    ):
-        model, forged = onnx.load(file), tmp_path / "model.onnx"
-        change(model.graph)
-        save_sealed(model, forged)
-        with pytest.raises(InputError, match=r"model\.onnx: "):
-            OnnxEncoder(forged)
+def test_other_inputs_are_refused(file, tmp_path):
+    model, forged = onnx.load(file), tmp_path / "model.onnx"
+    for given in model.graph.input:
+        if given.name == "cameras":
+            given.name = "others"
+    for node in model.graph.node:
+        for number, name in enumerate(node.input):
+            node.input[number] = "others" if name == "cameras" else name
+    save_sealed(model, forged)
+    with pytest.raises(InputError, match=r"model\.onnx: is not an export of ccafl"):
+        OnnxEncoder(forged)
 
 
 def test_any_bit_turned_in_an_export_is_noticed(file, tmp_path):
