@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit test-full-size test-faults bench format clean
+.PHONY: demo test lint types unit test-full-size test-faults test-lowest bench format clean
 
 demo: $(READY)  ## draw a synthetic world, train on it with and without joining the cameras, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -28,6 +28,12 @@ test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 i
 test-faults: $(READY)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults -s
 
+test-lowest: $(READY)  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
+	rm -rf .venv-lowest && uv venv --quiet .venv-lowest
+	uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable ".[report,search,export,timm]" \
+		pytest hypothesis $(if $(OVERRIDE),--override $(OVERRIDE))
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest tests/data tests/test_api.py tests/test_config.py tests/gallery tests/report
+
 bench: $(READY)  ## how fast the work around the backbone is (docs/performance.md); OPPONENTS=FOLDER compares with other projects
 	$(BIN)/python -m benchmarks $(if $(OPPONENTS),--opponents $(OPPONENTS)) --out runs/bench.json
 
@@ -36,7 +42,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --no-compile halves the time: Python compiles what is imported, when it first is. TrackEval comes without what it depends
 # on: it would put OpenCV's build for desktops, which needs a display's libraries, over the one that does not.
