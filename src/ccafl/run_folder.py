@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ccafl.config import CHANGE_NO_RESULT, Config, dump, load_config
-from ccafl.data.tables import rows_of_csv
+from ccafl.data.tables import cell, rows_of_csv, text_of
 from ccafl.errors import InputError
 from ccafl.files import check_free, disk_errors, lock, read_object, write_json, write_text
 
@@ -234,7 +234,8 @@ def write_association(path: Path, images: "LabelledImages", association: "Tensor
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
     cameras = (images.camera_names[camera] for camera in images.identity_cameras.tolist())
-    table.writerows(zip(cameras, images.identity_labels, association.tolist(), strict=True))
+    rows = zip(cameras, images.identity_labels, association.tolist(), strict=True)
+    table.writerows((cell(camera), cell(label), identity) for camera, label, identity in rows)
     write_text(path, text.getvalue())
 
 
@@ -246,7 +247,7 @@ def read_association(path: Path) -> dict[tuple[str, str], str | None]:
     Raises:
         InputError: the table cannot be read or has other columns.
     """
-    cells = [tuple(row[column] for column in _COLUMNS) for _, row in rows_of_csv(path, _COLUMNS)]
+    cells = [tuple(text_of(row[column]) for column in _COLUMNS) for _, row in rows_of_csv(path, _COLUMNS)]
     return {(camera, label): None if identity == _ALONE else identity for camera, label, identity in cells}
 
 

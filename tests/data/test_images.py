@@ -1,6 +1,7 @@
 """Reading pictures: what is refused, and with which message."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,17 @@ def test_unreadable_pictures_are_listed_in_order_with_their_reason(picture: Imag
     assert list(found) == [paths[1], paths[4]]
     assert "truncated" in found[paths[1]]
     assert len(steps) == 6
+
+
+def test_threads_wait_for_room_to_decode() -> None:
+    room, held = images._Room(100), []
+
+    def hold(pixels: int) -> int:
+        with room.take(pixels):
+            held.append(room._taken)
+        return pixels
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(hold, [40, 60, 500, 1] * 500)) == 601 * 500
+    assert max(total for total in held if total != 500) <= 100
+    assert room._taken == 0

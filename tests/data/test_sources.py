@@ -1,5 +1,6 @@
 """Every kind of source, recognised and read; what is refused, and with which message."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -490,3 +491,29 @@ def test_records_come_in_the_order_of_their_paths(make: Make) -> None:
     paths = [str(record.path) for record in read_source(make(*names)).train]
     assert paths == sorted(paths)
     assert len(paths) == 4
+
+
+def test_names_that_results_cannot_hold_are_refused_before_any_work(make: Make, tmp_path: Path) -> None:
+    make("pictures/door/" + os.fsdecode(b"caf\xe9") + "/a.jpg")
+    with pytest.raises(InputError, match=r"caf\\udce9/a\.jpg': is not named in UTF-8; rename it"):
+        read_source(tmp_path / "pictures")
+    (tmp_path / "null.csv").write_text("image,camera,label\na\0.jpg,c1,1\n")
+    with pytest.raises(InputError, match="null"):
+        read_source(tmp_path / "null.csv")
+    label = pa.array([b"\xff\xfe"]).view(pa.string())
+    pq.write_table(pa.table({"image": ["a.jpg"], "camera": ["c1"], "label": label}), tmp_path / "text.parquet")
+    with pytest.raises(InputError, match=r"text\.parquet: cannot be read as Parquet"):
+        read_source(tmp_path / "text.parquet")
+
+
+def test_folders_nested_deeper_than_a_stack_are_read(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1_500):  # longer than a path may be
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    with pytest.raises(InputError, match=r"deep|holds no images"):
+        read_source(tmp_path)
+    subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from threading import Condition
 from typing import IO, Any, cast
 
 import numpy as np
@@ -171,6 +172,29 @@ def _regular(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
+class _Room:
+    """Room for pictures being decoded, so that threads hold no more than this many pixels together, or one picture."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels, self._taken, self._changed = pixels, 0, Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Wait until a picture fits, and keep its place."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + pixels <= self._pixels)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+_DECODING = _Room(2 * MOST_PIXELS)
+
+
 @contextmanager
 def _opened(file: Path | IO[bytes], most_pixels: int) -> Iterator[tuple[Image.Image, int]]:
     """A picture whose header was read and accepted, and how often decoding goes over its pixels."""
@@ -190,7 +214,7 @@ def _opened(file: Path | IO[bytes], most_pixels: int) -> Iterator[tuple[Image.Im
 
 
 def _decoded(file: Path | IO[bytes], most_pixels: int) -> Image.Image:
-    with _opened(file, most_pixels) as (picture, _):
+    with _opened(file, most_pixels) as (picture, _), _DECODING.take(picture.width * picture.height):
         picture.load()
         return upright_rgb(picture)
 

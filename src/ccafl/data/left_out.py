@@ -60,18 +60,20 @@ def _pictures(reason: str) -> bool:
     return reason not in (HIDDEN, UNUSED) and not reason.endswith(_NO_PICTURES)
 
 
-def _others(folder: str, used: set[str]) -> Iterator[tuple[str, str]]:
-    """Every file below ``folder`` that is not used, and the reason; a hidden or linked folder counts once."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.path in used:
-                continue
-            if entry.name.startswith("."):
-                yield entry.path, HIDDEN
-            elif entry.is_symlink():
-                yield entry.path, LINK
-            elif entry.is_dir():
-                yield from _others(entry.path, used)
-            else:
-                suffix = Path(entry.name).suffix.lower()
-                yield entry.path, UNUSED if suffix in IMAGE_SUFFIXES else f"files ending in {suffix or 'nothing'}"
+def _others(root: str, used: set[str]) -> Iterator[tuple[str, str]]:
+    """Every file below ``root`` that is not used, and the reason; a hidden or linked folder counts once."""
+    waiting = [root]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.path in used:
+                    continue
+                if entry.name.startswith("."):
+                    yield entry.path, HIDDEN
+                elif entry.is_symlink():
+                    yield entry.path, LINK
+                elif entry.is_dir():
+                    waiting.append(entry.path)
+                else:
+                    suffix = Path(entry.name).suffix.lower()
+                    yield entry.path, UNUSED if suffix in IMAGE_SUFFIXES else f"files ending in {suffix or 'nothing'}"

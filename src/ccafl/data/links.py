@@ -5,7 +5,6 @@ that a spreadsheet would take for a formula begins with an apostrophe, which is 
 Reading the table does not need torch; `ccafl.data.identity_links` makes tensors of it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,14 +14,13 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from ccafl.data.tables import rows_of_csv
+from ccafl.data.tables import rows_of_csv, text_of
 from ccafl.errors import InputError
 
 MUST_LINK, CANNOT_LINK = "must_link", "cannot_link"
 KINDS = (MUST_LINK, CANNOT_LINK)
 COLUMNS = ("kind", "camera_a", "label_a", "camera_b", "label_b")
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r](?!\d+([.,]\d+)?$)")  # a number with a sign is none
 
 Label = tuple[str, str]
 """A camera's name and a label within it."""
@@ -68,16 +66,6 @@ def read_links(path: Path) -> list[Link]:
         links.append(link)
     _refuse_contradictions(path, links)
     return links
-
-
-def cell(text: str) -> str:
-    """The text as a cell of a table that people open in a spreadsheet: never a formula."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def text_of(cell: str) -> str:
-    """The inverse of `cell`."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _refuse_contradictions(path: Path, links: Sequence[Link]) -> None:

@@ -26,9 +26,11 @@ def folders_in(folder: Path, *, links: bool = True) -> list[Path]:
 
 def images_below(folder: Path) -> Iterator[Path]:
     """The pictures in ``folder``, then those in each folder below it; linked folders are not entered."""
-    yield from images_in(folder)
-    for inner in folders_in(folder, links=False):
-        yield from images_below(inner)
+    waiting = [folder]
+    while waiting:  # no recursion: folders may be nested deeper than Python's stack
+        current = waiting.pop()
+        yield from images_in(current)
+        waiting += reversed(folders_in(current, links=False))
 
 
 def pictures_below(folder: Path) -> list[Path]:

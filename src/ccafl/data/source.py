@@ -48,7 +48,8 @@ def read_source(path: Path, kind: str | None = None, *, outside: bool = False) -
 
     Raises:
         InputError: ``path`` is missing or empty, the kind is unknown or not recognised, there are no images, an image
-            appears twice or lies outside of the manifest's folder, or the kind's reader refuses something.
+            appears twice, lies outside of the manifest's folder or has a name that is not UTF-8, or the kind's reader
+            refuses something.
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"{kind}: no such kind of source; choose one of {', '.join(KINDS)}")
@@ -58,6 +59,8 @@ def read_source(path: Path, kind: str | None = None, *, outside: bool = False) -
         source = reader.read(path)
         if reader is manifest and not outside:
             _refuse_outside(manifest.table_of(path), source)
+    except ValueError as error:  # a null byte in a name
+        raise InputError(f"{path}: names a file that cannot be ({error}); correct it") from error
     except OSError as error:
         if kind is not None and isinstance(error, NotADirectoryError) and path.is_file():
             raise InputError(f"{path}: is a file, but a source of kind {kind} is a folder; give the folder") from error
@@ -68,6 +71,7 @@ def read_source(path: Path, kind: str | None = None, *, outside: bool = False) -
     if not source.records:
         aside = "; ".join(sentences(left_out(path, source))) or "see the README for layouts"
         raise InputError(f"{path}: holds no images of kind {reader.KIND}; {aside}")
+    _refuse_names(source.records)
     _refuse_again(source.records)
     return source
 
@@ -101,6 +105,15 @@ def _refuse_outside(table: Path, source: Source) -> None:
 
 def _in_order(records: list[Record]) -> list[Record]:
     return sorted(records, key=lambda record: os.fspath(record.path))
+
+
+def _refuse_names(records: Iterable[Record]) -> None:
+    """Refuse names that cannot be written into results, before any work."""
+    for record in records:
+        try:
+            "\n".join((os.fspath(record.path), record.camera, record.label)).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{os.fspath(record.path)!a}: is not named in UTF-8; rename it") from error
 
 
 def _refuse_again(records: Iterable[Record]) -> None:

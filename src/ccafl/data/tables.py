@@ -5,6 +5,7 @@ Blanks around a value and the case of column names do not matter; leading zeros 
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from ccafl.errors import InputError
 
 SEPARATORS = ",;\t|"
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # what spreadsheets call "Unicode text"
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r](?!\d+([.,]\d+)?$)")  # a number with a sign is none
 
 Row = dict[str, str]
 
@@ -84,6 +87,16 @@ def rows_of_parquet(path: Path, needed: Sequence[str], optional: Sequence[str] =
         raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}); replace it") from error
     for number, row in enumerate(zip(*values, strict=True), start=1):
         yield f"row {number}", dict(zip(columns, row, strict=True))
+
+
+def cell(text: str) -> str:
+    """The text as a cell of a table that people open in a spreadsheet: never a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def text_of(cell: str) -> str:
+    """The inverse of `cell`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _text(path: Path) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import combinations, product
 
-from ccafl.data.links import CANNOT_LINK, MUST_LINK, cell
+from ccafl.data.links import CANNOT_LINK, MUST_LINK
+from ccafl.data.tables import cell
 from ccafl.errors import InputError
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import Tracklet
