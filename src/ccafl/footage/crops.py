@@ -159,7 +159,7 @@ def _crop(frame: Frame, box: NDArray[np.float32], score: float, overlap: float) 
     sharp = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     whole = box[0] > _EDGE and box[1] > _EDGE and box[2] < width - _EDGE and box[3] < height - _EDGE
     size = min(1.0, (bottom - top) / 128)
-    quality = (sharp / (sharp + _SHARP)) ** 0.5 * size * (1 - overlap) ** 2 * (1.0 if whole else _CUT)
+    quality = (sharp / (sharp + _SHARP)) ** 0.5 * size * (1 - overlap) ** 2 * score * (1.0 if whole else _CUT)
     look = np.asarray(cv2.resize(picture, _LOOK, interpolation=cv2.INTER_AREA), np.float32) / np.float32(255)
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     place = (left, top, right, bottom)

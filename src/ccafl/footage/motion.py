@@ -114,7 +114,7 @@ class MotionDetector:
         self._near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 9))
 
     def __call__(self, frame: Frame) -> Detections:
-        """The boxes of what moves like persons; the score says how well the box is filled."""
+        """The boxes of what moves like persons; the score says how much like one person."""
         height, width = frame.image.shape[:2]
         scale = min(1.0, _HEIGHT / height)
         small = frame.image
@@ -129,11 +129,11 @@ class MotionDetector:
         self._heights.see(persons, moving.shape[1])
         persons = [part for part in persons if _as_high(part, self._heights, most=_TALLEST, least=_LOWEST)]
         boxes = np.array([part[:4] for part in persons], np.float32).reshape(-1, 4)
-        filled = np.array([part.area / (part.width * part.height) for part in persons], np.float32)
+        scores = [_likeness(part, self._heights.at(part.bottom)) for part in persons]
         margin = (boxes[:, 2:] - boxes[:, :2]) * np.array(_MARGIN, np.float32)
         boxes = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
         frame_box = np.array([small.shape[1], small.shape[0]] * 2, np.float32)
-        return Detections.of(np.clip(boxes, 0, frame_box) / np.float32(scale), np.minimum(0.4 + 0.6 * filled, 1))
+        return Detections.of(np.clip(boxes, 0, frame_box) / np.float32(scale), scores)
 
     def _moving(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(h, w) uint8: 255 where something moves; shadows left out, specks removed, gaps closed."""
@@ -240,6 +240,13 @@ def _as_high(part: _Part, heights: _Heights, *, most: float, least: float = 0.0)
     """Whether a part is as high as persons are there, as far as that is known."""
     height = heights.at(part.bottom)
     return height is None or least * height <= part.height <= most * height
+
+
+def _likeness(part: _Part, height: float | None) -> float:
+    """0..1: how near a part comes to the height that a person has there, and to a person's breadth."""
+    too_broad = max(0.0, part.width / part.height - 0.6)
+    off = 0.4 if height is None else abs(part.height / height - 1)
+    return float(np.clip(1 - 1.5 * off - 2 * too_broad, 0, 1))
 
 
 def _like_a_person(part: _Part, moving: NDArray[np.uint8]) -> bool:
