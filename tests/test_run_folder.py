@@ -91,14 +91,16 @@ def test_results_are_read_back_or_reported_as_damaged(run):
 
 
 def test_an_association_is_read_as_it_was_written(tmp_path):
-    labels = [("c1", "1"), ("c1", "a,b"), ("c2", "007"), ("c2", "\u00e9")]
+    labels = [("c1", "1"), ("c1", "a,b"), ("c2", "007"), ("c2", "\u00e9"), ("c3", "'=x"), ("c3", "=1+1")]
     images = accumulate([Record(tmp_path / "image.png", *label) for label in labels])
     table = tmp_path / "association.csv"
-    write_association(table, images, torch.tensor([4, -1, 4, 0]))
-    assert table.read_text("utf-8").splitlines()[:3] == ["camera,label,identity", "c1,1,4", 'c1,"a,b",-1']
+    write_association(table, images, torch.tensor([4, -1, 4, 0, -1, -1]))
+    lines = table.read_text("utf-8").splitlines()
+    assert lines[:3] == ["camera,label,identity", "c1,1,4", 'c1,"a,b",-1']
+    assert lines[-2:] == ["c3,''=x,-1", "c3,'=1+1,-1"]  # no formulas in a spreadsheet
     found = read_association(table)
     assert list(found) == labels
-    assert list(found.values()) == ["4", None, "4", "0"]
+    assert list(found.values()) == ["4", None, "4", "0", None, None]
 
 
 @pytest.mark.parametrize(
