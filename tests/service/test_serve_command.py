@@ -22,7 +22,7 @@ def served(monkeypatch) -> list[ServiceSettings]:
     """The settings of services that would have run."""
     served: list[ServiceSettings] = []
     monkeypatch.setattr(commands, "model_of", lambda gallery, model: FakeEncoder())
-    monkeypatch.setattr(commands, "run_server", lambda gallery, encoder, settings: served.append(settings))
+    monkeypatch.setattr(server, "serve", lambda gallery, encoder, settings: served.append(settings))
     monkeypatch.delenv("CCAFL_TOKEN", raising=False)
     return served
 

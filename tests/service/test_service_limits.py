@@ -405,9 +405,12 @@ def test_files_that_are_not_pictures_are_refused_with_the_reason(service):
     bomb = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50 * MEGABYTE), 9))
     for content, reason in (
         (packed.getvalue(), "not a picture, whatever its name says"),
-        (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>', "not a"),
+        (
+            b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>',
+            "text such as SVG",
+        ),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "not a picture"),
-        (b"", "not a picture"),
+        (b"", "an empty file"),
         (jpeg.getvalue()[:-700], "damaged"),
         (png_with()[:60], "damaged"),
         (png_with(bomb), "damaged"),

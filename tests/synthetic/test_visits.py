@@ -118,7 +118,7 @@ def test_written_worlds_follow_the_pattern_and_every_query_has_an_answer(
     assert {record.person for record in source.query} == {f"person{person:04d}" for person in tested}
     assert len(source.query) == sum(len(world.cameras_of(person)) for person in tested)
     assert {record.person for record in source.gallery} == {f"person{person:04d}" for person in range(12, 24)}
-    assert not any("queries have no image" in problem for problem in check(source).problems)
+    assert not any("queries have no image" in problem for problem in check(source, manifest.parent).problems)
 
 
 def test_one_image_means_one_for_every_training_label(tmp_path: Path) -> None:
