@@ -45,13 +45,11 @@ def test_a_log_has_a_line_for_every_epoch(world, tmp_path, capsys):
     assert "left" in lines[1]
 
 
-@pytest.mark.parametrize(
-    "environment", [{"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"}]
-)
-def test_names_that_the_output_cannot_encode_are_written_out(tmp_path, environment):
+def test_names_that_the_output_cannot_encode_are_written_out(tmp_path):
     for camera in ("door", "\u5165\u53e3", "\N{PERSON WITH BALL}"):
-        (tmp_path / camera / "1").mkdir(parents=True)
-        Image.new("RGB", (8, 16)).save(tmp_path / camera / "1" / "a.png")
+        folder = tmp_path / "query" / camera / "1"  # nothing trains, so no time is estimated
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 16)).save(folder / "a.png")
     shown = subprocess.run(
         [sys.executable, "-c", "from ccafl.cli import main; main()", "data", "check", str(tmp_path)],
         env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"},

@@ -348,7 +348,7 @@ def test_bad_input_is_refused_in_one_line(kept, trained, world, tmp_path, capsys
         ("gallery", "forget", "nobody", "--db", kept): "no identity nobody",
         ("gallery", "forget", "--camera", "c9", "--db", kept): "has no pictures of camera c9",
         ("gallery", "forget", "--before", "soon", "--db", kept): "--before soon: is not a time",
-        ("gallery", "join", "--db", kept, "--association", nothing): "No such file",
+        ("gallery", "join", "--db", kept, "--association", nothing): "cannot be read",
         ("serve", "--db", nothing): "is not a gallery",
         ("serve", "--db", kept, "--host", "0.0.0.0"): "token",
     }
