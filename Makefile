@@ -27,6 +27,7 @@ test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 i
 
 test-faults: $(READY)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults -s
+	OMP_NUM_THREADS=1 CCAFL_TEST_KILLS=10 $(BIN)/pytest -n auto --dist loadfile -k "kill or random_moments" tests/training tests/gallery tests/footage
 
 test-lowest: $(READY)  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
 	rm -rf .venv-lowest && uv venv --quiet .venv-lowest
