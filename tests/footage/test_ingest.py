@@ -19,7 +19,7 @@ from ccafl.footage import Detections, ingest
 from ccafl.footage.crops import CROPS
 from small_runs import refusal, run
 
-KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "1"))
 START = "2026-05-01T14:03:00Z"
 
 

@@ -22,7 +22,7 @@ from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.query import search
 from colour_people import CAMERAS, FIRST, FakeEncoder, draw, key_of
 
-KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "3"))
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["colour_people"])
 

@@ -27,7 +27,7 @@ from ccafl.gallery.render import render_found, render_info
 from ccafl.terminal import printable, show
 from colour_people import FakeEncoder, filled, key_of
 
-KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "3"))
 BITS = int(os.environ.get("CCAFL_TEST_BITS", "60"))
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["colour_people"])
