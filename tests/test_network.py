@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from small_runs import SMALL, as_options
 
 ONCE = """
@@ -54,6 +56,7 @@ def asked(log: str) -> list[str]:
     return re.findall(r"^.*(?:sa_family=AF_INET|^network: ).*$", log, re.MULTILINE)
 
 
+@pytest.mark.faults  # most of a minute
 def test_no_command_asks_the_network_or_writes_to_the_home_folder(world, tmp_path):
     given = [[str(argument) for argument in command] for command in commands(world, tmp_path)]
     log, home = tmp_path / "calls", tmp_path / "home"

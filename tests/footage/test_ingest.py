@@ -83,6 +83,7 @@ def test_short_tracks_are_left_out_and_counted(tmp_path):
     assert (counts["hall"].short, counts["hall"].tracks) == (1, 0)
 
 
+@pytest.mark.faults
 def test_a_killed_run_ends_as_one_that_was_not(tmp_path, filmed: Filmed):
     """SIGKILL at any moment; the same command again gives the same files as an undisturbed run."""
     other = write_video(tmp_path / "yard.mp4", [scene((Walk(5, 10, 3),), frame) for frame in range(60)])

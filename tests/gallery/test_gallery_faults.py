@@ -62,6 +62,7 @@ def come_and_go(folder: Path, people: list[Picture], started) -> None:
             gallery.forget(PERSON)
 
 
+@pytest.mark.faults
 def test_a_kill_leaves_whole_pictures_and_a_forgotten_person_leaves_nothing(gallery, people, tmp_path):
     folder, chance = tmp_path / "gallery.db", random.Random(0)
     expected = content(gallery)

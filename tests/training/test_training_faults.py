@@ -278,6 +278,7 @@ def test_a_second_signal_stops_at_once():
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
 
 
+@pytest.mark.faults
 def test_killed_at_random_moments_a_run_ends_as_one_never_stopped(world, small_run, tmp_path):
     out, chance = tmp_path / "run", random.Random(KILLS)
     command, killed = [*PROGRAM, *training(world, out)], 0
