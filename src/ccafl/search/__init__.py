@@ -1,0 +1,1 @@
+"""The former place of `ccafl.encoders`, kept for programs that import from it."""
