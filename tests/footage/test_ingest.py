@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from block_people import RATE, Filmed, Walk, edges, scene, write_video
+from block_people import RATE, Filmed, Walk, edges, scene, write_truth, write_video
 from ccafl.data.source import read_source
 from ccafl.footage import Detections, ingest
 from ccafl.footage.crops import CROPS
@@ -108,8 +108,10 @@ def test_a_finished_camera_is_kept_and_another_can_be_added(tmp_path, filmed: Fi
     site = tmp_path / "site"
     ingest([f"hall={filmed.video}"], site, tracks=[f"hall={filmed.tracks}"])
     before = {path: path.stat().st_mtime_ns for path in (site / "hall").rglob("*.jpg")}
-    other = write_video(tmp_path / "yard.mp4", [scene((Walk(5, 10, 3),), frame) for frame in range(60)])
-    ingest([f"hall={filmed.video}", f"yard={other}"], site, tracks=[f"hall={filmed.tracks}"])
+    walks = (Walk(5, 10, 3),)
+    other = write_video(tmp_path / "yard.mp4", [scene(walks, frame) for frame in range(60)])
+    tracks = [f"hall={filmed.tracks}", f"yard={write_truth(tmp_path / 'yard.txt', walks, 60)}"]
+    ingest([f"hall={filmed.video}", f"yard={other}"], site, tracks=tracks)
     assert {path: path.stat().st_mtime_ns for path in (site / "hall").rglob("*.jpg")} == before
     assert {record.camera for record in read_source(site).train} == {"hall", "yard"}
 
