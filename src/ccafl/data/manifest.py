@@ -9,10 +9,9 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
-from ccafl.data.records import Record, Source, parse_time
+from ccafl.data.records import Record, Source, parse_time_at
 from ccafl.data.tables import Row, rows_of_csv, rows_of_parquet
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
@@ -107,7 +106,7 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
     split = row.get("split") or "train"
     if split not in SPLITS:
         raise InputError(f"{where}: unknown split {split!r}; use {', '.join(SPLITS)}")
-    time = _time(row["time"], where) if row.get("time") else None
+    time = parse_time_at(row["time"], where) if row.get("time") else None
     image = _image(folder, where, row["image"])
     return split, Record(image, row["camera"], row["label"], row.get("person") or None, time)
 
@@ -123,13 +122,6 @@ def _image(folder: Path, where: str, written: str) -> Path:
             f"{where}: {written} is a path on a Windows drive; write it relative to the table, with / between folders"
         )
     return folder / windows.as_posix()
-
-
-def _time(text: str, where: str) -> datetime:
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise InputError(f"{where}: {text!r} is not a time; write it like 2026-05-01T14:03:00Z") from error
 
 
 def _refuse_again(image: Path, places: dict[str, str], place: str, where: str) -> None:

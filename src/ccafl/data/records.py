@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ccafl.errors import InputError
+
 JUNK, DISTRACTOR = -1, 0
 UNKNOWN_CAMERA = -1
 """The number of a camera that training did not see."""
@@ -21,6 +23,18 @@ def parse_time(text: str) -> datetime:
     """
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def parse_time_at(text: str, where: str) -> datetime:
+    """As `parse_time`, of a text that stands at ``where``.
+
+    Raises:
+        InputError: it is not a time.
+    """
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {text!r} is not a time; write it like 2026-05-01T14:03:00Z") from error
 
 
 @dataclass(frozen=True, slots=True)

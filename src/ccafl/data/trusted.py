@@ -4,10 +4,11 @@ A manifest from somewhere else could name any picture that its reader can open. 
 of each table written, one a line, in a file below the user's home that nobody else can write.
 """
 
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
+
+from ccafl.files import digest_of
 
 _FILE = "ccafl/manifests"
 
@@ -18,13 +19,13 @@ def trust(table: Path) -> None:
         record = _record()
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w", encoding="ascii") as file:
-            file.write(_digest(table) + "\n")
+            file.write(digest_of(table) + "\n")
 
 
 def trusted(table: Path) -> bool:
     """Whether `trust` has recorded a table of this content."""
     try:
-        return _digest(table) in _record().read_text("ascii").split()
+        return digest_of(table) in _record().read_text("ascii").split()
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -32,8 +33,3 @@ def trusted(table: Path) -> bool:
 def _record() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / _FILE
-
-
-def _digest(table: Path) -> str:
-    with table.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ccafl.data.listing import images_in
-from ccafl.data.records import parse_time
+from ccafl.data.records import parse_time_at
 from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
 from ccafl.footage.frames import Footage, FrameFolder, Source, VideoFile
@@ -59,22 +59,10 @@ def read_camera_table(path: Path) -> tuple[dict[str, datetime], dict[str, float]
             raise InputError(f"{path}, {place}: camera {camera} is named twice; remove one line")
         seen.add(camera)
         if row.get("start"):
-            starts[camera] = parse_start(row["start"], f"{path}, {place}")
+            starts[camera] = parse_time_at(row["start"], f"{path}, {place}")
         if row.get("fps"):
             rates[camera] = _rate(row["fps"], f"{path}, {place}")
     return starts, rates
-
-
-def parse_start(text: str, where: str) -> datetime:
-    """A time in ISO 8601, UTC without an offset.
-
-    Raises:
-        InputError: it is not a time.
-    """
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise InputError(f"{where}: {text!r} is not a time; write it like 2026-05-01T14:03:00Z") from error
 
 
 def open_cameras(

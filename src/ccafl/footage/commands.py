@@ -1,6 +1,5 @@
 """What ``ccafl ingest`` does; `ccafl.cli` only calls it."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ccafl.data.records import parse_time_at
 from ccafl.errors import InputError
-from ccafl.files import disk_errors
-from ccafl.footage.cameras import by_camera, open_cameras, parse_start, read_camera_table
+from ccafl.files import digest_of, disk_errors
+from ccafl.footage.cameras import by_camera, open_cameras, read_camera_table
 from ccafl.footage.crops import CROPS
 from ccafl.footage.detections import Detector
 from ccafl.footage.frames import Footage
@@ -68,7 +68,7 @@ def ingest(
         for what, given in (("DETECTIONS", detections), ("TRACKS", tracks), ("TIME", starts), ("REGION", regions))
     }
     tabled, rates = read_camera_table(cameras) if cameras is not None else ({}, {})
-    begins = tabled | {camera: parse_start(text, f"{camera}={text}") for camera, text in named["TIME"].items()}
+    begins = tabled | {camera: parse_time_at(text, f"{camera}={text}") for camera, text in named["TIME"].items()}
     if fps is not None and not fps > 0:
         raise InputError(f"--fps {fps:g}: is not a rate; give the frames a second to look at, such as 5")
     opened, lines = open_cameras(paths, begins, rates)
@@ -141,18 +141,14 @@ def _plan(
         raise InputError(f"{camera}: has both tracks and detections; give one of the two")
     if camera in named["TRACKS"]:
         given = read_tracks(Path(named["TRACKS"][camera]))
-        settings["tracks"] = _digest(named["TRACKS"][camera])
+        settings["tracks"] = digest_of(Path(named["TRACKS"][camera]))
         return Plan(footage, given, given, settings, fps, region, crops)
     if camera in named["DETECTIONS"]:
         found: Detector = read_detections(Path(named["DETECTIONS"][camera]))
-        settings["detections"] = _digest(named["DETECTIONS"][camera])
+        settings["detections"] = digest_of(Path(named["DETECTIONS"][camera]))
     else:
         found, settings["detector"] = make(rate), said
     return Plan(footage, found, OverlapTracker(rate), settings, fps, region, crops)
-
-
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _detector_maker(detector: str | DetectorMaker) -> tuple[DetectorMaker, str]:
@@ -169,7 +165,7 @@ def _detector_maker(detector: str | DetectorMaker) -> tuple[DetectorMaker, str]:
 
         name, _, weights = rest.partition(":")
         model: Detector = TorchvisionDetector(name or DEFAULT, Path(weights) if weights else None)
-        return (lambda _: model), f"torchvision:{name or DEFAULT}" + (f":{_digest(weights)}" if weights else "")
+        return (lambda _: model), f"torchvision:{name or DEFAULT}" + (f":{digest_of(Path(weights))}" if weights else "")
     if kind == "onnx" and rest:
         from ccafl.footage.onnx_detector import LAYOUTS, OnnxDetector
 
@@ -177,7 +173,7 @@ def _detector_maker(detector: str | DetectorMaker) -> tuple[DetectorMaker, str]:
         if layout not in LAYOUTS or not file:
             layout, file = "", rest
         found = OnnxDetector(Path(file), layout or None)
-        return (lambda _: found), f"onnx:{found.layout}:{_digest(file)}"
+        return (lambda _: found), f"onnx:{found.layout}:{digest_of(Path(file))}"
     raise InputError(f"--detector {detector}: no such detector; use one of {DETECTORS}")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccafl.errors import InputError
-from ccafl.files import disk_errors, read_object, remove_leftovers, write_text
+from ccafl.files import disk_errors, read_object, remove_leftovers, write_json, write_text
 from ccafl.footage.crops import CROPS, LEAST_HEIGHT, Crop, TrackCrops, overlaps
 from ccafl.footage.detections import Detections, Detector
 from ccafl.footage.frames import Damage, Footage, Frame
@@ -130,7 +130,7 @@ def ingest_camera(out: Path, plan: Plan, advance: Callable[[int], None] | None =
             os.fsync(table.fileno())
         counts.damaged, counts.cut_short = damage.frames, damage.cut_short
         about = {"settings": plan.settings, "counts": asdict(counts)}
-        write_text(folder / ABOUT, json.dumps(about, indent=2) + "\n")
+        write_json(folder / ABOUT, about)
         folder.rename(out / camera)
     return counts
 

@@ -1,6 +1,5 @@
 """Add pictures to a gallery: each is read once and encoded in batches; an interrupted addition resumes."""
 
-import hashlib
 import io
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from ccafl.data.images import load_image
 from ccafl.data.listing import IMAGE_SUFFIXES, pictures_below
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
+from ccafl.files import digest_of
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.gallery import Gallery, source_of
 from ccafl.gallery.values import milliseconds
@@ -191,8 +191,7 @@ def _key(picture: Picture) -> str | InputError:
     try:
         if picture.path.exists() and not picture.path.is_file():
             return InputError(f"{picture.path}: not a regular file; replace or remove it")
-        with picture.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(picture.path)
     except OSError as error:
         return InputError(f"{picture.path}: cannot be read ({error.strerror}); replace or remove it")
 

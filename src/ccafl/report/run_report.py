@@ -187,12 +187,10 @@ def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
     kept = run.folder.before_adversarial
     if not kept.is_file():
         return page.reason("The run had no inter-camera adversarial learning (ICAL), so there is nothing to compare.")
-    where, last = load_last(run.folder)
-    with of_a_checkpoint(where):
-        images = trained_images(run, opened, len(last["classifier"]["weight"]))
-        if isinstance(images, str):
-            return page.reason(images)
-        persons, basis = _persons(opened, last)
+    trained = _trained(run, opened)
+    if isinstance(trained, str):
+        return page.reason(trained)
+    last, images, persons, basis = trained
     chosen = torch.arange(0, len(images), -(-len(images) // _MASS_IMAGES))
     after = _cosines(embedder, last, images, chosen, "after ICAL")
     earlier, state = load_run(run.folder.path), load_checkpoint(kept)
@@ -238,6 +236,14 @@ def _masses(found: Probabilities, images: int) -> str:
         "difference is due to ICAL: the curve by epoch above shows how the probability changed before ICAL began."
     )
     return page.table(what, rows, ("identities", "before ICAL", "after ICAL", "ratio")) + note
+
+
+def _trained(run: OpenedRun, opened: Images) -> tuple[dict[str, Any], LabelledImages, Tensor, str] | str:
+    """The last checkpoint, the images it was trained on and what `_persons` says of them, or why there are none."""
+    where, last = load_last(run.folder)
+    with of_a_checkpoint(where):
+        images = trained_images(run, opened, len(last["classifier"]["weight"]))
+        return images if isinstance(images, str) else (last, images, *_persons(opened, last))
 
 
 def _persons(opened: Images, last: dict[str, Any]) -> tuple[Tensor, str]:
@@ -294,12 +300,10 @@ def _test_sections(run: OpenedRun, embedder: Embedder, opened: Images, shown: bo
 
 
 def _training_map(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
-    where, last = load_last(run.folder)
-    with of_a_checkpoint(where):
-        images = trained_images(run, opened, len(last["classifier"]["weight"]))
-        if isinstance(images, str):
-            return page.reason(images)
-        persons, basis = _persons(opened, last)
+    trained = _trained(run, opened)
+    if isinstance(trained, str):
+        return page.reason(trained)
+    _, images, persons, basis = trained
     own = persons[images.identities] + 1  # from 1, as test persons are
     kept = sample_persons(own)
     labels = [f"person {number}" for number in own[kept].tolist()]
