@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEVELOP := $(VENV)/.develop
 
 # Where the environment forbids it to keep bytecode, every process would compile all that it imports anew: 10 s each.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,44 +16,51 @@ demo: $(READY)  ## draw a synthetic world, train on it with and without joining 
 
 test: lint types unit  ## what must pass before a change is merged
 
-lint: $(READY)
+lint: $(DEVELOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(DEVELOP)
 	$(BIN)/mypy
 
-unit: $(READY)
+unit: $(DEVELOP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-test-full-size: $(READY)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: takes minutes and about 12 GB
+test-full-size: $(DEVELOP)  ## a step of each phase with RN50 at 256x128, 16 x 8 images: takes minutes and about 12 GB
 	$(BIN)/pytest -m full_size
 
-test-faults: $(READY)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
+test-faults: $(DEVELOP)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
 	OMP_NUM_THREADS=1 CCAFL_TEST_KILLS=10 $(BIN)/pytest -m faults -s
 
-test-lowest: $(READY)  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
+test-lowest:  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
 	rm -rf .venv-lowest && uv venv --quiet .venv-lowest
 	uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable ".[report,search,export,timm]" \
 		pytest hypothesis $(if $(OVERRIDE),--override $(OVERRIDE))
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest tests/data tests/test_api.py tests/test_config.py tests/gallery tests/report
 
-bench: $(READY)  ## how fast the work around the backbone is (docs/performance.md); OPPONENTS=FOLDER compares with other projects
+bench: $(DEVELOP)  ## how fast the work around the backbone is (docs/performance.md); OPPONENTS=FOLDER compares with other projects
 	$(BIN)/python -m benchmarks $(if $(OPPONENTS),--opponents $(OPPONENTS)) --out runs/bench.json
 
-format: $(READY)
+format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
 	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# --no-compile halves the time: Python compiles what is imported, when it first is. TrackEval comes without what it depends
-# on: it would put OpenCV's build for desktops, which needs a display's libraries, over the one that does not.
+# --no-compile halves the time: Python compiles what is imported, when it first is.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("ccafl needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable . --group dev
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --no-deps trackeval
+	$(INSTALL) --editable .
 	touch $(READY)
+
+# What tests and benchmarks need beside. TrackEval comes without what it depends on: it would put OpenCV's build for
+# desktops, which needs a display's libraries, over the one that does not.
+$(DEVELOP): $(READY)
+	$(INSTALL) --editable . --group dev
+	$(INSTALL) --no-deps trackeval
+	touch $(DEVELOP)
