@@ -391,7 +391,7 @@ def test_evaluation_without_query_and_gallery_is_refused(
     data = labelled_folders(tmp_path / "images")
     before = files_in(run)
     message = refusal(capsys, "evaluate", run, "--data", data)
-    assert_says(message, data, "has no query and gallery", "see ccafl data split, or add query/ and gallery/")
+    assert_says(message, data, "has no query and gallery", "add query/ and gallery/")
     assert files_in(run) == before
 
 

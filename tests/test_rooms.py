@@ -9,8 +9,8 @@ import pytest
 import ccafl
 
 PACKAGE = Path(ccafl.__file__).parent
-FOUNDATION = ["errors", "files", "packages", "signals", "terminal"]  # what every room may use
-JOINING = ["pipeline", "ablation", "cli"]
+FOUNDATION = ["errors", "files", "packages", "signals", "terminal", "words"]  # what every room may use
+JOINING = ["pipeline", "ablation", "options", "cli"]
 RESOURCES = ["configs", "weights"]  # files that are read, no code
 
 

@@ -3,27 +3,54 @@
 that help appears at once.
 """
 
-import inspect
 import io
 import sys
 from collections.abc import Callable, Mapping
-from enum import StrEnum
-from functools import wraps
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ccafl import __version__
-from ccafl.data.source import KINDS
 from ccafl.errors import InputError, UnwrittenError
-from ccafl.gallery.filters import FILTERS, Filters, ValueKind
+from ccafl.gallery.filters import Filters
+from ccafl.options import (
+    STDOUT,
+    CameraTable,
+    Configuration,
+    Data,
+    Db,
+    DryRun,
+    Encoder,
+    Fusion,
+    Images,
+    Json,
+    Kind,
+    MilvusToken,
+    MilvusUri,
+    Model,
+    Outside,
+    Run,
+    Settings,
+    Skip,
+    Standardise,
+    Yes,
+    command,
+    json_to_stdout,
+    with_filters,
+)
 from ccafl.signals import Stopped, stoppable
+from ccafl.words import counted
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 a fault of ccafl itself, 2 the input cannot be used, 130 Ctrl-C, 143 SIGTERM.",
 )
 data_app = typer.Typer(help="Check, draw and split data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -32,61 +59,6 @@ app.add_typer(gallery_app, name="gallery")
 
 STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 _STOPPED = "stopped; what is finished is kept: resume train with --resume, other commands by repeating them\n"
-
-
-class Fusion(StrEnum):
-    """How several pictures are combined in one search."""
-
-    mean = "mean"
-    max = "max"
-
-
-Run = Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False)]
-Encoder = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="Folder of a trained run; or weights without training: clip-synth, RN50:openai, NAME:FILE.",
-        show_default=False,
-    ),
-]
-Configuration = Annotated[
-    str,
-    typer.Argument(
-        metavar="CONFIG",
-        help="own for your own pictures, another shipped configuration, or a YAML file.",
-        show_default=False,
-    ),
-]
-Data = Annotated[
-    Path,
-    typer.Option(
-        help="Images: an official data set's folder, <camera>/<label>/ folders, or a .csv or .parquet manifest.",
-        show_default=False,
-    ),
-]
-Kind = Annotated[
-    str | None,
-    typer.Option("--source", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}; detected if not given."),
-]
-Outside = Annotated[bool, typer.Option("--allow-outside", help="Let a manifest name pictures outside of its folder.")]
-Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out unreadable images, listing them once.")]
-Standardise = Annotated[
-    bool, typer.Option("--camera-standardise", help="Standardise features by camera: remove what its images share.")
-]
-CameraTable = Annotated[
-    Path | None,
-    typer.Option("--topology", help="Table of which cameras share persons, CSV or YAML (docs/topology.md)."),
-]
-Db = Annotated[Path, typer.Option("--db", help="The gallery's folder.", show_default=False)]
-Model = Annotated[Path | None, typer.Option(help="The gallery's model, a run or an ONNX file, if it has moved.")]
-MilvusUri = Annotated[
-    str | None,
-    typer.Option("--uri", envvar="MILVUS_URI", help="The gallery's Milvus server; a token goes to no other address."),
-]
-MilvusToken = Annotated[
-    str | None, typer.Option("--token", envvar="MILVUS_TOKEN", help="For a Milvus server that requires one.")
-]
 
 
 def _show_version(requested: bool) -> None:
@@ -105,38 +77,7 @@ def _options(
     """Person re-identification from labels made camera by camera."""
 
 
-def _with_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for each search filter in place of its parameter ``filters``."""
-    options = [
-        inspect.Parameter(
-            filter_.parameter,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[list[str] | None, typer.Option(help=f"{filter_.description}; may be repeated.")]
-            if filter_.kind is ValueKind.NAMES
-            else Annotated[str | None, typer.Option(help=f"{filter_.description}, such as 2026-05-01T14:03.")],
-        )
-        for filter_ in FILTERS.values()
-    ]
-
-    @wraps(command)
-    def with_options(**values: Any) -> None:
-        from ccafl.gallery.commands import parse_time
-
-        given = {option.name: values.pop(option.name) for option in options}
-        for filter_ in FILTERS.values():
-            if filter_.kind is ValueKind.TIME and given[filter_.parameter] is not None:
-                given[filter_.parameter] = parse_time(given[filter_.parameter], f"--{filter_.parameter}")
-        command(**values, filters=Filters.of(given))
-
-    signature = inspect.signature(command)
-    parameters = [new for old in signature.parameters.values() for new in (options if old.name == "filters" else [old])]
-    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_options
-
-
-@app.command()
+@command(app, "demo")
 def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo")) -> None:
     """Draw a synthetic world, train on it with and without joining the cameras, and compare."""
     from ccafl import pipeline, terminal
@@ -147,21 +88,21 @@ def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("ru
     terminal.say(f"written to {RunFolder(out).results}")
 
 
-@app.command()
+@command(app, "train own --data pictures --out runs/mine")
 def train(
     config: Configuration,
     data: Data,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/CONFIG if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     source: Kind = None,
     allow_outside: Outside = False,
     skip_unreadable: Skip = False,
+    json: Json = None,
 ) -> None:
     """Train on images labelled camera by camera, and join the cameras' labels."""
     from ccafl import pipeline
+    from ccafl.evaluation.tables import trained_table
     from ccafl.run_folder import RunFolder
 
     out = out or Path("runs") / Path(config).stem
@@ -178,10 +119,10 @@ def train(
         skip_unreadable=skip_unreadable,
         reasons=reasons,
     )
-    _show_results(results, RunFolder(out).results)
+    _show(results, RunFolder(out).results, json=json, table=trained_table(results))
 
 
-@app.command()
+@command(app, "evaluate runs/mine --data pictures --rerank")
 def evaluate(
     run: Encoder,
     data: Data,
@@ -193,6 +134,7 @@ def evaluate(
     ] = None,
     source: Kind = None,
     allow_outside: Outside = False,
+    json: Json = None,
 ) -> None:
     """Rank query and gallery: mAP and CMC."""
     from ccafl import pipeline
@@ -208,19 +150,17 @@ def evaluate(
         out=out,
     )
     in_the_run = None if "weights" in results else Path(run)
-    _show_results(results, out or in_the_run)
+    _show(results, out or in_the_run, json=json)
 
 
-@app.command()
+@command(app, "ablate own --data pictures --out runs/ablation --rows icdl,ccafl --seeds 0")
 def ablate(
     config: Configuration,
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for all runs and the table.", show_default=False)],
     seeds: Annotated[str, typer.Option(help="Seeds, such as 0,1,2.")] = "0,1,2",
     rows: Annotated[str | None, typer.Option(help="Rows, such as icdl,ccafl; all if not given.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting, such as stage2.epochs=40; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     source: Kind = None,
     allow_outside: Outside = False,
     skip_unreadable: Skip = False,
@@ -250,7 +190,7 @@ def ablate(
     terminal.say(f"written to {out / 'ablation.md'}")
 
 
-@app.command()
+@command(app, "extract runs/mine --images pictures --out features.parquet")
 def extract(
     run: Encoder,
     images: Annotated[Path, typer.Option(help="A picture, or a folder of pictures.", show_default=False)],
@@ -264,10 +204,10 @@ def extract(
     from ccafl import pipeline, terminal
 
     count = pipeline.extract_run(run, images, out, camera=camera, skip_unreadable=skip_unreadable)
-    terminal.say(f"{count} features in {out}")
+    terminal.say(f"{counted(count, 'feature')} in {out}")
 
 
-@app.command()
+@command(app, "associate runs/mine --data pictures --out joined.csv")
 def associate(
     run: Run,
     data: Data,
@@ -278,16 +218,16 @@ def associate(
         Path | None, typer.Option(help="Table of corrected joins to respect, from ccafl gallery corrections.")
     ] = None,
     topology: CameraTable = None,
+    json: Json = None,
 ) -> None:
     """Join labels made camera by camera: find which of them are one person."""
     from ccafl import pipeline
 
-    _show_results(
-        pipeline.associate_run(run, data, out, kind=source, outside=allow_outside, links=links, topology=topology), out
-    )
+    results = pipeline.associate_run(run, data, out, kind=source, outside=allow_outside, links=links, topology=topology)
+    _show(results, out, json=json)
 
 
-@app.command()
+@command(app, "report runs/mine")
 def report(
     run: Run,
     data: Annotated[Path | None, typer.Option(help="The run's images, if they have moved.", show_default=False)] = None,
@@ -307,8 +247,8 @@ def report(
     )
 
 
-@app.command()
-@_with_filters
+@command(app, "search someone.jpg --db people.db --exclude-camera entrance --sheet found.jpg")
+@with_filters
 def search(
     *,
     db: Db,
@@ -331,14 +271,11 @@ def search(
     sheet: Annotated[
         Path | None, typer.Option(help="JPEG or PNG file for a contact sheet.", show_default=False)
     ] = None,
-    table: Annotated[
-        Path | None, typer.Option("--json", help="JSON file for what is found.", show_default=False)
-    ] = None,
+    json: Json = None,
     uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Find a person in a gallery, by pictures or by a description."""
-    from ccafl import terminal
     from ccafl.gallery import commands
     from ccafl.gallery.render import render_found
 
@@ -355,16 +292,13 @@ def search(
         rerank=rerank,
         limit=limit,
         sheet=sheet,
-        table=table,
         uri=uri,
         token=token,
     )
-    terminal.show(render_found(found))
-    for written in filter(None, (sheet, table)):
-        terminal.say(f"written to {written}")
+    _show(commands.as_json(found), sheet, json=json, table=render_found(found))
 
 
-@app.command()
+@command(app, "ingest hall=hall.mp4 yard=recordings/ --out site")
 def ingest(
     footage: Annotated[
         list[str],
@@ -423,7 +357,7 @@ def ingest(
     terminal.say(f"written to {out / 'manifest.csv'}")
 
 
-@app.command()
+@command(app, "serve --db people.db")
 def serve(
     db: Db,
     model: Annotated[
@@ -466,7 +400,7 @@ def serve(
     )
 
 
-@app.command()
+@command(app, "export runs/mine --out exported")
 def export(
     run: Run,
     onnx: Annotated[bool, typer.Option("--onnx", help="For ONNX Runtime; the default.")] = False,
@@ -474,16 +408,17 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to; export in the run's folder if not given.")
     ] = None,
+    json: Json = None,
 ) -> None:
     """Write the image encoder as a file for other programs, checked against torch, with a model card."""
     from ccafl.export import export_run
     from ccafl.run_folder import RunFolder
 
     folder = out or RunFolder(run).export
-    _show_results(export_run(run, folder, onnx=onnx or not program, program=program), folder)
+    _show(export_run(run, folder, onnx=onnx or not program, program=program), folder, json=json)
 
 
-@gallery_app.command()
+@command(gallery_app, "gallery add runs/mine pictures --db people.db")
 def add(
     run: Annotated[
         str,
@@ -506,6 +441,7 @@ def add(
         str | None, typer.Option(help="Milvus server for a new gallery's vectors; by default they are in its folder.")
     ] = None,
     token: MilvusToken = None,
+    json: Json = None,
 ) -> None:
     """Add pictures, skipping those already there; the same command resumes after an interruption."""
     from ccafl.gallery import commands
@@ -522,10 +458,10 @@ def add(
         uri=uri,
         token=token,
     )
-    _show_results(results, db)
+    _show(results, db, json=json)
 
 
-@gallery_app.command()
+@command(gallery_app, "gallery join --db people.db")
 def join(
     db: Db,
     association: Annotated[
@@ -534,70 +470,74 @@ def join(
     topology: CameraTable = None,
     uri: MilvusUri = None,
     token: MilvusToken = None,
+    json: Json = None,
 ) -> None:
     """Join the cameras' labels anew, keeping people's corrections."""
     from ccafl.gallery import commands
 
-    _show_results(commands.rejoin(db, association=association, topology=topology, uri=uri, token=token), db)
+    results = commands.rejoin(db, association=association, topology=topology, uri=uri, token=token)
+    _show(results, db, json=json)
 
 
-@gallery_app.command()
+@command(gallery_app, "gallery remove pictures/entrance/0001 --db people.db")
 def remove(
     paths: Annotated[list[Path], typer.Argument(help="Picture files or folders.", show_default=False)],
     db: Db,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Erase pictures by the file or folder they came from."""
-    from ccafl import terminal
     from ccafl.gallery import commands
 
-    terminal.say(f"{commands.remove(paths, db, uri=uri, token=token)} pictures erased from {db}")
+    _erase(partial(commands.remove, paths, db, uri=uri, token=token), db, dry_run=dry_run, yes=yes)
 
 
-@gallery_app.command()
+@command(gallery_app, "gallery forget --camera entrance --db people.db")
 def forget(
     db: Db,
     person: Annotated[str | None, typer.Argument(help="A joined identity.", show_default=False)] = None,
     camera: Annotated[str | None, typer.Option(help="All pictures of this camera.")] = None,
     before: Annotated[str | None, typer.Option(help="All pictures taken before this time, such as 2026-05-01.")] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
     """Erase a person, a camera, or everything older than a date: vectors, metadata and thumbnails."""
-    from ccafl import terminal
     from ccafl.gallery import commands
 
     time = commands.parse_time(before, "--before") if before else None
-    count = commands.forget(db, person=person, camera=camera, before=time, uri=uri, token=token)
-    terminal.say(f"{count} pictures erased from {db}")
+    erasure = partial(commands.forget, db, person=person, camera=camera, before=time, uri=uri, token=token)
+    _erase(erasure, db, dry_run=dry_run, yes=yes)
 
 
-@gallery_app.command()
-def info(db: Db, uri: MilvusUri = None, token: MilvusToken = None) -> None:
+@command(gallery_app, "gallery info --db people.db")
+def info(db: Db, uri: MilvusUri = None, token: MilvusToken = None, json: Json = None) -> None:
     """Show what a gallery holds."""
-    from ccafl import terminal
     from ccafl.gallery import commands
     from ccafl.gallery.render import render_info
 
-    terminal.show(render_info(commands.info(db, uri=uri, token=token)))
+    found = commands.info(db, uri=uri, token=token)
+    _show(found.as_json(), json=json, table=render_info(found))
 
 
-@gallery_app.command("export")
+@command(gallery_app, "gallery export people.parquet --db people.db", name="export")
 def export_gallery(
-    out: Annotated[Path, typer.Argument(help="Parquet file to write.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="File to write, .parquet or .csv.", show_default=False)],
     db: Db,
     uri: MilvusUri = None,
     token: MilvusToken = None,
 ) -> None:
-    """Write all pictures with their features to a Parquet table."""
+    """Write all pictures with their features to a table: Parquet, or CSV without the features."""
     from ccafl import terminal
     from ccafl.gallery import commands
 
-    terminal.say(f"{commands.export(db, out, uri=uri, token=token)} pictures in {out}")
+    terminal.say(f"{counted(commands.export(db, out, uri=uri, token=token), 'picture')} in {out}")
 
 
-@gallery_app.command()
+@command(gallery_app, "gallery corrections corrections.csv --db people.db")
 def corrections(
     out: Annotated[Path, typer.Argument(help="CSV file to write.", show_default=False)],
     db: Db,
@@ -608,25 +548,28 @@ def corrections(
     from ccafl import terminal
     from ccafl.gallery import commands
 
-    terminal.say(f"{commands.write_corrections(db, out, uri=uri, token=token)} corrections in {out}")
+    terminal.say(f"{counted(commands.write_corrections(db, out, uri=uri, token=token), 'correction')} in {out}")
 
 
-@data_app.command()
+@command(data_app, "data check pictures")
 def check(
-    path: Annotated[Path, typer.Argument(help="Images, as for --data of train.", show_default=False)],
+    path: Images,
     source: Kind = None,
     allow_outside: Outside = False,
+    json: Json = None,
 ) -> None:
     """Show what the data contain, and which problems to expect."""
-    from ccafl import pipeline, terminal
+    from ccafl import pipeline
     from ccafl.data.check import render
 
-    terminal.show(render(pipeline.check_data(path, kind=source, outside=allow_outside)))
-    for line in pipeline.plan_own(path, kind=source, outside=allow_outside):
-        terminal.say(line)
+    report = pipeline.check_data(path, kind=source, outside=allow_outside)
+    plan = [] if report.refused else pipeline.plan_own(path, kind=source, outside=allow_outside)
+    _show(report.as_json() | {"own": plan}, json=json, table=render(report, plan))
+    if report.refused:
+        raise InputError(report.refused)
 
 
-@app.command()
+@command(app, "pretrain runs/clip-synth")
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Folder to create, or to continue in.", show_default=False)],
     persons: Annotated[int, typer.Option(help="Persons drawn.")] = 3000,
@@ -645,10 +588,10 @@ def pretrain(
 
     settings = Pretraining(epochs=epochs, batch_size=batch, seed=seed, start=start)
     results = pretrain_clip(out, persons=persons, cameras=cameras, views=views, settings=settings, precision=precision)
-    _show_results(results, RunFolder(out).results)
+    _show(results, RunFolder(out).results)
 
 
-@data_app.command()
+@command(data_app, "data synthesize world --persons 240")
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to create.", show_default=False)],
     seed: Annotated[int, typer.Option(help="The same seed draws the same world.")] = 0,
@@ -695,9 +638,9 @@ def synthesize(
     terminal.say(draw(out, seed=seed, visits=visits, **given))
 
 
-@data_app.command()
+@command(data_app, "data split pictures split --seed 0")
 def split(
-    path: Annotated[Path, typer.Argument(help="Images, as for --data of train.", show_default=False)],
+    path: Images,
     out: Annotated[Path, typer.Argument(help="Manifest (.csv, .parquet), or a folder for one.", show_default=False)],
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     source: Kind = None,
@@ -709,14 +652,37 @@ def split(
     terminal.say(f"split written to {pipeline.split_data(path, out, seed, kind=source, outside=allow_outside)}")
 
 
-def _show_results(results: Mapping[str, Any], written_to: Path | None) -> None:
-    """A table of a command's results, and where a script finds them if they were written."""
+def _show(
+    results: Mapping[str, Any], *written: Path | None, json: str | None = None, table: "RenderableType | None" = None
+) -> None:
+    """A command's results: as a table, followed by the files that were written, or as JSON."""
     from ccafl import terminal
     from ccafl.evaluation.tables import results_table
+    from ccafl.files import strict_json, write_json
 
-    terminal.show(results_table(results))
-    if written_to is not None:
-        terminal.say(f"written to {written_to}")
+    if json == STDOUT:
+        sys.stdout.write(strict_json(results, indent=2) + "\n")
+        return
+    file = Path(json) if json else None
+    if file is not None:
+        write_json(file, results)
+    terminal.show(results_table(results) if table is None else table)
+    for place in filter(None, (*written, file)):
+        terminal.say(f"written to {place}")
+
+
+def _erase(erasure: Callable[..., int], db: Path, *, dry_run: bool, yes: bool) -> None:
+    """Erase pictures of a gallery; somebody at a terminal is told how many, and asked."""
+    from ccafl import terminal
+
+    if dry_run:
+        terminal.say(f"{counted(erasure(dry_run=True), 'picture')} would be erased from {db}")
+        return
+    if not yes and sys.stdin.isatty():
+        count = counted(erasure(dry_run=True), "picture")
+        if not typer.confirm(f"erase {count} from {db}? this cannot be undone", err=True):
+            raise InputError("nothing was erased")
+    terminal.say(f"{counted(erasure(), 'picture')} erased from {db}")
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -726,11 +692,11 @@ def main(arguments: list[str] | None = None) -> Any:
             stream.reconfigure(errors="backslashreplace")  # names that the terminal or a log cannot encode
     try:
         with stoppable():
-            return app(arguments)
+            return app(json_to_stdout(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
         message = str(error)
         if isinstance(error, UnwrittenError):
-            _show_results(error.results, None)
+            _show(error.results)
     except OSError as error:
         message = f"{error.filename or 'input/output'}: {error.strerror or error}; free space or check the path"
     except Stopped as stop:

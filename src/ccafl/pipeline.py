@@ -15,7 +15,8 @@ from torch import Tensor
 from ccafl import own
 from ccafl.config import Config, changed, load_config, settings_of
 from ccafl.data.batches import seed_for
-from ccafl.data.check import Report, check
+from ccafl.data.check import Report, check, how_to_test
+from ccafl.data.folder import MisplacedError
 from ccafl.data.identity_links import IdentityLinks, links_between
 from ccafl.data.left_out import left_out, sentences
 from ccafl.data.listing import pictures_below
@@ -52,6 +53,7 @@ from ccafl.training.topology import camera_topology, counts_of
 Results = dict[str, Any]
 
 DEMO_PERSONS, DEMO_CAMERAS = 150, 6
+_LEAST_CERTAIN = 5  # joins shown at the end of a training
 _DEMO_LOCK = "demo.lock"  # the folder is a run's, too, which has its own
 
 
@@ -255,9 +257,7 @@ def evaluate_run(
     embedder, weights = load_model(model, checkpoint=checkpoint), named_weights(model)
     source = read_source(data, kind, outside=outside)
     if not source.query or not source.gallery:
-        raise InputError(
-            f"{data}: has no query and gallery to evaluate on; see ccafl data split, or add query/ and gallery/"
-        )
+        raise InputError(f"{data}: has no query and gallery to evaluate on; {how_to_test(source.train)}")
     query, gallery = rankable(source, data)
     features = embed_images(embedder, query, "query"), embed_images(embedder, gallery, "gallery")
     if camera_standardise:
@@ -351,10 +351,13 @@ def associate_run(
 
 
 def check_data(path: Path, *, kind: str | None = None, outside: bool = False) -> Report:
-    """What the data contain, and which problems to expect."""
-    source = read_source(path, kind, outside=outside)
+    """What the data contain, and which problems to expect; a picture in the wrong place is one of them."""
+    try:
+        source, misplaced = read_source(path, kind, outside=outside), None
+    except MisplacedError as error:
+        source, misplaced = error.rest, error
     with bar("reading images", len(source.records)) as progress:
-        return check(source, path, progress.advance)
+        return check(source, path, progress.advance, misplaced)
 
 
 def split_data(path: Path, out: Path, seed: int, *, kind: str | None = None, outside: bool = False) -> Path:
@@ -543,6 +546,7 @@ def _results(config: Config, source: Source, data: Path, images: LabelledImages,
         | {name: trained.figures[name] for name in (*camera, *mass) if name in trained.figures}
         | {
             "association": quality or None,
+            "joins": None if config.mode != "ccafl" else joins_of(images, trained),
             "dataset": _dataset(source, data),
             "mode": config.mode,
             "seed": config.seed,
@@ -554,6 +558,32 @@ def _results(config: Config, source: Source, data: Path, images: LabelledImages,
             "identities": len(images.identity_cameras),
         }
     )
+
+
+def joins_of(images: LabelledImages, trained: Trained) -> Results:
+    """How many labels were joined into how many persons, and the links that are least certain."""
+    association = trained.association
+    joined = association[association >= 0]
+    counts: Results = {"labels": len(association), "joined": len(joined), "persons": len(joined.unique())}
+    if trained.believed is None:
+        return counts
+    links, probability = trained.believed.links, trained.believed.probability
+    made = (association[links] >= 0).all(dim=1) & (association[links[:, 0]] == association[links[:, 1]])
+    links, probability = links[made], probability[made]
+    labels = [
+        [images.camera_names[camera], label]
+        for camera, label in zip(images.identity_cameras.tolist(), images.identity_labels, strict=True)
+    ]
+    return counts | {
+        "least_certain": [
+            {
+                "one": labels[links[at, 0]],
+                "other": labels[links[at, 1]],
+                "probability": round(float(probability[at]), 4),
+            }
+            for at in probability.argsort()[:_LEAST_CERTAIN]
+        ]
+    }
 
 
 def _dataset(source: Source, data: Path) -> str:

@@ -25,6 +25,8 @@ output = Console()
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_UNLIMITED = 10_000  # characters in a line
+
 _PAUSE = 30.0  # seconds between the lines of a bar in a log; a tenth of the time so far, once that is longer
 
 
@@ -127,5 +129,5 @@ def log(text: str) -> None:
 
 
 def show(renderable: RenderableType) -> None:
-    """Anything that Rich renders, on stdout."""
-    output.print(renderable)
+    """Anything that Rich renders, on stdout; in a file or a pipe, no line is wrapped to a terminal's width."""
+    (output if output.is_terminal else Console(width=_UNLIMITED)).print(renderable)

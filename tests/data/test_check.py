@@ -61,8 +61,8 @@ def test_times_are_counted(tmp_path: Path) -> None:
         (["c1/a/?", "c2/a/?"], [], [], "no query and gallery"),
         (["c1/a/?", "c2/a/?"], ["c1/1/1"], [], "no query and gallery"),
         ([], ["c1/1/1"], ["c2/1/1"], "no training images"),
-        (["c1/a/?"], ["c1/1/1", "c1/2/?"], ["c1/1/1", "c2/2/?"], "1 queries have no image of their person"),
-        (["c1/a/?"], ["c1/0/0"], ["c2/0/0"], "1 queries have no image of their person"),
+        (["c1/a/?"], ["c1/1/1", "c1/2/?"], ["c1/1/1", "c2/2/?"], "1 query has no image of the person"),
+        (["c1/a/?"], ["c1/0/0"], ["c2/0/0"], "1 query has no image of the person"),
     ],
 )
 def test_problems_are_reported(

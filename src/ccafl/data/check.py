@@ -3,15 +3,17 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ccafl.data.images import unreadable
 from ccafl.data.left_out import LeftOut, left_out, sentences
 from ccafl.data.numbering import accumulate, evaluation_images, persons_of, unmatched_queries
 from ccafl.data.records import Record, Source
+from ccafl.errors import InputError
+from ccafl.words import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,6 +46,7 @@ class Report:
         unreadable: images that cannot be read, and why.
         left_out: files below ``root`` that are no part of it.
         problems: sentences.
+        refused: why every other command refuses the data; None if they do not.
     """
 
     root: Path
@@ -56,16 +59,41 @@ class Report:
     unreadable: dict[Path, str]
     left_out: list[LeftOut]
     problems: list[str]
+    refused: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts: paths as text, files by reason as counts."""
+        return {
+            "root": str(self.root),
+            "kind": self.kind,
+            "cameras": [asdict(camera) for camera in self.cameras],
+            "examples": {record.camera: [str(record.path), record.label] for record in self.examples},
+            "query": self.query,
+            "gallery": self.gallery,
+            "timed": self.timed,
+            "unreadable": {str(path): why for path, why in self.unreadable.items()},
+            "left_out": {part.reason: part.count for part in self.left_out},
+            "problems": self.problems,
+            "refused": self.refused,
+        }
 
 
-def check(source: Source, root: Path, advance: Callable[[], None] | None = None) -> Report:
-    """Count and decode every image of ``source``, read from ``root``; look for what will go wrong with it."""
+def check(
+    source: Source,
+    root: Path,
+    advance: Callable[[], None] | None = None,
+    refused: InputError | None = None,
+) -> Report:
+    """Count and decode every image of ``source``, read from ``root``; look for what will go wrong with it.
+
+    ``refused`` is why the data cannot be used as they are, beside ``source``.
+    """
     counts = _counts(source)
     everything = [record.path for record in (*source.train, *source.query, *source.gallery)]
     bad = unreadable(everything, advance)
     problems = [*_training_problems(source, counts), *_naming_problems(counts), *_testing_problems(source)]
     if bad:
-        problems.append(f"{len(bad)} of {len(everything)} images cannot be read: replace or remove them")
+        problems.append(f"{len(bad)} of {counted(len(everything), 'image')} cannot be read: replace or remove them")
     timed = sum(record.time is not None for record in source.train)
     return Report(
         root,
@@ -78,6 +106,7 @@ def check(source: Source, root: Path, advance: Callable[[], None] | None = None)
         bad,
         left_out(root, source),
         problems,
+        None if refused is None else str(refused),
     )
 
 
@@ -112,7 +141,10 @@ def _training_problems(source: Source, counts: Counter[tuple[str, str]]) -> list
     single = sorted(label for label, size in counts.items() if size == 1)
     if single:
         shown = ", ".join(f"{label} in {camera}" for camera, label in single[:_EXAMPLES])
-        problems.append(f"{len(single)} labels have only one image ({shown}): little can be learned from them")
+        has = "has" if len(single) == 1 else "have"
+        problems.append(
+            f"{counted(len(single), 'label')} {has} only one image ({shown}): little can be learned from them"
+        )
     persons = persons_of(source.train)
     if persons is not None and len(cameras) > 1:
         images = accumulate(source.train)
@@ -140,8 +172,8 @@ def _naming_problems(counts: Counter[tuple[str, str]]) -> list[str]:
         problems.append(f"labels look alike ({shown}): if they are one person, give them one name")
     if len(cameras) > _FEW_LABELS >= len(labels):
         problems.append(
-            f"{len(cameras)} cameras, and only {len(labels)} different labels: are camera and label swapped? "
-            "Folders are <camera>/<label>/"
+            f"{len(cameras)} cameras, and only {counted(len(labels), 'different label')}: are camera and label "
+            "swapped? Folders are <camera>/<label>/"
         )
     return problems
 
@@ -154,19 +186,27 @@ def _alike(names: Iterable[str]) -> list[list[str]]:
     return [group for group in alike.values() if len(group) > 1]
 
 
+def how_to_test(records: Sequence[Record]) -> str:
+    """What to do to get query and gallery: a split needs the true persons."""
+    if records and all(record.person is not None for record in records):
+        return "ccafl data split makes them"
+    return "add query/ and gallery/, or a manifest's split column, with one name for a person in all cameras"
+
+
 def _testing_problems(source: Source) -> list[str]:
     if not source.query or not source.gallery:
-        return ["no query and gallery: training works without them, evaluation does not (see ccafl data split)"]
+        return [f"no query and gallery: training works without them, evaluation does not; {how_to_test(source.train)}"]
     query, gallery = evaluation_images(source.query, source.gallery)
     missing = [source.query[index] for index in unmatched_queries(query, gallery)]
     if not missing:
         return []
     shown = ", ".join(str(record.path) for record in missing[:_EXAMPLES])
-    return [f"{len(missing)} queries have no image of their person from another camera in the gallery ({shown})"]
+    queries = f"{counted(len(missing), 'query', 'queries')} {'has' if len(missing) == 1 else 'have'}"
+    return [f"{queries} no image of the person from another camera in the gallery ({shown})"]
 
 
-def render(report: Report) -> "RenderableType":
-    """The report for the terminal."""
+def render(report: Report, plan: Sequence[str] = ()) -> "RenderableType":
+    """The report for the terminal, followed by the lines of ``plan``."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -187,6 +227,7 @@ def render(report: Report) -> "RenderableType":
     lines += sentences(report.left_out)
     lines += reasons(report.unreadable)
     lines += [f"problem: {problem}" for problem in report.problems] or ["no problem found"]
+    lines += plan
     return Group(table, *(Text(line, overflow="fold") for line in lines))  # Text: brackets in names are not markup
 
 

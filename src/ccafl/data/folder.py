@@ -4,13 +4,25 @@
 camera (-1 is junk, 0 a distractor). Hidden files and symbolic links are left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ccafl.data.listing import folders_in, images_below, images_in
 from ccafl.data.official import names_part
 from ccafl.data.records import Record, Source
 from ccafl.errors import InputError
+from ccafl.words import counted
+
+
+class MisplacedError(InputError):
+    """Images are not where a camera's and a label's folder would be; ``rest`` are the others."""
+
+    def __init__(self, images: Sequence[Path], rest: Source) -> None:
+        others = f", nor {counted(len(images) - 1, 'other')}" if len(images) > 1 else ""
+        where = "it into the folder of its camera and label" if len(images) == 1 else "them into such folders"
+        super().__init__(f"{images[0]}: is not in <camera>/<label>/{others}; move {where}")
+        self.rest = rest
+
 
 KIND = "folder"
 QUERY, GALLERY = "query", "gallery"
@@ -25,9 +37,10 @@ def read(root: Path) -> Source:
     """Read all cameras; the true persons of the training images are unknown.
 
     Raises:
-        InputError: an image lies above or below ``<camera>/<label>/``, or a camera is named like a part of a data set.
+        MisplacedError: images lie above or below ``<camera>/<label>/``; it has the others.
+        InputError: a camera is named like a part of a data set.
     """
-    _refuse_images_in(root)
+    misplaced = list(images_in(root, links=False))
     cameras = [folder for folder in folders_in(root, links=False) if folder.name not in (QUERY, GALLERY)]
     for camera in cameras:
         if names_part(camera.name):
@@ -35,35 +48,29 @@ def read(root: Path) -> Source:
                 f"{camera}: is named like a part of a data set, not like a camera; give the folder whose persons are "
                 "to train, or rename this one"
             )
-    return Source(
+    source = Source(
         KIND,
-        train=[record for camera in cameras for record in _camera(camera, known=False)],
-        query=_testing(root / QUERY),
-        gallery=_testing(root / GALLERY),
+        train=[record for camera in cameras for record in _camera(camera, misplaced, known=False)],
+        query=_testing(root / QUERY, misplaced),
+        gallery=_testing(root / GALLERY, misplaced),
     )
+    if misplaced:
+        raise MisplacedError(misplaced, source)
+    return source
 
 
-def _testing(root: Path) -> list[Record]:
+def _testing(root: Path, misplaced: list[Path]) -> list[Record]:
     if not root.is_dir() or root.is_symlink():
         return []
-    _refuse_images_in(root)
-    return [record for camera in folders_in(root, links=False) for record in _camera(camera, known=True)]
+    misplaced += images_in(root, links=False)
+    return [record for camera in folders_in(root, links=False) for record in _camera(camera, misplaced, known=True)]
 
 
-def _camera(camera: Path, *, known: bool) -> Iterator[Record]:
-    """The images of a camera; if ``known``, the labels are the persons."""
-    _refuse_images_in(camera)
+def _camera(camera: Path, misplaced: list[Path], *, known: bool) -> Iterator[Record]:
+    """The images of a camera; if ``known``, the labels are the persons. Those in other places are ``misplaced``."""
+    misplaced += images_in(camera, links=False)
     for label in folders_in(camera, links=False):
-        _refuse(image for inner in folders_in(label, links=False) for image in images_below(inner))
+        misplaced += (image for inner in folders_in(label, links=False) for image in images_below(inner))
         name = label.name.strip()  # as in tables, where blanks around a name are not seen
         person = name if known else None
         yield from (Record(path, camera.name.strip(), name, person) for path in images_in(label, links=False))
-
-
-def _refuse_images_in(folder: Path) -> None:
-    _refuse(iter(images_in(folder, links=False)))
-
-
-def _refuse(images: Iterator[Path]) -> None:
-    for image in images:
-        raise InputError(f"{image}: is not in <camera>/<label>/; move it into the folder of its camera and label")

@@ -9,6 +9,7 @@ from ccafl.data.numbering import EvaluationImages, evaluation_images, unmatched_
 from ccafl.data.records import Source
 from ccafl.errors import InputError
 from ccafl.terminal import bar, note
+from ccafl.words import counted
 
 _NAMED = 6  # unreadable images named in one error
 
@@ -97,4 +98,11 @@ def _refuse_or_list(bad: Mapping[Path, str], *, skip: bool | None, shown: bool) 
         or_skip = "" if skip is None else ", or skip such images with --skip-unreadable"
         raise InputError(f"{path}: {reason}{more}; fix or remove{or_skip}")
     if bad and shown:
-        note("\n".join((f"skipped {len(bad)} unreadable images:", *(f"  {path}: {why}" for path, why in bad.items()))))
+        note(
+            "\n".join(
+                [
+                    f"skipped {counted(len(bad), 'unreadable image')}:",
+                    *(f"  {path}: {why}" for path, why in bad.items()),
+                ]
+            )
+        )

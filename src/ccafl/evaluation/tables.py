@@ -3,23 +3,40 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from ccafl.terminal import printable
 
 _SHARES = ("mAP", "precision", "recall", "f1", "estimated_precision")
 _SHARE_PREFIXES = ("rank", "camera_", "own_camera", "same_person")
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """A command's results, one row per figure; figures of a nested mapping are shown after its name."""
+    """A command's results, one row per figure; figures of a nested mapping are shown after its name.
+
+    What was not measured (None) and lists are left out.
+    """
     table = Table(show_header=False)
     for name, value in results.items():
-        if isinstance(value, Mapping):
-            for inner, number in value.items():
-                table.add_row(f"{name} {inner}", Text(_figure(inner, number)))
-        else:
-            table.add_row(name, Text(_figure(name, value)))
+        inside = {f"{name} {inner}": number for inner, number in value.items()} if isinstance(value, Mapping) else None
+        for shown, number in ({name: value} if inside is None else inside).items():
+            if number is not None and not isinstance(number, list):
+                table.add_row(shown, Text(_figure(shown.rpartition(" ")[2], number)))
     return table
+
+
+def trained_table(results: Mapping[str, Any]) -> RenderableType:
+    """What a run came to: its figures, then the joins that people should look at first."""
+    uncertain = (results.get("joins") or {}).get("least_certain") or []
+    if not uncertain:
+        return results_table(results)
+    table = Table("probability", "one label", "and another", title="least certain joins", title_justify="left")
+    for join in uncertain:
+        ends = (f"{camera}/{label}" for camera, label in (join["one"], join["other"]))
+        table.add_row(f"{100 * join['probability']:.0f} %", *(Text(printable(end), overflow="fold") for end in ends))
+    return Group(results_table(results), table)
 
 
 def comparison_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:

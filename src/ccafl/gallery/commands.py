@@ -1,8 +1,8 @@
 """What ``ccafl gallery ...`` and ``ccafl search`` do, from paths to files; `ccafl.cli` only calls these."""
 
-import json
+import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from PIL import Image
 from ccafl.data import records
 from ccafl.data.images import SMALLEST_SIDE, load_image
 from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
+from ccafl.data.tables import cell
 from ccafl.encoders.encoder import PictureEncoder, open_encoder
 from ccafl.errors import InputError
 from ccafl.files import check_suffix, write_text, written_whole
@@ -28,6 +29,7 @@ from ccafl.gallery.query import Fusion, group_by_identity, search
 from ccafl.run_folder import RunFolder, read_association
 from ccafl.signals import stop_between_steps
 from ccafl.terminal import bar, note
+from ccafl.words import counted, listed_names
 
 Results = dict[str, Any]
 
@@ -90,7 +92,7 @@ def add(
             done = add_pictures(gallery, encoder, pictures, skip_unreadable=skip_unreadable, advance=advance)
         if done.skipped:
             lines = (f"  {why}" for why in done.skipped.values())
-            note("\n".join((f"skipped {len(done.skipped)} unreadable pictures:", *lines)))
+            note("\n".join((f"skipped {counted(len(done.skipped), 'unreadable picture')}:", *lines)))
         if association or (identities and not gallery.ledger.identities()):
             join(gallery, identities)
         counts = {"added": done.added, "known": done.known, "duplicates": done.duplicates}
@@ -125,20 +127,22 @@ def rejoin(
         }
 
 
-def remove(paths: Sequence[Path], db: Path, *, uri: str | None = None, token: str | None = None) -> int:
-    """Erase the pictures that came from these files or folders; returns how many.
+def remove(
+    paths: Sequence[Path], db: Path, *, dry_run: bool = False, uri: str | None = None, token: str | None = None
+) -> int:
+    """Erase the pictures that came from these files or folders, or only count them; returns how many.
 
     Raises:
         InputError: no such gallery, or it has no picture from one of them; then nothing is erased.
     """
-    with Gallery.open(db, uri=uri, token=token) as gallery:
+    with Gallery.open(db, read_only=dry_run, uri=uri, token=token) as gallery:
         found: dict[str, None] = {}
         for path in paths:
             keys = gallery.keys_where(under=path)
             if not keys:
                 raise InputError(f"{path}: {db} has no picture from there; ccafl search shows where pictures came from")
             found |= dict.fromkeys(keys)
-        return gallery.erase(list(found))
+        return len(found) if dry_run else gallery.erase(list(found))
 
 
 def forget(
@@ -147,23 +151,26 @@ def forget(
     person: str | None = None,
     camera: str | None = None,
     before: datetime | None = None,
+    dry_run: bool = False,
     uri: str | None = None,
     token: str | None = None,
 ) -> int:
-    """Erase all pictures of an identity, of a camera, or taken before a time; returns how many.
+    """Erase all pictures of an identity, of a camera, or taken before a time, or only count them; returns how many.
 
     Raises:
         InputError: not exactly one of the three, no such gallery, or no such identity or camera.
     """
     if sum(asked is not None for asked in (person, camera, before)) != 1:
         raise InputError("not clear what to forget; give exactly one of: a person's identity, --camera, --before")
-    with Gallery.open(db, uri=uri, token=token) as gallery:
-        if person is not None:
+    with Gallery.open(db, read_only=dry_run, uri=uri, token=token) as gallery:
+        if camera is not None:
+            _check_cameras(gallery, [camera], "--camera")
+        if person is not None and not dry_run:
             return gallery.forget(person)
-        count = gallery.erase(gallery.keys_where(camera=camera, before=before))
-        if camera is not None and not count:
-            raise InputError(f"{db}: has no pictures of camera {camera}; ccafl gallery info lists the cameras")
-        return count
+        if person is not None:
+            gallery.check_identity(person)
+        keys = gallery.keys_where(identity=person, camera=camera, before=before)
+        return len(keys) if dry_run else gallery.erase(keys)
 
 
 def info(db: Path, *, uri: str | None = None, token: str | None = None) -> GalleryInfo:
@@ -173,17 +180,19 @@ def info(db: Path, *, uri: str | None = None, token: str | None = None) -> Galle
 
 
 def export(db: Path, out: Path, *, uri: str | None = None, token: str | None = None) -> int:
-    """Write all pictures to a Parquet table: key, camera, time, source, label, identity, features; returns how many.
+    """Write all pictures to a table: key, camera, time, source, label, identity; returns how many.
 
-    With a trained text tower there is also ``image_text``: the features to compare with sentences.
+    Parquet also has ``features`` and, with a trained text tower, ``image_text``: features to compare with sentences.
 
     Raises:
-        InputError: no such gallery, or the file cannot be written or is not named .parquet.
+        InputError: no such gallery, or the file cannot be written or is named neither .parquet nor .csv.
     """
+    check_suffix(out, (".parquet", ".csv"), "a table of pictures")
+    if out.suffix.lower() == ".csv":
+        return _export_csv(db, out, uri, token)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_suffix(out, (".parquet",), "a table of features")
     with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
         texts = [(name, pa.string()) for name in ("source", "label", "identity")]
         columns = [("key", pa.string()), ("camera", pa.string()), ("time", pa.timestamp("ms", "UTC")), *texts]
@@ -205,6 +214,22 @@ def export(db: Path, out: Path, *, uri: str | None = None, token: str | None = N
                 count += len(entries)
                 progress.advance(len(entries))
         return count
+
+
+def _export_csv(db: Path, out: Path, uri: str | None, token: str | None) -> int:
+    with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
+        with (
+            written_whole(out) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+            bar("writing", len(gallery)) as progress,
+        ):
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(("key", "camera", "time", "source", "label", "identity"))
+            for entries, _ in gallery.all():
+                rows = (_entry(entry).values() for entry in entries)
+                table.writerows([cell(value or "") for value in row] for row in rows)
+                progress.advance(len(entries))
+        return len(gallery)
 
 
 def write_corrections(db: Path, out: Path, *, uri: str | None = None, token: str | None = None) -> int:
@@ -233,7 +258,6 @@ def find(
     rerank: bool = False,
     limit: int = 24,
     sheet: Path | None = None,
-    table: Path | None = None,
     uri: str | None = None,
     token: str | None = None,
 ) -> Found:
@@ -253,7 +277,6 @@ def find(
         rerank: order the nearest by k-reciprocal re-ranking.
         limit: how many to find.
         sheet: JPEG or PNG file for a contact sheet.
-        table: JSON file for the hits.
         uri: of the gallery's Milvus server, which a token needs.
         token: for a Milvus server that requires one.
 
@@ -265,12 +288,11 @@ def find(
         raise InputError("not clear what to search for; give either pictures of a person, or a description with --text")
     if boxes and len(boxes) != len(images):
         raise InputError(
-            f"--box: {len(boxes)} boxes for {len(images)} pictures; give one per picture, in the same order"
+            f"--box: {counted(len(boxes), 'box', 'boxes')} for {counted(len(images), 'picture')}; "
+            "give one per picture, in the same order"
         )
     if sheet is not None:
         check_suffix(sheet, (".jpg", ".jpeg", ".png"), "a contact sheet")
-    if table is not None:
-        check_suffix(table, (".json",), "a table of hits")
     queries = [load_image(image) for image in images]
     if boxes:
         queries = [_cropped(query, box) for query, box in zip(queries, boxes, strict=True)]
@@ -278,8 +300,10 @@ def find(
         encoder = model_of(gallery, model)
         if text and not encoder.describes:
             raise InputError(f"{encoder.place}: has no trained text tower for descriptions; search by picture")
-        if taken_by is not None and taken_by not in (known := gallery.info().cameras):
-            raise InputError(f"--taken-by {taken_by}: no camera of {db}, which has {', '.join(known)}; leave it out")
+        if taken_by is not None:
+            _check_cameras(gallery, [taken_by], "--taken-by")
+        if filters is not None:
+            _check_cameras(gallery, filters.camera_names(), "--camera")
         cameras = () if taken_by is None else (taken_by,) * len(queries)
         features = encoder.encode_text([text]) if text else encoder.encode(queries, cameras or None).features
         found = search(
@@ -295,9 +319,16 @@ def find(
         )
         if sheet is not None:
             _write_sheet(sheet, queries, found, gallery)
-    if table is not None:
-        write_text(table, json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
     return found
+
+
+def _check_cameras(gallery: Gallery, names: Iterable[str], option: str) -> None:
+    """Refuse a camera that the gallery has no picture of, rather than find nothing."""
+    wanted = list(names)
+    known = gallery.info().cameras if wanted else {}
+    for name in wanted:
+        if name not in known:
+            raise InputError(f"{option} {name}: no camera of this gallery; {listed_names(filter(None, known), name)}")
 
 
 def model_of(gallery: Gallery, place: Path | str | None = None) -> PictureEncoder:
@@ -406,7 +437,8 @@ def _write_sheet(path: Path, queries: Sequence[Image.Image], found: Found, galle
         contact_sheet(queries, found.hits, thumbnails).save(temporary, quality=90)
 
 
-def _as_json(found: Found) -> Results:
+def as_json(found: Found) -> Results:
+    """The hits and their identities, for scripts."""
     hits = [_entry(hit.entry) | {"score": hit.score} for hit in found.hits]
     groups = [
         {"identity": group.identity, "score": group.score, "keys": [hit.entry.key for hit in group.hits]}

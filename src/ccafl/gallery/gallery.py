@@ -8,10 +8,10 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,11 @@ class GalleryInfo:
     fingerprint: str
     model_place: Path | str
     where: Path | str
+
+    def as_json(self) -> dict[str, Any]:
+        """For scripts: times in ISO 8601, places as text."""
+        times = {name: taken and taken.isoformat() for name, taken in (("first", self.first), ("last", self.last))}
+        return asdict(self) | times | {"model_place": str(self.model_place), "where": str(self.where)}
 
 
 class Gallery:
@@ -386,12 +391,20 @@ class Gallery:
         Raises:
             InputError: there is no such identity.
         """
-        if not self.ledger.tracklets_of(identity):
-            raise InputError(f"{self._folder}: no identity {identity}; ccafl search and the page show identities")
+        self.check_identity(identity)
         count = self.erase(self.keys_where(identity=identity))
         if unpictured := self.ledger.tracklets_of(identity):
             self.ledger.erase(change for tracklet in unpictured for change in without_tracklet(tracklet))
         return count
+
+    def check_identity(self, identity: str) -> None:
+        """Check that there is such an identity.
+
+        Raises:
+            InputError: there is not.
+        """
+        if not self.ledger.tracklets_of(identity):
+            raise InputError(f"{self._folder}: no identity {identity}; ccafl search and the page show identities")
 
     def all(self) -> Iterator[tuple[list[Entry], Encoded]]:
         """All pictures with their features, in batches."""

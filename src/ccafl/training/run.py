@@ -77,11 +77,13 @@ class Trained:
         association: (N,) int64, associated identity of every accumulated identity, -1 for one left alone.
         figures: of the last epoch: mAP, rank1, ... and the association's quality, where available.
         seconds: time spent, all sessions together.
+        believed: links of the association and of earlier ones, with their probabilities; None with a fixed rate.
     """
 
     association: Tensor
     figures: dict[str, float]
     seconds: float
+    believed: Believed | None
 
 
 class Training:
@@ -173,7 +175,7 @@ class Training:
             self._encoder_stage()
         if self.events is not None:
             self.events.close()
-        return Trained(self.association, self.figures, self.seconds)
+        return Trained(self.association, self.figures, self.seconds, self.believed)
 
     def _prompt_stage(self) -> None:
         settings = self.config.stage1
