@@ -145,6 +145,11 @@ class LabellingSession:
         return Progress(answered, len(self._left(camera)), int(own.sum()), len(groups))
 
     @property
+    def can_undo(self) -> bool:
+        """Whether there is an answer to take back."""
+        return bool(self._history)
+
+    @property
     def groups(self) -> Tensor:
         """(N,) int64, the labels as they are joined now."""
         return self._joined.groups
