@@ -88,7 +88,7 @@ def choose_config(
     model, runtime = (wishes.get(part) or {} for part in ("model", "runtime"))
     wished = (str(model["architecture"]), "you asked for it") if "architecture" in model else None
     network = wished or own.network_here(str(runtime.get("accelerator", "auto")), fetch=True)
-    config, reasons = own.own_settings(own.find(source, network), camera_statistics=camera_statistics)
+    config, reasons = own.own_settings(own.find(source, data, network), camera_statistics=camera_statistics)
     return changed(config, wishes, name), [*reasons, *([f"changed: {', '.join(overrides)}"] if overrides else [])]
 
 
@@ -101,7 +101,7 @@ def plan_own(data: Path, *, kind: str | None = None, outside: bool = False) -> l
     source = read_source(data, kind, outside=outside)
     if not source.train:
         return []
-    config, reasons = own.own_settings(own.find(source, own.network_here(fetch=False)))
+    config, reasons = own.own_settings(own.find(source, data, own.network_here(fetch=False)))
     tested = len(source.query) + len(source.gallery)
     seconds = own.estimated_seconds(config, accumulate(source.train), tested)
     return ["ccafl train own:", *(f"  {reason}" for reason in reasons), f"  time: about {duration(seconds)} here"]

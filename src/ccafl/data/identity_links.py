@@ -110,4 +110,5 @@ def merged(images: LabelledImages, links: IdentityLinks) -> Merged:
 def _once(pairs: Tensor) -> Tensor:
     """Each pair (M, 2) once, the smaller number first, sorted; none of a number with itself."""
     pairs = pairs.sort(dim=1).values
-    return pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
+    once: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
+    return once

@@ -2,7 +2,8 @@
 
 Relative paths of images start at the table's folder. ``split`` is train, query or gallery (train if empty or if there
 is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). ``begin`` and ``end`` say that
-the label is a track, and from when to when it was followed. All values are text: leading zeros stay. CSV may have any usual separator (`ccafl.data.tables`).
+the label is a track, and from when to when it was followed. All values are text: leading zeros stay. CSV may have any
+usual separator (`ccafl.data.tables`).
 """
 
 import csv

@@ -47,7 +47,7 @@ class Record:
         label: the label within the camera.
         person: the true person, if known.
         time: when it was taken, with its offset from UTC, if known.
-        track: from when to when a tracker followed the label, if it is a track: one person may make several in a camera.
+        track: from when to when the label was followed, if it is a track: a person may make several in a camera.
     """
 
     path: Path

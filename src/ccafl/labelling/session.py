@@ -1,7 +1,7 @@
 """What to ask about the tracks of each camera, and the answers, which are written at once.
 
-An answer is a must-link or a cannot-link in a table that training reads as ``data.links``. What follows from the answers
-is not asked; after each, the tracks are joined anew with all of them.
+An answer is a must-link or a cannot-link in a table that training reads as ``data.links``. What follows from the
+answers is not asked; after each, the tracks are joined anew with all of them.
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,13 @@ class Question:
     Attributes:
         one, other: their numbers.
         probability: that they are, as estimated; None for a question that is asked again.
+        worth: pairs of labels that an answer puts right, on average.
     """
 
     one: int
     other: int
-    probability: float | None
+    probability: float | None = None
+    worth: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class LabellingSession:
     def __init__(self, images: LabelledImages, features: Tensor, table: Path) -> None:
         if images.tracks is None:
             raise InputError(
-                "the labels are no tracks: the manifest has no columns begin and end; give a folder made by ccafl ingest"
+                "the labels are no tracks: there are no columns begin and end; give a folder made by ccafl ingest"
             )
         self.images, self.table = images, table
         self._tracks = images.tracks
@@ -82,7 +84,7 @@ class LabellingSession:
     def question(self, camera: int) -> Question | None:
         """What to ask next about a camera; None if nothing is worth it."""
         if self._again is not None and self.images.identity_cameras[self._again[0]] == camera:
-            return Question(*self._again, None)
+            return Question(*self._again)
         left = self._left(camera)
         if not len(left):
             return None
@@ -90,7 +92,7 @@ class LabellingSession:
         worth = self._joined.worth[left].masked_fill(skipped, -1.0)
         best = left[worth.argmax()]
         one, other = self._joined.pairs[best].tolist()
-        return Question(one, other, float(self._joined.probability[best]))
+        return Question(one, other, float(self._joined.probability[best]), float(self._joined.worth[best]))
 
     def answer(self, one: int, other: int, answer: Answer) -> None:
         """Take an answer, and write it.

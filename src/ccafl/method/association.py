@@ -259,8 +259,7 @@ def first_claims(claims: Tensor, count: int) -> Tensor:
 
 
 def by_first_member(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Number groups of equal values by their first member: (N,) -> the group of each (N,), the first member of each (G,).
-    """
+    """Groups of equal values, numbered by first member: (N,) -> each one's group (N,), each group's first (G,)."""
     groups = values.unique(return_inverse=True)[1]
     count = int(groups.max()) + 1 if len(groups) else 0
     own = torch.arange(len(values), device=values.device)

@@ -5,8 +5,8 @@ A tracker loses people and finds them again, so a person makes several tracks in
 - Tracks of a camera that overlap in time are two persons.
 - The first and the second half of a track are one person.
 
-From both it is learned how much more frequent a similarity is between pictures of one person than of two. The other pairs
-of a camera's tracks are a mixture of both, whose share is estimated for every camera.
+From both it is learned how much more frequent a similarity is between pictures of one person than of two. The other
+pairs of a camera's tracks are a mixture of both, whose share is estimated for every camera.
 
 The two that are most similar to each other are joined if that is probable enough; then their common centre is compared
 anew, until nothing more is joined.
@@ -22,6 +22,7 @@ from ccafl.method.association import by_first_member, first_claims, identity_cen
 
 _BINS = 1000  # of similarities from -1 to 1
 _ROUNDS, _SETTLED = 50, 1e-4
+_CERTAIN = 50  # overlapping pairs that are enough to begin with
 _RIDGE = 1e-4  # keeps a line finite where nothing overlaps
 _JOINED = 1 / 3  # probability from which tracks are joined: half the F1 of the result, about, which makes it largest
 _ASKED = 0.01  # below, a pair is not worth a question
@@ -50,7 +51,8 @@ class JoinedTracks:
     @property
     def worth(self) -> Tensor:
         """What an answer is worth, (Q,) float64: the pairs of labels that are now wrong, on average."""
-        return self.weight * torch.where(self.joined, 1 - self.probability, self.probability)
+        worth: Tensor = self.weight * torch.where(self.joined, 1 - self.probability, self.probability)
+        return worth
 
 
 def overlapping_tracks(cameras: Tensor, tracks: Tensor) -> Tensor:
@@ -214,7 +216,7 @@ def _bins(similarities: Tensor) -> Tensor:
 def _probabilities(near: _Near, halves: Tensor) -> Tensor:
     """Estimated probability of each group and each partner being one person: (G, k) float64; 0 without a partner.
 
-    Expectation maximisation from the cautious side: at first, all pairs count as strangers.
+    Expectation maximisation. At first, only what is certain counts; all pairs count as strangers if little is.
     """
     middles = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (2 / _BINS) - 1
     usual = torch.bincount(near.cameras, minlength=len(near.others)).double()[:, None].clamp(min=2).reciprocal()
@@ -222,9 +224,11 @@ def _probabilities(near: _Near, halves: Tensor) -> Tensor:
     line = torch.zeros(2, dtype=torch.float64)
     known = halves.clone()
     known[-1] += 1  # two that are equal are one person
+    weight = 1.0 if near.strangers.sum() < _CERTAIN else 0.0
     for _ in range(_ROUNDS):
-        strangers = (near.strangers + near.others * (1 - probability)).sum(0)
-        line = _log_ratio(middles, known, strangers, line)
+        strangers = (near.strangers + weight * near.others * (1 - probability)).sum(0)
+        weight = 1.0
+        line = _log_ratio(middles, known + (near.others * probability).sum(0), strangers, line)
         before, probability = probability, (share.logit(1e-9) + line[0] + line[1] * middles).sigmoid()
         share = ((near.others * probability).sum(1, keepdim=True) + 1) / (number + 1 / usual)
         if (probability - before).abs().max() < _SETTLED:
@@ -259,8 +263,8 @@ def _doubtful(near: _Near, probability: Tensor) -> tuple[Tensor, Tensor]:
     """Pairs of groups (M, 2) that may be one person, each once, and their probabilities (M,)."""
     own = torch.arange(len(near.partners))[:, None].expand_as(near.partners)
     chosen = (near.partners >= 0) & (probability >= _ASKED)
-    pairs, which = torch.stack([own[chosen], near.partners[chosen]], dim=1).sort(dim=1).values.unique(
-        dim=0, return_inverse=True
+    pairs, which = (
+        torch.stack([own[chosen], near.partners[chosen]], dim=1).sort(dim=1).values.unique(dim=0, return_inverse=True)
     )
     return pairs, probability.new_zeros(len(pairs)).index_copy_(0, which, probability[chosen])
 

@@ -91,7 +91,9 @@ def label(
     with lock(table.parent / f".{table.name}.lock"):
         session = open_session(site, table, cameras=cameras, encoder=encoder, kind=kind, outside=outside)
         app = create_labelling_app(session, settings)
-        run_app(lambda _: app, settings, Metrics(), lambda at: note(f"label at {at} (Ctrl-C to stop); answers: {table}"))
+        run_app(
+            lambda _: app, settings, Metrics(), lambda at: note(f"label at {at} (Ctrl-C to stop); answers: {table}")
+        )
 
 
 def _secret(token: str | None, file: Path | None) -> str | None:

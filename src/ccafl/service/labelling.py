@@ -107,7 +107,9 @@ def _routes(session: LabellingSession) -> APIRouter:
         return LabellingState(
             camera=cameras[place[0]],
             cameras=[_camera_shown(session, number) for number in range(len(cameras))],
-            tracks=[] if question is None else [_track_shown(session, label) for label in (question.one, question.other)],
+            tracks=[]
+            if question is None
+            else [_track_shown(session, label) for label in (question.one, question.other)],
             probability=None if question is None else question.probability,
             undo=session.can_undo,
             table=str(session.table),

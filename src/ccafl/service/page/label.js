@@ -53,7 +53,7 @@ function show() {
   const asked = state.tracks.length > 0;
   const { cameras, camera, tracks, probability } = state;
   fill(byId("camera"), ...cameras.map(({ name }) => h("option", { value: name, selected: name === camera }, name)));
-  fill(byId("question"), asked ? `Are these two tracks one person?` : "Nothing is left to ask here.");
+  fill(byId("question"), asked ? "Do both tracks show the same person?" : "Nothing is left to ask here.");
   fill(byId("likely"), asked ? [likely(probability), between(tracks)].filter(Boolean).join(" · ") : "");
   fill(byId("tracks"), ...tracks.map(trackShown));
   for (const name of ["yes", "no", "skip"]) byId(name).disabled = !asked;
@@ -76,7 +76,7 @@ function trackShown({ label, begin, end, pictures }) {
   return h(
     "section",
     { class: "track", "aria-label": `Track ${label}` },
-    h("h3", {}, `Track ${label}`, h("span", {}, `${day.format(from)}, ${clock.format(from)} – ${clock.format(until)}`)),
+    h("h3", {}, `Track ${label}`, h("span", {}, h("span", { class: "day" }, `${day.format(from)}, `), `${clock.format(from)} – ${clock.format(until)}`)),
     h("ul", {}, ...images),
   );
 }
