@@ -15,7 +15,7 @@ def world(seed: int = 0, persons: int = 40, each: int = 2, cameras: int = 2):
     random = torch.Generator().manual_seed(seed)
     person = torch.arange(persons).repeat_interleave(each).repeat(cameras)
     camera = torch.arange(cameras).repeat_interleave(persons * each)
-    looks = torch.randn(persons, 32, generator=random)[person] + 0.3 * torch.randn(len(person), 32, generator=random)
+    looks = torch.randn(persons, 32, generator=random)[person] + 0.2 * torch.randn(len(person), 32, generator=random)
     labels = torch.arange(len(person)).repeat_interleave(PICTURES)
     features = F.normalize(looks[labels] + 0.5 * torch.randn(len(labels), 32, generator=random))
     begin = 100.0 * (torch.arange(len(person)) % each) + torch.rand(len(person), generator=random) * 80

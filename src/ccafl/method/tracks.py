@@ -23,7 +23,7 @@ from ccafl.method.association import by_first_member, first_claims, identity_cen
 _BINS = 1000  # of similarities from -1 to 1
 _ROUNDS, _SETTLED = 50, 1e-4
 _CERTAIN = 50  # overlapping pairs that are enough to begin with
-_RIDGE = 1e-4  # keeps a line finite where nothing overlaps
+_RIDGE = 1e-5  # keeps a line finite where nothing overlaps
 _JOINED = 1 / 3  # probability from which tracks are joined: half the F1 of the result, about, which makes it largest
 _ASKED = 0.01  # below, a pair is not worth a question
 _PARTNERS = 3  # most similar others of a group that are compared
@@ -51,8 +51,8 @@ class JoinedTracks:
     @property
     def worth(self) -> Tensor:
         """What an answer is worth, (Q,) float64: the pairs of labels that are now wrong, on average."""
-        worth: Tensor = self.weight * torch.where(self.joined, 1 - self.probability, self.probability)
-        return worth
+        wrong: Tensor = self.weight * torch.where(self.joined, 1 - self.probability, self.probability)
+        return wrong
 
 
 def overlapping_tracks(cameras: Tensor, tracks: Tensor) -> Tensor:
@@ -73,7 +73,8 @@ def overlapping_tracks(cameras: Tensor, tracks: Tensor) -> Tensor:
     first = place.repeat_interleave(following)
     second = first + 1 + torch.arange(len(first)) - (following.cumsum(0) - following).repeat_interleave(following)
     pairs = labels[order[torch.stack([first, second], dim=1)]].sort(dim=1).values
-    return pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
+    once: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
+    return once
 
 
 def join_tracks(
