@@ -137,7 +137,7 @@ def test_checking_data_says_what_would_be_chosen_and_for_how_long(world, tmp_pat
 def test_the_time_is_that_of_all_steps_and_images(world, monkeypatch):
     monkeypatch.setattr(own, "_seconds_each", lambda results: 1.0 if next(results).isfinite() else 0.0)
     source = read_source(world)
-    config, _ = own_settings(own.find(source, ("clip-synth", "")))
+    config, _ = own_settings(own.find(source, world, ("clip-synth", "")))
     images = accumulate(source.train)
     stage1, stage2 = config.stage1, config.stage2
     steps = stage2.epochs * stage2.steps_per_epoch + stage1.epochs * -(-len(images) // stage1.batch_size)

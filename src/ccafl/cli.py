@@ -37,6 +37,7 @@ from ccafl.options import (
     Standardise,
     Yes,
     command,
+    existing,
     json_to_stdout,
     with_filters,
 )
@@ -397,6 +398,35 @@ def serve(
         key=keyfile,
         milvus_uri=milvus_uri,
         milvus_token=milvus_token,
+    )
+
+
+@command(app, "label site --camera hall")
+def label(
+    site: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SITE", help="Folder made by ccafl ingest, or a manifest.", show_default=False, callback=existing
+        ),
+    ],
+    camera: Annotated[
+        list[str] | None, typer.Option(help="Camera to ask about; may be repeated; all if not given.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="What compares the tracks: a run, model.onnx, or weights such as RN50:openai.")
+    ] = "clip-synth",
+    links: Annotated[
+        Path | None, typer.Option(help="CSV file for the answers; links.csv in SITE if not given.", show_default=False)
+    ] = None,
+    source: Kind = None,
+    allow_outside: Outside = False,
+    port: Annotated[int, typer.Option(help="Port of the page, on this machine only.", min=0, max=65535)] = 8010,
+) -> None:
+    """Say on a page which tracks of a camera are one person, by yes and no; training reads the answers."""
+    from ccafl.service import commands
+
+    commands.label(
+        site, cameras=camera or [], encoder=encoder, links=links, kind=source, outside=allow_outside, port=port
     )
 
 

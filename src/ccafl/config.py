@@ -106,6 +106,7 @@ class Association(_Settings):
     least_precision: Share = 0.0  # where the estimate of auto is below, the epoch goes on camera by camera
     centred_by_camera: bool = False  # subtract each camera's mean feature first
     one_camera_once: bool = False  # a joined identity has at most one label from each camera
+    tracks: bool = False  # labels that are tracks join within their camera first, unless they overlap in time
 
 
 class InterCamera(_Settings):

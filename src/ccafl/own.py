@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ccafl.config import Config, changed, load_config, merged
 from ccafl.data.check import CameraReport, camera_reports
 from ccafl.data.images import picture_size
+from ccafl.data.links import links_beside
 from ccafl.data.numbering import LabelledImages
 from ccafl.data.records import Source
 from ccafl.data.transforms import normalise
@@ -47,12 +49,16 @@ class Findings:
         why: the reason for it.
         cameras: the training images, camera by camera.
         picture: median height and width of the pictures, in pixels.
+        tracks: whether labels are tracks.
+        links: table of people's corrections that lies beside the data.
     """
 
     architecture: str
     why: str
     cameras: Sequence[CameraReport]
     picture: tuple[int, int]
+    tracks: bool = False
+    links: Path | None = None
 
     @property
     def labels(self) -> int:
@@ -60,12 +66,15 @@ class Findings:
         return sum(camera.labels for camera in self.cameras)
 
 
-def find(source: Source, architecture: tuple[str, str]) -> Findings:
-    """The findings for the training images of ``source``; ``architecture`` is as `network_here` gives it."""
+def find(source: Source, data: Path, architecture: tuple[str, str]) -> Findings:
+    """The findings for the training images of ``source``, read from ``data``; ``architecture``: see `network_here`."""
     every = max(1, len(source.train) // _PICTURES)
     sizes = [size for record in source.train[::every] if (size := picture_size(record.path)) is not None]
     heights, widths = zip(*sizes, strict=True) if sizes else ((0,), (0,))
-    return Findings(*architecture, camera_reports(source), (round(median(heights)), round(median(widths))))
+    picture = round(median(heights)), round(median(widths))
+    tracks = any(record.track for record in source.train)
+    links = links_beside(data)
+    return Findings(*architecture, camera_reports(source), picture, tracks, links if links.is_file() else None)
 
 
 def network_here(accelerator: str = "auto", *, fetch: bool) -> tuple[str, str]:
@@ -95,6 +104,7 @@ def own_settings(findings: Findings, *, camera_statistics: bool = True) -> tuple
       again teaches little; not more labels than there are.
     - steps: the recipe's, as long as a run then draws each label at most twice as often as in the data that the recipe
       was measured on, and at least half as often: small data take less time, and large data are still seen.
+    - tracks of one camera may be joined where labels are tracks; corrections that lie beside the data are used.
     - camera statistics: where each camera has at least as many images as a batch, as an intra-camera batch comes from
       one camera.
 
@@ -114,9 +124,11 @@ def own_settings(findings: Findings, *, camera_statistics: bool = True) -> tuple
     visits = stage2.epochs * stage2.steps_per_epoch * stage2.identities / _LABELS[recipe.partition("+")[0]]
     once = labels / (identities * stage2.epochs)  # steps per epoch that draw each label once in the run
     steps = round(min(max(stage2.steps_per_epoch, visits / 2 * once), 2 * visits * once))
-    association = load_config(NAME).stage2.association.model_dump()
+    association = load_config(NAME).stage2.association.model_dump() | {"tracks": findings.tracks}
     chosen = {"identities": identities, "images": images, "steps_per_epoch": max(steps, _FEWEST_STEPS)}
     config = changed(config, {"stage2": {**chosen, "association": association}})
+    if findings.links is not None:
+        config = changed(config, {"data": {"links": str(findings.links.resolve())}})
     config, phases = _phases(config, findings)
     config, text = _text(config)
     config, statistics = _statistics(config, findings, allowed=camera_statistics)
@@ -129,6 +141,8 @@ def own_settings(findings: Findings, *, camera_statistics: bool = True) -> tuple
         f"phases: {phases}",
         f"text losses: {text}",
         f"camera statistics: {statistics}",
+        *(["tracks: those of a camera may be one person, unless they overlap in time"] if findings.tracks else []),
+        *([f"corrections: those in {findings.links} (data.links)"] if findings.links is not None else []),
     ]
 
 

@@ -17,7 +17,7 @@ from ccafl.config import Config, changed, load_config, settings_of
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check, how_to_test
 from ccafl.data.folder import MisplacedError
-from ccafl.data.identity_links import IdentityLinks, links_between
+from ccafl.data.identity_links import IdentityLinks, links_between, merged
 from ccafl.data.left_out import left_out, sentences
 from ccafl.data.listing import pictures_below
 from ccafl.data.manifest import write as write_manifest
@@ -37,6 +37,7 @@ from ccafl.evaluation.monitor import Monitor, RankedSet, figures
 from ccafl.evaluation.ranking import rank, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal_by_features
 from ccafl.files import check_suffix, lock, new_folder, without_nan, write_json
+from ccafl.method.association import of_members
 from ccafl.method.topology import CameraTopology
 from ccafl.model.network import build_network, check_backbone, resolved
 from ccafl.run_folder import RunFolder, write_association
@@ -89,7 +90,7 @@ def choose_config(
     model, runtime = (wishes.get(part) or {} for part in ("model", "runtime"))
     wished = (str(model["architecture"]), "you asked for it") if "architecture" in model else None
     network = wished or own.network_here(str(runtime.get("accelerator", "auto")), fetch=True)
-    config, reasons = own.own_settings(own.find(source, network), camera_statistics=camera_statistics)
+    config, reasons = own.own_settings(own.find(source, data, network), camera_statistics=camera_statistics)
     return changed(config, wishes, name), [*reasons, *([f"changed: {', '.join(overrides)}"] if overrides else [])]
 
 
@@ -102,7 +103,7 @@ def plan_own(data: Path, *, kind: str | None = None, outside: bool = False) -> l
     source = read_source(data, kind, outside=outside)
     if not source.train:
         return []
-    config, reasons = own.own_settings(own.find(source, own.network_here(fetch=False)))
+    config, reasons = own.own_settings(own.find(source, data, own.network_here(fetch=False)))
     tested = len(source.query) + len(source.gallery)
     seconds = own.estimated_seconds(config, accumulate(source.train), tested)
     return ["ccafl train own:", *(f"  {reason}" for reason in reasons), f"  time: about {duration(seconds)} here"]
@@ -153,9 +154,15 @@ def train_run(
             note("\n".join(sentences(aside)))
         source = readable(source, data, skip=skip_unreadable, shown=shown)
         images, truth = accumulate(source.train), persons_of(source.train)
-        _check_trainable(config, images, truth, data, fabric.world_size)
+        labelled, groups = images, torch.arange(len(images.identity_cameras))
         supervised = config.mode == "supervised"
         links = _links(config.data.links, images, shown=shown) if config.data.links and not supervised else None
+        link_counts = _counts(links)
+        if links is not None:  # labels of a camera that are one person for certain are one label
+            same = merged(images, links)
+            images, groups, links = same.images, same.groups, links.grouped(same.groups)
+            truth = None if truth is None else truth[same.first]
+        _check_trainable(config, images, truth, data, fabric.world_size)
         topology = (
             _topology(config.data.topology, images, shown=shown) if config.data.topology and not supervised else None
         )
@@ -190,11 +197,11 @@ def train_run(
             keep=keep,
         ).run()
         results: Results = without_nan(
-            _results(config, source, data, images, trained) | _counts(links) | counts_of(topology)
+            _results(config, source, data, images, trained) | link_counts | counts_of(topology)
         )
         if fabric.is_global_zero:
             with _shown_anyway(results):
-                write_association(folder.association, images, trained.association)
+                write_association(folder.association, labelled, of_members(trained.association, groups))
                 folder.write_results(results)
         return results
 
@@ -336,7 +343,9 @@ def associate_run(
     places = None if topology is None else _topology(topology, images, shown=True)
     features = embed_images(embedder, images, "training images")
     settings = embedder.config.stage2.association
-    found = associate_identities(features, images.identities, images.identity_cameras, settings, known, places)
+    found = associate_identities(
+        features, images.identities, images.identity_cameras, settings, known, places, tracks=images.tracks
+    )
     association = found.identities
     joined = association[association >= 0]
     counts: Results = {"labels": len(association), "joined_labels": len(joined), "identities": len(joined.unique())}

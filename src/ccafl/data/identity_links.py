@@ -1,10 +1,13 @@
 """Corrections as links between accumulated identities, in tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ccafl.data.links import CANNOT_LINK, MUST_LINK, Label, Link, described, read_links
@@ -29,6 +32,11 @@ class IdentityLinks:
     def __len__(self) -> int:
         return len(self.must) + len(self.cannot)
 
+    def grouped(self, groups: Tensor) -> "IdentityLinks":
+        """The same between groups of identities, given for each (N,) int64; what is within a group is left out."""
+        must, cannot = (_once(groups[pairs]) for pairs in (self.must, self.cannot))
+        return IdentityLinks(must, cannot, self.left_out)
+
 
 def links_between(path: Path, images: LabelledImages) -> IdentityLinks:
     """The corrections of a table as links between the accumulated identities of ``images``.
@@ -39,8 +47,7 @@ def links_between(path: Path, images: LabelledImages) -> IdentityLinks:
         InputError: as `read_links`, or no row links labels of these images.
     """
     links = read_links(path)
-    cameras = (images.camera_names[camera] for camera in images.identity_cameras.tolist())
-    found = numbered(links, list(zip(cameras, images.identity_labels, strict=True)))
+    found = numbered(links, images.names)
     if links and not len(found):
         raise InputError(
             f"{path}: no line links two labels of these images (the first links "
@@ -56,7 +63,52 @@ def numbered(links: Sequence[Link], labels: Sequence[Label]) -> IdentityLinks:
 
     def pairs(kind: str) -> Tensor:
         ends = ((place[link.one], place[link.other]) for link in known if link.kind == kind)
-        once = sorted({(min(pair), max(pair)) for pair in ends})
-        return torch.tensor(once, dtype=torch.int64).reshape(-1, 2)
+        return _once(torch.tensor(list(ends), dtype=torch.int64).reshape(-1, 2))
 
     return IdentityLinks(pairs(MUST_LINK), pairs(CANNOT_LINK), len(links) - len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Labels merged where must-links say that they are one person in one camera.
+
+    Attributes:
+        images: with G identities instead of N; each has the label of its first member.
+        groups: (N,) int64 in 0..G-1, the identity that each label is part of.
+        first: (G,) int64, the first label of each identity.
+    """
+
+    images: LabelledImages
+    groups: Tensor
+    first: Tensor
+
+
+def merged(images: LabelledImages, links: IdentityLinks) -> Merged:
+    """Merge the labels that must-links join within a camera."""
+    count, cameras = len(images.identity_cameras), images.identity_cameras
+    inside = links.must[cameras[links.must[:, 0]] == cameras[links.must[:, 1]]].numpy()
+    graph = coo_array((np.ones(len(inside)), (inside[:, 0], inside[:, 1])), shape=(count, count))
+    found = connected_components(graph, directed=False)[1]  # numbered by first member
+    groups = torch.from_numpy(found).long()
+    first = torch.from_numpy(np.unique(found, return_index=True)[1]).long()
+    identities, cameras = groups[images.identities], cameras[first]
+    offsets = torch.searchsorted(cameras, torch.arange(len(images.camera_names)))
+    tracks = images.tracks
+    if tracks is not None:
+        tracks = torch.cat([groups[tracks[:, :1].long()].double(), tracks[:, 1:]], dim=1)
+    changed = replace(
+        images,
+        labels=identities - offsets[images.cameras],
+        identities=identities,
+        identity_cameras=cameras,
+        identity_labels=tuple(images.identity_labels[label] for label in first.tolist()),
+        tracks=tracks,
+    )
+    return Merged(changed, groups, first)
+
+
+def _once(pairs: Tensor) -> Tensor:
+    """Each pair (M, 2) once, the smaller number first, sorted; none of a number with itself."""
+    pairs = pairs.sort(dim=1).values
+    once: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
+    return once

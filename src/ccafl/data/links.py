@@ -5,6 +5,8 @@ that a spreadsheet would take for a formula begins with an apostrophe, which is 
 Reading the table does not need torch; `ccafl.data.identity_links` makes tensors of it.
 """
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,8 +16,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from ccafl.data.tables import rows_of_csv, text_of
+from ccafl.data.tables import cell, rows_of_csv, text_of
 from ccafl.errors import InputError
+from ccafl.files import write_text
 
 MUST_LINK, CANNOT_LINK = "must_link", "cannot_link"
 KINDS = (MUST_LINK, CANNOT_LINK)
@@ -66,6 +69,24 @@ def read_links(path: Path) -> list[Link]:
         links.append(link)
     _refuse_contradictions(path, links)
     return links
+
+
+def write_links(path: Path, links: Sequence[Link]) -> None:
+    """Write a table of corrections, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows((link.kind, *map(cell, (*link.one, *link.other))) for link in links)
+    write_text(path, text.getvalue())
+
+
+def links_beside(data: Path) -> Path:
+    """Where the corrections of data are looked for: ``links.csv`` in their folder, or in that of their manifest."""
+    return (data if data.is_dir() else data.parent) / "links.csv"
 
 
 def _refuse_contradictions(path: Path, links: Sequence[Link]) -> None:

@@ -1,14 +1,16 @@
-"""A table of images, CSV or Parquet: columns image, camera, label, and optionally split, person and time.
+"""A table of images, CSV or Parquet: columns image, camera, label, and optionally split, person, time, begin and end.
 
 Relative paths of images start at the table's folder. ``split`` is train, query or gallery (train if empty or if there
-is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). All values are text: leading
-zeros stay. CSV may have any usual separator (`ccafl.data.tables`).
+is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). ``begin`` and ``end`` say that
+the label is a track, and from when to when it was followed. All values are text: leading zeros stay. CSV may have any
+usual separator (`ccafl.data.tables`).
 """
 
 import csv
 import io
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
 from ccafl.data.records import Record, Source, parse_time_at
@@ -17,7 +19,7 @@ from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
 KIND = "manifest"
-NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time")
+NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time", "begin", "end")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
 
@@ -32,23 +34,28 @@ def read(path: Path) -> Source:
 
     Raises:
         InputError: there is no table, it cannot be read, a column is missing, or a line has an empty value, an unknown
-            split, an invalid time, an image that was there before, or a second person for a camera's label.
+            split, an invalid time, an image that was there before, or a second person or track for a camera's label.
     """
     table = table_of(path)
     lists: dict[str, list[Record]] = {name: [] for name in SPLITS}
     places: dict[str, str] = {}
-    persons: dict[tuple[str, str], str | None] = {}
+    labels: dict[tuple[str, str], Record] = {}
     rows = rows_of_csv if table.suffix.lower() == ".csv" else rows_of_parquet
     for place, row in rows(table, NEEDED, OPTIONAL):
         where = f"{table}, {place}"
         split, record = _record(table.parent, where, row)
         _refuse_again(record.path, places, place, where)
         if split == "train":
-            person = persons.setdefault((record.camera, record.label), record.person)
-            if person != record.person:
+            before = labels.setdefault((record.camera, record.label), record)
+            if before.person != record.person:
                 raise InputError(
                     f"{where}: label {record.label} of camera {record.camera} is person {record.person or '?'} here "
-                    f"and {person or '?'} before; give a label one person"
+                    f"and {before.person or '?'} before; give a label one person"
+                )
+            if before.track != record.track:
+                raise InputError(
+                    f"{where}: label {record.label} of camera {record.camera} has another begin or end than before; "
+                    "give a label one track"
                 )
         lists[split].append(record)
     return Source(KIND, **lists)
@@ -64,8 +71,9 @@ def write(path: Path, source: Source) -> None:
     """
     rows = list(_rows_of(source, Path(os.path.abspath(path.parent))))  # noqa: PTH100 (resolve would follow links)
     columns = [*NEEDED, *OPTIONAL]
-    if not any(time for *_, time in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    unused = {place for place in range(-3, 0) if not any(row[place] for row in rows)}  # times that nothing has
+    kept = [place for place in range(len(columns)) if place - len(columns) not in unused]
+    columns, rows = [columns[place] for place in kept], [tuple(row[place] for place in kept) for row in rows]
     try:
         if path.suffix.lower() == ".parquet":
             _write_parquet(path, columns, rows)
@@ -108,7 +116,18 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
         raise InputError(f"{where}: unknown split {split!r}; use {', '.join(SPLITS)}")
     time = parse_time_at(row["time"], where) if row.get("time") else None
     image = _image(folder, where, row["image"])
-    return split, Record(image, row["camera"], row["label"], row.get("person") or None, time)
+    return split, Record(image, row["camera"], row["label"], row.get("person") or None, time, _track(where, row))
+
+
+def _track(where: str, row: Row) -> tuple[datetime, datetime] | None:
+    if not row.get("begin") and not row.get("end"):
+        return None
+    if not row.get("begin") or not row.get("end"):
+        raise InputError(f"{where}: has only one of begin and end; give both for a track, or none")
+    begin, end = parse_time_at(row["begin"], where), parse_time_at(row["end"], where)
+    if begin > end:
+        raise InputError(f"{where}: begin {row['begin']} is after end {row['end']}; correct one")
+    return begin, end
 
 
 def _image(folder: Path, where: str, written: str) -> Path:
@@ -137,8 +156,8 @@ def _rows_of(source: Source, folder: Path) -> Iterator[tuple[str, ...]]:
             image = Path(os.path.abspath(record.path))  # noqa: PTH100
             if image.is_relative_to(folder):
                 image = image.relative_to(folder)
-            time = record.time.isoformat() if record.time else ""
-            yield image.as_posix(), record.camera, record.label, split, record.person or "", time
+            times = (time.isoformat() if time else "" for time in (record.time, *(record.track or (None, None))))
+            yield image.as_posix(), record.camera, record.label, split, record.person or "", *times
 
 
 def _write_parquet(path: Path, names: list[str], rows: list[tuple[str, ...]]) -> None:

@@ -5,7 +5,7 @@ Training sees `LabelledImages` (image, camera, label within the camera) and neve
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,9 +28,16 @@ class LabelledImages:
     identity_cameras: Tensor  # (N,) int64, ascending
     identity_labels: tuple[str, ...]  # (N,) the user's own label within the camera
     times: Tensor | None = None  # (n,) float64, seconds since 1970 in UTC, NaN where unknown; None if all are
+    tracks: Tensor | None = None  # (T, 3) float64, identity, begin and end of every track; None if no label is a track
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def names(self) -> tuple[tuple[str, str], ...]:
+        """Camera and label of every accumulated identity."""
+        cameras = (self.camera_names[camera] for camera in self.identity_cameras.tolist())
+        return tuple(zip(cameras, self.identity_labels, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,14 @@ def accumulate(records: Sequence[Record]) -> LabelledImages:
         identity_cameras=identity_cameras,
         identity_labels=tuple(label for _, label in pairs),
         times=seconds_of([record.time for record in records]),
+        tracks=_tracks_of(records, identity_index),
     )
+
+
+def _tracks_of(records: Sequence[Record], identity_index: Mapping[tuple[str, str], int]) -> Tensor | None:
+    tracks = {identity_index[record.camera, record.label]: record.track for record in records if record.track}
+    rows = [(identity, begin.timestamp(), end.timestamp()) for identity, (begin, end) in sorted(tracks.items())]
+    return torch.tensor(rows, dtype=torch.float64) if rows else None
 
 
 def seconds_of(times: Sequence[datetime | None]) -> Tensor | None:

@@ -47,6 +47,7 @@ class Record:
         label: the label within the camera.
         person: the true person, if known.
         time: when it was taken, with its offset from UTC, if known.
+        track: from when to when the label was followed, if it is a track: a person may make several in a camera.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Record:
     label: str
     person: str | None = None
     time: datetime | None = None
+    track: tuple[datetime, datetime] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from ccafl.footage.tracking import OverlapTracker
 from ccafl.terminal import bar, note
 
 DETECTORS = "motion, torchvision[:NAME[:FILE]], onnx:[LAYOUT:]FILE"
-_VERSION = 1  # of what is written; raised when the same footage gives other pictures
+_VERSION = 2  # of what is written; raised when the same footage gives other pictures
 
 DetectorMaker = Callable[[float], Detector]
 """Makes the detector of a camera, from the frames a second that it will see."""

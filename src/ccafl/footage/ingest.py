@@ -24,7 +24,7 @@ from ccafl.footage.detections import Detections, Detector
 from ccafl.footage.frames import Damage, Footage, Frame
 from ccafl.footage.tracking import Tracker
 
-COLUMNS = ("image", "camera", "label", "time", "frame", "box", "confidence", "source")
+COLUMNS = ("image", "camera", "label", "time", "begin", "end", "frame", "box", "confidence", "source")
 MANIFEST, PART, ABOUT = "manifest.csv", "crops.csv", "ingest.json"
 _SHORT_SECONDS, _FEW = 0.5, 3  # a track that lasts less, or has fewer detections, is left out
 _DOUBTFUL = 0.45  # mean score below which a track is left out
@@ -123,7 +123,7 @@ def ingest_camera(out: Path, plan: Plan, advance: Callable[[int], None] | None =
             for track, crops in _finished_tracks(plan, counts, damage, advance or (lambda _: None)):
                 chosen = _worth_keeping(crops, counts)
                 if chosen:
-                    rows.writerows(_written(plan.footage, folder, track, chosen))
+                    rows.writerows(_written(plan.footage, folder, track, crops, chosen))
                     counts.tracks += 1
                     counts.crops += len(chosen)
             table.flush()
@@ -193,10 +193,13 @@ def _worth_keeping(crops: TrackCrops, counts: Counts) -> list[Crop]:
     return chosen
 
 
-def _written(footage: Footage, folder: Path, track: int, crops: list[Crop]) -> Iterator[tuple[object, ...]]:
+def _written(
+    footage: Footage, folder: Path, track: int, crops: TrackCrops, chosen: list[Crop]
+) -> Iterator[tuple[object, ...]]:
     """The rows of a track's pictures, each written as it is asked for."""
     (folder / str(track)).mkdir(exist_ok=True)
-    for crop in crops:
+    begin, end = (footage.time_at(seconds).isoformat(timespec="milliseconds") for seconds in (crops.first, crops.last))
+    for crop in chosen:
         name = f"{crop.number:08d}.jpg"
         (folder / str(track) / name).write_bytes(crop.jpeg)
         left, top, right, bottom = crop.box
@@ -205,6 +208,8 @@ def _written(footage: Footage, folder: Path, track: int, crops: list[Crop]) -> I
             footage.camera,
             track,
             footage.time_at(crop.seconds).isoformat(timespec="milliseconds"),
+            begin,
+            end,
             crop.source_number,
             f"{left},{top},{right - left},{bottom - top}",
             f"{crop.score:.3f}",

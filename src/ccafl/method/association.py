@@ -174,7 +174,7 @@ def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor, must: Tensor
     accepted = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
     open_pairs = (~taken[places].any(1)).nonzero().squeeze(1)
     while len(open_pairs):
-        chosen = open_pairs[_first_claims(places[open_pairs], len(taken)).all(1)]
+        chosen = open_pairs[first_claims(places[open_pairs], len(taken)).all(1)]
         accepted[chosen] = True
         taken[places[chosen].flatten()] = True
         open_pairs = open_pairs[~taken[places[open_pairs]].any(1)]
@@ -200,9 +200,9 @@ def _accept_respecting_cannot_links(
         restrained = torch.zeros(count, dtype=torch.bool, device=pairs.device)
         restrained[apart] = True
         within = ends[:, 0] == ends[:, 1]
-        first = _first_claims(ends.masked_fill(within[:, None], count), count + 1)
+        first = first_claims(ends.masked_fill(within[:, None], count), count + 1)
         known = within | first.all(1) | (first & ~restrained[ends]).any(1)
-        known &= _first_claims(places, len(taken)).all(1)
+        known &= first_claims(places, len(taken)).all(1)
         accepted.append(pairs[known])
         taken[places[known].flatten()] = True
         component = _connected(ends[known], count)[component]
@@ -223,7 +223,7 @@ def accept_disjoint_components(pairs: Tensor, cameras: Tensor, component: Tensor
         if len(cannot):
             refused |= _among(ends, component[cannot], count)
         pairs, ends = pairs[~refused], ends[~refused]
-        first = _first_claims(ends, count).all(1)
+        first = first_claims(ends, count).all(1)
         accepted.append(pairs[first])
         into, gone = ends[first].T
         seen_by[into] |= seen_by[gone]
@@ -246,7 +246,7 @@ def _places(pairs: Tensor, cameras: Tensor, must: Tensor) -> tuple[Tensor, Tenso
     return places[len(must) :], taken
 
 
-def _first_claims(claims: Tensor, count: int) -> Tensor:
+def first_claims(claims: Tensor, count: int) -> Tensor:
     """Whether a row is the first to claim each of its two numbers: (M, 2) in 0..count-1 -> (M, 2) bool.
 
     A row that is first for both has no earlier rival, so a greedy pass in order would decide it just as now. Deciding
@@ -256,6 +256,35 @@ def _first_claims(claims: Tensor, count: int) -> Tensor:
     first = torch.full((count,), len(claims), device=claims.device)
     first.scatter_reduce_(0, claims.flatten(), order.repeat_interleave(2), "amin")
     return first[claims] == order[:, None]
+
+
+def by_first_member(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Groups of equal values, numbered by first member: (N,) -> each one's group (N,), each group's first (G,)."""
+    groups = values.unique(return_inverse=True)[1]
+    count = int(groups.max()) + 1 if len(groups) else 0
+    own = torch.arange(len(values), device=values.device)
+    first = own.new_full((count,), len(values)).scatter_reduce_(0, groups, own, "amin")
+    first, order = first.sort()
+    number = torch.empty_like(order)
+    number[order] = torch.arange(count, device=values.device)
+    return number[groups], first
+
+
+def of_members(joined: Tensor, groups: Tensor) -> Tensor:
+    """The joined identities of N labels from those of G groups of them, numbered from 0 by first member.
+
+    Args:
+        joined: (G,) int64, -1 for a group left alone.
+        groups: (N,) int64 in 0..G-1, the group of every label; one of several labels is an identity even if left alone.
+
+    Returns:
+        (N,) int64, -1 for a label left alone.
+    """
+    person = torch.where(joined < 0, torch.arange(len(joined)) + len(joined), joined)[groups]
+    together = (joined[groups] >= 0) | (groups.bincount()[groups] > 1)
+    found = torch.full_like(groups, -1)
+    found[together] = by_first_member(person[together])[0]
+    return found
 
 
 def _among(pairs: Tensor, others: Tensor, count: int) -> Tensor:

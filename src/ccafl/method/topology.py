@@ -4,7 +4,7 @@ Exact, on the times of single images: a label may be one person on several visit
 time from its first image to its last says little.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -119,6 +119,21 @@ class CameraTopology:
         if self.seen is None:
             return False
         return bool(self.least[one, other] > 0 or self.most[one, other].isfinite())
+
+    def grouped(self, groups: Tensor, first: Tensor) -> "CameraTopology":
+        """The same of G groups of labels, each of one camera.
+
+        Args:
+            groups: (N,) int64 in 0..G-1.
+            first: (G,) int64, a label of each group.
+        """
+        seen = self.seen
+        if seen is not None:
+            labels = groups.repeat_interleave(seen.bounds.diff())
+            together = sightings(seen.times, labels, len(first))
+            complete = together.complete.clone().index_put_((groups[~seen.complete],), torch.tensor(False))
+            seen = replace(together, complete=complete)
+        return replace(self, cameras=self.cameras[first], seen=seen)
 
     def impossible(self, first: Tensor, second: Tensor) -> Tensor:
         """Which pairs of labels cannot be one person.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ccafl.config import Config, NotNegative
+from ccafl.data.identity_links import links_between, merged
 from ccafl.data.numbering import LabelledImages, accumulate
 from ccafl.data.opening import find_unreadable, without
 from ccafl.data.records import Source
@@ -172,9 +173,14 @@ def trained_images(run: OpenedRun, images: Images, identities: int) -> LabelledI
     if not images.source.train:
         return "The data contain no training images."
     found = accumulate(images.source.train)
-    names = [found.camera_names[camera] for camera in found.identity_cameras.tolist()]
-    labels = list(zip(names, found.identity_labels, strict=True))
-    if len(labels) != identities or _trained_labels(run.folder) not in (None, labels):
+    wrong = _trained_labels(run.folder) not in (None, list(found.names))
+    table = run.config.data.links
+    if table and run.config.mode != "supervised":
+        try:
+            found = merged(found, links_between(Path(table), found)).images
+        except InputError as error:
+            return f"The corrections that the run was trained with cannot be read ({error})."
+    if wrong or len(found.names) != identities:
         return "These training labels are not those the run was trained on; give the run's own data with --data."
     return found
 

@@ -243,12 +243,13 @@ def _trained(run: OpenedRun, opened: Images) -> tuple[dict[str, Any], LabelledIm
     where, last = load_last(run.folder)
     with of_a_checkpoint(where):
         images = trained_images(run, opened, len(last["classifier"]["weight"]))
-        return images if isinstance(images, str) else (last, images, *_persons(opened, last))
+        return images if isinstance(images, str) else (last, images, *_persons(opened, images, last))
 
 
-def _persons(opened: Images, last: dict[str, Any]) -> tuple[Tensor, str]:
+def _persons(opened: Images, images: LabelledImages, last: dict[str, Any]) -> tuple[Tensor, str]:
     """The person (N,) of every accumulated identity, and where that comes from."""
-    persons = persons_of(opened.source.train)
+    names = set(images.names)
+    persons = persons_of([record for record in opened.source.train if (record.camera, record.label) in names])
     if persons is not None:
         return persons, "the true persons"
     association: Tensor = last["association"]

@@ -73,7 +73,7 @@ def create_app(
         responses=problems(421, 429),
     )
     app.add_middleware(GuardMiddleware, settings=settings, metrics=metrics)
-    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(RequestValidationError, unprocessable)
     app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(GalleryError, _broken)
     app.include_router(page_routes())
@@ -82,7 +82,7 @@ def create_app(
     return app
 
 
-async def _unprocessable(_: Request, error: Exception) -> Response:
+async def unprocessable(_: Request, error: Exception) -> Response:
     """422, with the first invalid value in one line."""
     first = cast(RequestValidationError, error).errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or "body"

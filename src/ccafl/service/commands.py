@@ -1,10 +1,12 @@
-"""What ``ccafl serve`` does; `ccafl.cli` only calls it."""
+"""What ``ccafl serve`` and ``ccafl label`` do; `ccafl.cli` only calls them."""
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from ccafl.errors import InputError
+from ccafl.files import check_suffix, lock
 from ccafl.gallery.commands import model_of
 from ccafl.gallery.gallery import Gallery
 from ccafl.packages import require
@@ -49,6 +51,49 @@ def serve(
     settings = ServiceSettings(host=host, port=port, token=secret, certificate=certificate, key=key)
     with Gallery.open(db, uri=milvus_uri, token=milvus_token) as gallery:
         run_server(gallery, model_of(gallery, model), settings)
+
+
+def label(
+    site: Path,
+    *,
+    cameras: Sequence[str] = (),
+    encoder: str = "clip-synth",
+    links: Path | None = None,
+    kind: str | None = None,
+    outside: bool = False,
+    port: int = 8010,
+) -> None:
+    """Ask on a page of this machine which tracks of a camera are one person, until stopped.
+
+    Args:
+        site: a folder made by ``ccafl ingest``, or a manifest whose labels are tracks.
+        cameras: which to ask about; all, one after another, if none is given.
+        encoder: a run's folder, an exported ONNX file, or an architecture with weights; compares the tracks.
+        links: table of the answers; ``links.csv`` in the folder if not given.
+        kind: of data source; recognised by default.
+        outside: let a manifest name pictures outside of its folder.
+        port: to listen on; 0 for any free one.
+
+    Raises:
+        InputError: something given cannot be used, the labels are no tracks, or another process has the table.
+    """
+    require("search", "fastapi", "uvicorn", "python_multipart", "prometheus_client", what="the page")
+    from ccafl.data.links import links_beside
+    from ccafl.labelling.opening import open_session
+    from ccafl.service.labelling import create_labelling_app
+    from ccafl.service.limits import ServiceSettings
+    from ccafl.service.metrics import Metrics
+    from ccafl.service.server import run_app
+
+    table = links or links_beside(site)
+    check_suffix(table, (".csv",), "the answers")
+    settings = ServiceSettings(host="127.0.0.1", port=port)
+    with lock(table.parent / f".{table.name}.lock"):
+        session = open_session(site, table, cameras=cameras, encoder=encoder, kind=kind, outside=outside)
+        app = create_labelling_app(session, settings)
+        run_app(
+            lambda _: app, settings, Metrics(), lambda at: note(f"label at {at} (Ctrl-C to stop); answers: {table}")
+        )
 
 
 def _secret(token: str | None, file: Path | None) -> str | None:

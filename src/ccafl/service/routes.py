@@ -65,7 +65,8 @@ T = TypeVar("T")
 _Responses = dict[int | str, dict[str, Any]]
 
 
-def page_routes() -> APIRouter:
+def page_routes(first: str = "index.html") -> APIRouter:
+    """The files of the page, and the one to begin with."""
     router = APIRouter(include_in_schema=False)
     folder = files("ccafl.service") / "page"
 
@@ -78,7 +79,7 @@ def page_routes() -> APIRouter:
 
     @router.get("/")
     def index(request: Request) -> Response:
-        return file("index.html", request)
+        return file(first, request)
 
     @router.get("/page/{name}")
     def page(name: str, request: Request) -> Response:

@@ -3,10 +3,11 @@
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
@@ -29,18 +30,58 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
             model cannot be loaded.
     """
     failures: list[Exception] = []
-
-    def fail(error: Exception) -> None:
-        failures.append(error)
-        server.should_exit = True
-
     metrics = Metrics()
+
+    def make(stop: Callable[[], None]) -> FastAPI:
+        def fail(error: Exception) -> None:
+            failures.append(error)
+            stop()
+
+        return create_app(gallery, encoder, settings, metrics=metrics, failed=fail)
+
+    def announce(address: str) -> None:
+        note(f"{gallery.model_name}: search it at {address} (Ctrl-C to stop)")
+        if settings.token is None:
+            note("no token is set, so every user and program on this machine can search")
+        if settings.certificate is None and not is_loopback(settings.host):
+            note(
+                "warning: the token and all pictures cross the network unencrypted, for all there to read; give "
+                "--certfile and --keyfile, or listen on 127.0.0.1 behind a proxy with TLS (docs/search.md)"
+            )
+
+    with gallery:
+        run_app(make, settings, metrics, announce)
+    if failures:
+        raise failures[0]
+
+
+def run_app(
+    make: Callable[[Callable[[], None]], FastAPI],
+    settings: ServiceSettings,
+    metrics: Metrics,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve an application until SIGINT or SIGTERM, then finish the requests in progress.
+
+    Args:
+        make: makes it, given what stops the server.
+        settings: where it listens.
+        metrics: where connections are counted.
+        announce: called with the address once it listens.
+
+    Raises:
+        InputError: the address cannot be listened on.
+    """
     most = most_connections()
     connections = Connections(most, most // 2, metrics.ended)
     metrics.connections.set_function(lambda: len(connections))
-    with gallery, logging_to_stderr():
+
+    def stop() -> None:
+        server.should_exit = True
+
+    with logging_to_stderr():
         config = uvicorn.Config(
-            create_app(gallery, encoder, settings, metrics=metrics, failed=fail),
+            make(stop),
             loop="asyncio",  # `Listener` and `Connections` rely on it and on h11
             http=protocol_of(connections),
             ws="none",
@@ -59,17 +100,8 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
             address, port = listener.getsockname()[:2]
             place = f"[{address}]" if ":" in address else address
             scheme = "http" if settings.certificate is None else "https"
-            note(f"{gallery.model_name}: search it at {scheme}://{place}:{port} (Ctrl-C to stop)")
-            if settings.token is None:
-                note("no token is set, so every user and program on this machine can search")
-            if settings.certificate is None and not is_loopback(settings.host):
-                note(
-                    "warning: the token and all pictures cross the network unencrypted, for all there to read; give "
-                    "--certfile and --keyfile, or listen on 127.0.0.1 behind a proxy with TLS (docs/search.md)"
-                )
+            announce(f"{scheme}://{place}:{port}")
             server.run(sockets=[listener])
-    if failures:
-        raise failures[0]
 
 
 @contextmanager

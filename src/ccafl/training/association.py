@@ -1,14 +1,21 @@
 """Cross-camera association from features, as configured; training, `ccafl associate` and `gallery join` share it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ccafl.config import Association
 from ccafl.data.identity_links import IdentityLinks
-from ccafl.method.association import associate_features, centre_by_camera, identity_centres
+from ccafl.method.association import (
+    associate_features,
+    by_first_member,
+    centre_by_camera,
+    identity_centres,
+    of_members,
+)
 from ccafl.method.calibrated_association import Believed, associate_calibrated
 from ccafl.method.topology import CameraTopology
+from ccafl.method.tracks import join_tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,9 @@ def associate_identities(
     links: IdentityLinks | None = None,
     topology: CameraTopology | None = None,
     before: Believed | None = None,
+    tracks: Tensor | None = None,
 ) -> Joined:
-    """Join the accumulated identities of different cameras.
+    """Join the accumulated identities of different cameras, and tracks of one camera if the settings say so.
 
     Args:
         features: (n, D), L2-normalised, of all images.
@@ -47,7 +55,36 @@ def associate_identities(
         links: corrections by people.
         topology: what people know of the cameras.
         before: links that the features have learned from, for an honest estimate.
+        tracks: (T, 3) float64, as `LabelledImages.tracks`. What is joined within a camera counts as one label for all
+            estimates.
     """
+    if not settings.tracks or tracks is None:
+        return _across_cameras(features, identities, identity_cameras, settings, links, topology, before)
+    centred = centre_by_camera(features, identity_cameras[identities].to(features.device))
+    must, cannot = (None, None) if links is None else (links.must, links.cannot)
+    groups = join_tracks(centred, identities, identity_cameras, tracks, must, cannot).groups
+    first = by_first_member(groups)[1]
+    links = None if links is None else links.grouped(groups)
+    topology = None if topology is None else topology.grouped(groups, first)
+    if before is not None:
+        ends = groups[before.links].sort(dim=1).values
+        across = ends[:, 0] != ends[:, 1]
+        before = Believed(ends[across], before.probability[across])
+    joined = _across_cameras(features, groups[identities], identity_cameras[first], settings, links, topology, before)
+    if joined.believed is not None:
+        joined = replace(joined, believed=Believed(first[joined.believed.links], joined.believed.probability))
+    return replace(joined, identities=of_members(joined.identities, groups))
+
+
+def _across_cameras(
+    features: Tensor,
+    identities: Tensor,
+    identity_cameras: Tensor,
+    settings: Association,
+    links: IdentityLinks | None,
+    topology: CameraTopology | None,
+    before: Believed | None,
+) -> Joined:
     device = features.device
     identities, identity_cameras = identities.to(device), identity_cameras.to(device)
     must = None if links is None else links.must.to(device)

@@ -263,7 +263,14 @@ class Training:
             identities, cameras = self.images.identities, self.images.identity_cameras
             settings = self.config.stage2.association
             joined = associate_identities(
-                features, identities, cameras, settings, self.links, self.topology, self.believed
+                features,
+                identities,
+                cameras,
+                settings,
+                self.links,
+                self.topology,
+                self.believed,
+                self.images.tracks,
             )
         if phase.association != "alone":
             self.association, self.believed = joined.identities, joined.believed

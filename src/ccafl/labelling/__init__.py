@@ -1,0 +1,1 @@
+"""People say which tracks of a camera are one person."""

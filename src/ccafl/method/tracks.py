@@ -1,0 +1,289 @@
+"""Which tracks of one camera are one person. Not in the paper, whose labels are people's.
+
+A tracker loses people and finds them again, so a person makes several tracks in a camera. What is known without asking:
+
+- Tracks of a camera that overlap in time are two persons.
+- The first and the second half of a track are one person.
+
+From both it is learned how much more frequent a similarity is between pictures of one person than of two. The other
+pairs of a camera's tracks are a mixture of both, whose share is estimated for every camera.
+
+The two that are most similar to each other are joined if that is probable enough; then their common centre is compared
+anew, until nothing more is joined.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ccafl.method.association import by_first_member, first_claims, identity_centres, together_by
+
+_BINS = 1000  # of similarities from -1 to 1
+_ROUNDS, _SETTLED = 50, 1e-4
+_CERTAIN = 50  # overlapping pairs that are enough to begin with
+_RIDGE = 1e-5  # keeps a line finite where nothing overlaps
+_JOINED = 1 / 3  # probability from which tracks are joined: half the F1 of the result, about, which makes it largest
+_ASKED = 0.01  # below, a pair is not worth a question
+_PARTNERS = 3  # most similar others of a group that are compared
+_BLOCK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB in float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JoinedTracks:
+    """N labels, some of them tracks, joined within their cameras; all on the CPU.
+
+    Attributes:
+        groups: (N,) int64, numbered from 0 by first member; each has labels of one camera only.
+        pairs: (Q, 2) int64, a label of each of two groups that were joined, or might be: what people could be asked.
+        probability: (Q,) float64, of the two being one person.
+        joined: (Q,) bool.
+        weight: (Q,) int64, how many pairs of labels the answer decides.
+    """
+
+    groups: Tensor
+    pairs: Tensor
+    probability: Tensor
+    joined: Tensor
+    weight: Tensor
+
+    @property
+    def worth(self) -> Tensor:
+        """What an answer is worth, (Q,) float64: the pairs of labels that are now wrong, on average."""
+        wrong: Tensor = self.weight * torch.where(self.joined, 1 - self.probability, self.probability)
+        return wrong
+
+
+def overlapping_tracks(cameras: Tensor, tracks: Tensor) -> Tensor:
+    """Pairs of labels of one camera that were seen at the same time: (M, 2) int64, each a < b.
+
+    Args:
+        cameras: (N,) int64, camera of every label.
+        tracks: (T, 3) float64, the label of each track, and when it begins and ends.
+    """
+    if not len(tracks):
+        return cameras.new_empty(0, 2)
+    labels, times = tracks[:, 0].long(), tracks[:, 1:] - tracks[:, 1:].min()
+    offsets = cameras[labels] * (float(times.max()) + 1)
+    begins, order = (times[:, 0] + offsets).sort(stable=True)
+    until = torch.searchsorted(begins, (times[:, 1] + offsets)[order], right=True)
+    place = torch.arange(len(labels))
+    following = until - place - 1  # those that begin while it lasts
+    first = place.repeat_interleave(following)
+    second = first + 1 + torch.arange(len(first)) - (following.cumsum(0) - following).repeat_interleave(following)
+    pairs = labels[order[torch.stack([first, second], dim=1)]].sort(dim=1).values
+    once: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
+    return once
+
+
+def join_tracks(
+    features: Tensor,
+    identities: Tensor,
+    cameras: Tensor,
+    tracks: Tensor,
+    must_link: Tensor | None = None,
+    cannot_link: Tensor | None = None,
+) -> JoinedTracks:
+    """Join the tracks of each camera that are probably one person.
+
+    Args:
+        features: (n, D), L2-normalised, of all images, each label's in the order of time.
+        identities: (n,) int64 in 0..N-1, label of every image.
+        cameras: (N,) int64 in 0..C-1, camera of every label.
+        tracks: (T, 3) float64, the label of each track, and when it begins and ends. Labels without a track are joined
+            by must-links only.
+        must_link, cannot_link: (M, 2) int64, as `ccafl.method.association.associate` takes them. Tracks that overlap
+            are kept apart unless must-links join them.
+
+    Raises:
+        ValueError: must-links join what a cannot-link keeps apart.
+    """
+    cameras, tracks = cameras.cpu(), tracks.cpu()
+    centres = identity_centres(features, identities, len(cameras))
+    halves = _halves(features, identities, len(cameras))
+    none = cameras.new_empty(0, 2)
+    must, cannot = (none if links is None else links.cpu() for links in (must_link, cannot_link))
+    person = together_by(must, cannot, len(cameras))
+    overlapping = overlapping_tracks(cameras, tracks)
+    apart = torch.cat([cannot, overlapping[person[overlapping[:, 0]] != person[overlapping[:, 1]]]])
+    tracked = torch.zeros(len(cameras), dtype=torch.float64)
+    tracked[tracks[:, 0].long()] = 1
+    asked: list[tuple[Tensor, ...]] = []
+    while True:
+        grouped = _grouped(centres, cameras, tracked, person)
+        near = _most_similar(grouped, person[apart])
+        probability = _probabilities(near, halves)
+        pairs, likely = _mutual(near, probability)
+        pairs, likely = pairs[likely >= _JOINED], likely[likely >= _JOINED]
+        order = likely.argsort(descending=True, stable=True)
+        pairs, likely = pairs[order], likely[order]
+        persons = grouped.person[pairs]
+        first = first_claims(persons, len(cameras)).all(1)
+        if not len(first):
+            break
+        asked.append((*_between(centres, grouped, pairs[first]), likely[first], torch.ones(int(first.sum())).bool()))
+        renamed = torch.arange(len(cameras))
+        renamed[persons[first, 1]] = persons[first, 0]
+        person = renamed[person]
+    pairs, likely = _doubtful(near, probability)
+    asked.append((*_between(centres, grouped, pairs), likely, torch.zeros(len(pairs)).bool()))
+    between, weight, likely, joined = (torch.cat(parts) for parts in zip(*asked, strict=True))
+    return JoinedTracks(grouped.groups, between, likely, joined, weight)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grouped:
+    """G groups of N labels."""
+
+    groups: Tensor  # (N,) int64, numbered by first member
+    centres: Tensor  # (G, D), L2-normalised
+    cameras: Tensor  # (G,) int64
+    person: Tensor  # (G,) int64
+    sizes: Tensor  # (G,) int64, labels
+    tracks: Tensor  # (G,) bool, whether all of its labels are tracks
+
+
+def _grouped(centres: Tensor, cameras: Tensor, tracked: Tensor, person: Tensor) -> _Grouped:
+    """The labels of each camera that are one person."""
+    groups, first = by_first_member(person * (int(cameras.max()) + 1 if len(cameras) else 1) + cameras)
+    sums = centres.new_zeros(len(first), centres.shape[1]).index_add_(0, groups.to(centres.device), centres)
+    sizes = torch.bincount(groups, minlength=len(first))
+    of_tracks = torch.bincount(groups, tracked, minlength=len(first)) == sizes
+    return _Grouped(groups, F.normalize(sums), cameras[first], person[first], sizes, of_tracks)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Near:
+    """For G groups, the k most similar others of the camera that are not known to be another person; and how similar
+    all are, in C histograms."""
+
+    cameras: Tensor  # (G,) int64
+    partners: Tensor  # (G, k) int64, -1 for none
+    bins: Tensor  # (G, k) int64, of their similarities
+    strangers: Tensor  # (C, B) float64, pairs that are known to be two persons
+    others: Tensor  # (C, B) float64
+
+
+def _most_similar(grouped: _Grouped, apart: Tensor) -> _Near:
+    """Compare the groups of each camera; persons ``apart`` (A, 2) are two. Rows are taken in blocks."""
+    count, cameras = len(grouped.cameras), int(grouped.cameras.max()) + 1 if len(grouped.cameras) else 0
+    partners, bins = torch.full((count, _PARTNERS), -1), torch.zeros(count, _PARTNERS, dtype=torch.int64)
+    histograms = torch.zeros(2, cameras, _BINS, dtype=torch.float64)
+    for camera in range(cameras):
+        members = ((grouped.cameras == camera) & grouped.tracks).nonzero().squeeze(1)
+        place = torch.full((int(grouped.person.max()) + 1,), -1)
+        place[grouped.person[members]] = torch.arange(len(members))
+        known = place[apart[(apart < len(place)).all(1)]]
+        known = known[(known >= 0).all(1) & (known[:, 0] != known[:, 1])]
+        known = torch.cat([known, known.flip(1)])
+        centres = grouped.centres[members.to(grouped.centres.device)]
+        rows = max(1, _BLOCK_ELEMENTS // max(1, len(members)))
+        for start in range(0, len(members), rows):
+            products = (centres[start : start + rows] @ centres.T).float().cpu()
+            own = torch.arange(start, start + len(products))
+            here = known[(known[:, 0] >= start) & (known[:, 0] < start + len(products))]
+            strangers = torch.zeros_like(products, dtype=torch.bool)
+            strangers[here[:, 0] - start, here[:, 1]] = True
+            binned = _bins(products)
+            later = own[:, None] < torch.arange(len(members))
+            for histogram, kind in zip(histograms, (strangers, ~strangers), strict=True):
+                histogram[camera] += torch.bincount(binned[later & kind], minlength=_BINS)
+            products[strangers] = -torch.inf
+            products[own - start, own] = -torch.inf
+            best, found = products.topk(min(_PARTNERS, len(members)), dim=1)
+            row = members[own]
+            partners[row, : found.shape[1]] = torch.where(best > -torch.inf, members[found], -1)
+            bins[row, : found.shape[1]] = binned.gather(1, found)
+    return _Near(grouped.cameras, partners, bins, *histograms)
+
+
+def _halves(features: Tensor, identities: Tensor, count: int) -> Tensor:
+    """How similar the first half of each track's pictures is to the second, in `_BINS` bins: (B,) float64."""
+    identities = identities.cpu()
+    sizes = torch.bincount(identities, minlength=count)
+    order = identities.argsort(stable=True)
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    half = 2 * identities + (2 * place >= sizes[identities]).long()
+    centres = identity_centres(features, half.to(features.device), 2 * count).view(count, 2, -1)
+    return torch.bincount(_bins(centres.prod(1).sum(1).cpu())[sizes > 1], minlength=_BINS).double()
+
+
+def _bins(similarities: Tensor) -> Tensor:
+    return ((similarities + 1) * (_BINS / 2)).long().clamp(0, _BINS - 1)
+
+
+def _probabilities(near: _Near, halves: Tensor) -> Tensor:
+    """Estimated probability of each group and each partner being one person: (G, k) float64; 0 without a partner.
+
+    Expectation maximisation. At first, only what is certain counts; all pairs count as strangers if little is.
+    """
+    middles = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (2 / _BINS) - 1
+    usual = torch.bincount(near.cameras, minlength=len(near.others)).double()[:, None].clamp(min=2).reciprocal()
+    share, probability, number = usual, torch.zeros_like(near.others), near.others.sum(1, keepdim=True)
+    line = torch.zeros(2, dtype=torch.float64)
+    known = halves.clone()
+    known[-1] += 1  # two that are equal are one person
+    weight = 1.0 if near.strangers.sum() < _CERTAIN else 0.0
+    for _ in range(_ROUNDS):
+        strangers = (near.strangers + weight * near.others * (1 - probability)).sum(0)
+        weight = 1.0
+        line = _log_ratio(middles, known + (near.others * probability).sum(0), strangers, line)
+        before, probability = probability, (share.logit(1e-9) + line[0] + line[1] * middles).sigmoid()
+        share = ((near.others * probability).sum(1, keepdim=True) + 1) / (number + 1 / usual)
+        if (probability - before).abs().max() < _SETTLED:
+            break
+    return probability[near.cameras[:, None], near.bins].masked_fill(near.partners < 0, 0.0)
+
+
+def _log_ratio(at: Tensor, one: Tensor, two: Tensor, start: Tensor) -> Tensor:
+    """Logistic regression: log of the ratio of the densities of ``one`` and ``two``, weights (B,) of the places ``at``,
+    as a straight line (2,): its height at 0 and its slope."""
+    line, design = start, torch.stack([torch.ones_like(at), at], dim=1)
+    one, two = one / one.sum(), two / two.sum().clamp(min=1e-12)
+    for _ in range(_ROUNDS):
+        likely = (design @ line).sigmoid()
+        gradient = design.T @ (one * (1 - likely) - two * likely) - _RIDGE * line
+        curvature = (design * ((one + two) * likely * (1 - likely))[:, None]).T @ design
+        step = torch.linalg.solve(curvature + _RIDGE * torch.eye(2, dtype=torch.float64), gradient)
+        line = line + step
+        if step.abs().max() < _SETTLED:
+            break
+    return line
+
+
+def _mutual(near: _Near, probability: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of groups (M, 2) that are most similar to each other, the smaller first, and their probabilities (M,)."""
+    best, own = near.partners[:, 0], torch.arange(len(near.partners))
+    mutual = (own < best) & (best[best.clamp(min=0)] == own)
+    return torch.stack([own[mutual], best[mutual]], dim=1), probability[mutual, 0]
+
+
+def _doubtful(near: _Near, probability: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of groups (M, 2) that may be one person, each once, and their probabilities (M,)."""
+    own = torch.arange(len(near.partners))[:, None].expand_as(near.partners)
+    chosen = (near.partners >= 0) & (probability >= _ASKED)
+    pairs, which = (
+        torch.stack([own[chosen], near.partners[chosen]], dim=1).sort(dim=1).values.unique(dim=0, return_inverse=True)
+    )
+    return pairs, probability.new_zeros(len(pairs)).index_copy_(0, which, probability[chosen])
+
+
+def _between(centres: Tensor, grouped: _Grouped, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each pair of groups (M, 2), the label of one that is most like the other: (M, 2); and the number of pairs of
+    their labels (M,)."""
+    sizes = grouped.sizes[pairs]
+    members = grouped.groups.argsort(stable=True)
+    begins = grouped.sizes.cumsum(0) - grouped.sizes
+    labels = []
+    for this, that in ((0, 1), (1, 0)):
+        pair = torch.arange(len(pairs)).repeat_interleave(sizes[:, this])
+        inside = torch.arange(len(pair)) - (sizes[:, this].cumsum(0) - sizes[:, this])[pair]
+        label = members[begins[pairs[pair, this]] + inside]
+        on = centres.device
+        like = (centres[label.to(on)] * grouped.centres[pairs[pair, that].to(on)]).sum(1).cpu()
+        most = like.new_full((len(pairs),), -torch.inf).scatter_reduce_(0, pair, like, "amax")
+        found = torch.full((len(pairs),), len(members))
+        labels.append(found.scatter_reduce_(0, pair[like == most[pair]], label[like == most[pair]], "amin"))
+    return torch.stack(labels, dim=1), sizes.prod(1)

@@ -1,0 +1,71 @@
+"""Joining tracks within a camera: by looks, never against time or people's answers."""
+
+import torch
+import torch.nn.functional as F
+
+from ccafl.config import Association
+from ccafl.method.tracks import join_tracks, overlapping_tracks
+from ccafl.training.association import associate_identities
+
+PICTURES = 4
+
+
+def world(seed: int = 0, persons: int = 40, each: int = 2, cameras: int = 2):
+    """Features of pictures, their labels, the labels' cameras and tracks, and the true person within the camera."""
+    random = torch.Generator().manual_seed(seed)
+    person = torch.arange(persons).repeat_interleave(each).repeat(cameras)
+    camera = torch.arange(cameras).repeat_interleave(persons * each)
+    looks = torch.randn(persons, 32, generator=random)[person] + 0.2 * torch.randn(len(person), 32, generator=random)
+    labels = torch.arange(len(person)).repeat_interleave(PICTURES)
+    features = F.normalize(looks[labels] + 0.5 * torch.randn(len(labels), 32, generator=random))
+    begin = 100.0 * (torch.arange(len(person)) % each) + torch.rand(len(person), generator=random) * 80
+    tracks = torch.stack([torch.arange(len(person)).double(), begin.double(), begin.double() + 15], dim=1)
+    return features, labels, camera, tracks, person + persons * camera
+
+
+def test_overlaps_are_those_of_a_plain_double_loop():
+    _, _, cameras, tracks, _ = world(persons=15, each=3)
+    tracks = torch.cat([tracks, tracks[:5] + torch.tensor([0.0, 30.0, 30.0])])[3:]  # with two tracks, or none
+    rows = tracks.tolist()
+    plain = {
+        (int(min(a, c)), int(max(a, c)))
+        for a, b1, e1 in rows
+        for c, b2, e2 in rows
+        if a != c and cameras[int(a)] == cameras[int(c)] and b1 <= e2 and b2 <= e1
+    }
+    assert set(map(tuple, overlapping_tracks(cameras, tracks).tolist())) == plain
+
+
+def test_tracks_of_one_person_join_and_those_of_two_do_not():
+    features, labels, cameras, tracks, truth = world()
+    groups = join_tracks(features, labels, cameras, tracks).groups
+    together = groups[:, None] == groups
+    same = truth[:, None] == truth
+    own = ~torch.eye(len(groups), dtype=torch.bool)
+    assert (together & same & own).sum() > 0.9 * (same & own).sum()
+    assert (together & ~same).sum() == 0
+
+
+def test_neither_time_nor_answers_nor_other_labels_are_overruled():
+    features, labels, cameras, tracks, _ = world()
+    at_once = tracks.clone()
+    at_once[1, 1:] = at_once[0, 1:]  # labels 0 and 1 look alike
+    assert join_tracks(features, labels, cameras, tracks).groups[:2].tolist() == [0, 0]
+    assert join_tracks(features, labels, cameras, at_once).groups[:2].tolist() == [0, 1]
+    assert join_tracks(features, labels, cameras, tracks[1:]).groups[:2].tolist() == [0, 1]  # 0 is no track
+    link = torch.tensor([[1, 0]])
+    assert join_tracks(features, labels, cameras, tracks, cannot_link=link).groups[:2].tolist() == [0, 1]
+    assert join_tracks(features, labels, cameras, at_once, must_link=link).groups[:2].tolist() == [0, 0]
+
+
+def test_the_association_joins_tracks_only_where_it_may():
+    features, labels, cameras, tracks, truth = world()
+    off, on = (
+        associate_identities(
+            features, labels, cameras, Association(rate="auto", centred_by_camera=True, tracks=wanted), tracks=tracks
+        ).identities
+        for wanted in (False, True)
+    )
+    for found, expected in ((off, False), (on, True)):
+        pairs = (found[:, None] == found) & (found >= 0) & (truth[:, None] == truth)
+        assert bool(pairs.fill_diagonal_(False).any()) == expected
