@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from ccafl.data.tables import rows_of_csv, text_of
+from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
 
 MUST_LINK, CANNOT_LINK = "must_link", "cannot_link"
@@ -59,8 +59,7 @@ def read_links(path: Path) -> list[Link]:
             raise InputError(f"{where}: {empty[0]} is empty; fill it in or remove the line")
         if row["kind"] not in KINDS:
             raise InputError(f"{where}: unknown kind {row['kind']!r}; use {' or '.join(KINDS)}")
-        names = {column: text_of(value) for column, value in row.items()}
-        link = Link(row["kind"], (names["camera_a"], names["label_a"]), (names["camera_b"], names["label_b"]), place)
+        link = Link(row["kind"], (row["camera_a"], row["label_a"]), (row["camera_b"], row["label_b"]), place)
         if link.one == link.other:
             raise InputError(f"{where}: links {described(link.one)} with itself; name two labels or remove the line")
         links.append(link)

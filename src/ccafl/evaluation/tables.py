@@ -16,9 +16,9 @@ def results_table(results: Mapping[str, Any]) -> Table:
     for name, value in results.items():
         if isinstance(value, Mapping):
             for inner, number in value.items():
-                table.add_row(f"{name} {inner}", Text(_figure(inner, number)))
+                table.add_row(Text(f"{name} {inner}"), Text(_figure(inner, number)))
         else:
-            table.add_row(name, Text(_figure(name, value)))
+            table.add_row(Text(name), Text(_figure(name, value)))
     return table
 
 
