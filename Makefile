@@ -30,7 +30,7 @@ test-full-size: $(DEVELOP)  ## a step of each phase with RN50 at 256x128, 16 x 8
 	$(BIN)/pytest -m full_size
 
 test-faults: $(DEVELOP)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
-	OMP_NUM_THREADS=1 CCAFL_TEST_KILLS=10 $(BIN)/pytest -m faults -s
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults
 
 test-lowest:  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
 	rm -rf .venv-lowest && uv venv --quiet .venv-lowest

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from harm import Tally
 from milvus_server import running_server, server_program
 from small_runs import SIZE, SMALL, as_options, run
 
@@ -55,6 +56,14 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(NO_MILVUS)
 
 
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Counts what a test tried and what was survived, for the summary at the end."""
+    counted = Tally()
+    yield counted
+    request.node.user_properties.append(("tally", (counted.tried, counted.survived)))
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic world of 12 persons, for training and testing; tests do not change it."""
@@ -73,7 +82,21 @@ def small_run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests were skipped, why, and how to have them run."""
+    """What was tried and survived; how many tests were skipped, why, and how to have them run."""
+    every = [report for reports in terminalreporter.stats.values() for report in reports]
+    counted = {
+        report.nodeid.rpartition("::")[2]: tally
+        for report in every
+        if getattr(report, "when", None) == "teardown"
+        for name, tally in report.user_properties
+        if name == "tally"
+    }
+    if counted:
+        terminalreporter.section("harm done")
+        for test, (tried, survived) in counted.items():
+            terminalreporter.line(f"{test}: tried {tried:,}, survived {survived:,}")
+        tried, survived = (sum(numbers) for numbers in zip(*counted.values(), strict=True))
+        terminalreporter.line(f"tried {tried:,}, survived {survived:,}")
     reports = terminalreporter.stats.get("skipped", [])
     if not reports:
         return

@@ -51,12 +51,11 @@ def written_whole(path: Path, previous: Path | None = None) -> Iterator[Path]:
             temporary = Path(name)
             temporary.chmod(0o666 & ~_umask())
             yield temporary
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())
+            sync(temporary)
             if previous is not None and path.exists():
                 path.replace(previous)
             temporary.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -67,16 +66,23 @@ def _make_folder(path: Path) -> None:
     if not path.is_dir():
         _make_folder(path.parent)
         path.mkdir(exist_ok=True)
-        _sync(path.parent)
+        sync(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    """Put the names in a folder on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Put the content of a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def renamed_whole(folder: Path, target: Path) -> None:
+    """Rename a folder, whose content is on the disk before its new name is."""
+    os.sync()  # everything: file by file, thousands of pictures would take a hundred times as long
+    folder.rename(target)
+    sync(target.parent)
 
 
 def _umask() -> int:
@@ -224,6 +230,8 @@ def new_folder(path: Path, but: str | None = None) -> Path:
 def folder_written_whole(out: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``out`` that becomes ``out`` at the end, or is removed if the block fails.
 
+    All of its content is on the disk before its name is.
+
     Raises:
         InputError: ``out`` is not empty or cannot be written.
     """
@@ -237,7 +245,7 @@ def folder_written_whole(out: Path) -> Iterator[Path]:
         yield temporary
         with disk_errors(out):
             out.rmdir()
-            temporary.rename(out)
+            renamed_whole(temporary, out.resolve())
     except BaseException:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -3,8 +3,6 @@
 Importable without torch, for code that reads a run but not its network.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ccafl.config import CHANGE_NO_RESULT, Config, dump, load_config
-from ccafl.data.tables import cell, rows_of_csv, text_of
+from ccafl.data.tables import rows_of_csv, table_text
 from ccafl.errors import InputError
 from ccafl.files import check_free, disk_errors, lock, read_object, write_json, write_text
 
@@ -230,13 +228,9 @@ def write_association(path: Path, images: "LabelledImages", association: "Tensor
         images: of N accumulated identities.
         association: (N,) int64, the associated identity of each; -1 for one that was joined to no other.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
     cameras = (images.camera_names[camera] for camera in images.identity_cameras.tolist())
     rows = zip(cameras, images.identity_labels, association.tolist(), strict=True)
-    table.writerows((cell(camera), cell(label), identity) for camera, label, identity in rows)
-    write_text(path, text.getvalue())
+    write_text(path, table_text(_COLUMNS, rows))
 
 
 def read_association(path: Path) -> dict[tuple[str, str], str | None]:
@@ -247,8 +241,8 @@ def read_association(path: Path) -> dict[tuple[str, str], str | None]:
     Raises:
         InputError: the table cannot be read or has other columns.
     """
-    cells = [tuple(text_of(row[column]) for column in _COLUMNS) for _, row in rows_of_csv(path, _COLUMNS)]
-    return {(camera, label): None if identity == _ALONE else identity for camera, label, identity in cells}
+    rows = [tuple(row[column] for column in _COLUMNS) for _, row in rows_of_csv(path, _COLUMNS)]
+    return {(camera, label): None if identity == _ALONE else identity for camera, label, identity in rows}
 
 
 def flattened(values: Mapping[str, Any], separator: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 
 console = Console(stderr=True)
 output = Console()
@@ -129,5 +130,17 @@ def log(text: str) -> None:
 
 
 def show(renderable: RenderableType) -> None:
-    """Anything that Rich renders, on stdout; in a file or a pipe, no line is wrapped to a terminal's width."""
-    (output if output.is_terminal else Console(width=_UNLIMITED)).print(renderable)
+    """Anything that Rich renders, on stdout, with control characters in its text escaped.
+
+    In a file or a pipe, no line is wrapped to a terminal's width.
+    """
+    (output if output.is_terminal else Console(width=_UNLIMITED)).print(_Printable(renderable))
+
+
+class _Printable:
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style, control in console.render(self._renderable, options):
+            yield Segment(printable(text), style, control)

@@ -2,6 +2,7 @@
 that can be used in part: a warning with counts.
 """
 
+import os
 import shutil
 
 import av
@@ -112,3 +113,18 @@ def test_a_rate_that_varies_gives_true_times(tmp_path):
     video = write_video(tmp_path / "a.mp4", [scene((walk,), frame) for frame in range(40)], times)
     counts = ingest([f"hall={video}"], tmp_path / "site")
     assert counts["hall"].seconds == pytest.approx(5.9, abs=0.1 / RATE)
+
+
+def test_pipes_and_lists_of_other_files_are_no_videos(tmp_path, filmed: Filmed, refuses):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert "is not a regular file" in refuses(f"hall={tmp_path / 'pipe.mp4'}")
+    with av.open(str(tmp_path / "private.ts"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(10):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:10", "#EXTINF:10,", str(tmp_path / "private.ts"), "#EXT-X-ENDLIST"]
+    (tmp_path / "list.m3u8").write_text("\n".join(lines) + "\n")
+    assert "is a list of other files (hls), not a video" in refuses(f"hall={tmp_path / 'list.m3u8'}")

@@ -298,6 +298,18 @@ def test_only_the_address_of_a_server_is_taken(tmp_path, encoder, uri):
     assert not (tmp_path / "g.db").exists()
 
 
+def test_a_server_that_cannot_be_reached_leaves_no_empty_gallery(tmp_path, encoder):
+    pytest.importorskip("pymilvus")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for folder in (tmp_path / "new", tmp_path / "mine"):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=str(port)):
+            Gallery.create(folder, encoder, uri=f"http://127.0.0.1:{port}")
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "mine").exists(), "an existing folder stays"
+
+
 def test_a_gallery_in_a_folder_needs_neither_the_client_nor_the_network(gallery, people, tmp_path):
     gallery.close()
     program = f"""

@@ -1,6 +1,8 @@
 """Connections that ask for nothing, by the thousand: the service goes on answering, and its log stays short."""
 
+import errno
 import logging
+import os
 import re
 import resource
 import socket
@@ -13,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from ccafl.errors import InputError
-from ccafl.service.connections import Connections, most_connections
+from ccafl.service.connections import Connections, Listener, most_connections
 from ccafl.service.limits import ServiceSettings
 from ccafl.service.logs import LineFormatter, SeldomFilter
 from colour_people import FakeEncoder, draw, filled, place_of, png, process
@@ -104,6 +106,41 @@ def test_half_open_connections_beyond_the_open_files_hinder_nobody(folder):
         assert float(re.search(r'\nccafl_connections_ended_total{reason="address"} (\S+)', metrics)[1]) > 700
         service.kill()
         assert service.stderr.read().count("\n") < 10
+
+
+def test_a_service_that_can_open_no_more_files_makes_room(folder):
+    """More connections are allowed than files: those that wait longest are ended."""
+    limit = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120)); "
+        "import ccafl.service.server as server; server.most_connections = lambda: 10_000"
+    )
+    with process(folder, before=limit) as (service, address), ExitStack() as stack:
+        half_open(address, stack, 300)
+        for _ in range(20):
+            assert httpx.get(f"{address}/health", timeout=20).json() == {"status": "alive"}
+        metrics = httpx.get(f"{address}/metrics", timeout=20).text
+        assert float(re.search(r'\nccafl_connections_ended_total{reason="files"} (\S+)', metrics)[1]) > 50
+        service.kill()
+        assert service.stderr.read().count("\n") < 10
+
+
+def test_a_refusal_for_want_of_files_closes_no_file_of_others(monkeypatch):
+    """Where another thread takes the file that was closed for it, there is no spare one until a file is free again."""
+    with Listener() as listener:
+        listener.admit_by(Connections(9, 9, ended_counter()), answers_in_clear=True)
+        opened = os.open
+
+        def taken(*_):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "open", taken)
+        listener._refuse_without_files()
+        monkeypatch.setattr(os, "open", opened)
+        others = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+        listener._refuse_without_files()
+        for file in others:
+            os.fstat(file)
+            os.close(file)
 
 
 def read_to_end(connection: socket.socket) -> bytes:

@@ -1,6 +1,7 @@
 """Damage, interruptions and divergence: nothing that was learned is lost, and nothing false is used in silence."""
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -27,7 +28,9 @@ from ccafl.training.encoder_stage import EncoderEpoch
 from small_runs import SMALL, as_options, one_line, refusal
 from small_runs import run as succeed
 
-KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "1"))
+KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "50"))
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["ccafl.pipeline", "ccafl.training.run"])
 SETTINGS = (*SMALL, "stage2.association.rate=1.0")
 PROGRAM = [sys.executable, "-c", "import sys; from ccafl.cli import main; main(sys.argv[1:])"]
 
@@ -278,24 +281,42 @@ def test_a_second_signal_stops_at_once():
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
 
 
+def train_again(command: list[str]) -> None:
+    """Begin or go on, in a process that is killed meanwhile."""
+    main([*command, "--resume"])
+
+
+def writing(run: Path) -> bool:
+    """Whether a checkpoint is being written."""
+    return any(run.glob("checkpoints/.last.pt.*"))
+
+
 @pytest.mark.faults
-def test_killed_at_random_moments_a_run_ends_as_one_never_stopped(world, small_run, tmp_path):
-    out, chance = tmp_path / "run", random.Random(KILLS)
-    command, killed = [*PROGRAM, *training(world, out)], 0
-    began = time.monotonic()
-    subprocess.run([*PROGRAM, *training(world, tmp_path / "whole")], check=True, capture_output=True)
-    lasts = time.monotonic() - began
-    while killed < KILLS:
-        with subprocess.Popen([*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                process.wait(chance.uniform(0.3, 1) * lasts)
-            except subprocess.TimeoutExpired:
+def test_killed_at_random_moments_a_run_ends_as_one_never_stopped(world, small_run, tmp_path, tally):
+    """Every other kill comes while a checkpoint is written, or a moment later."""
+    out, chance, lasts, finished = tmp_path / "run", random.Random(KILLS), 0.0, False
+    command = training(world, out)
+    while tally.tried < KILLS or not finished:
+        process = PROCESSES.Process(target=train_again, args=(command,))
+        began = time.monotonic()
+        process.start()
+        if not lasts:  # the first is let be, to see how long it takes
+            process.join()
+            lasts = time.monotonic() - began
+        elif tally.tried < KILLS:
+            with tally.attempt():
+                process.join(chance.uniform(0, lasts))
+                while tally.tried % 2 and process.is_alive() and not writing(out):
+                    process.join(0.001)
+                process.join(chance.uniform(0, 0.03))
                 process.kill()
-                killed += 1
-        if process.returncode == 0:  # it ended before the kill; begin again
-            shutil.rmtree(out)
-    subprocess.run([*command, "--resume"], check=True, capture_output=True)
-    assert same_end(small_run, out)
+        process.join()
+        finished = process.exitcode == 0
+        assert process.exitcode in (0, -signal.SIGKILL)
+        if finished:
+            assert same_end(small_run, out)
+            if tally.tried < KILLS:
+                shutil.rmtree(out)
 
 
 # --- Going on ---------------------------------------------------------------------------------------------------------

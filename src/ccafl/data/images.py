@@ -1,5 +1,6 @@
 """Picture files: reading one, and finding those that cannot be read. A picture is the same however it is given."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ SMALLEST_SIDE = 4  # pixels; a smaller picture shows nobody
 MOST_PIXELS = 64_000_000
 # Pillow warns of each damaged entry, which a hostile file has by the ten thousand; what cannot be read is an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # nothing on stderr where nobody set up logging
 _LONG = 128_000_000  # pixels times passes over them
 
 

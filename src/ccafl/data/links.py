@@ -5,8 +5,6 @@ that a spreadsheet would take for a formula begins with an apostrophe, which is 
 Reading the table does not need torch; `ccafl.data.identity_links` makes tensors of it.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +14,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from ccafl.data.tables import cell, rows_of_csv, text_of
+from ccafl.data.tables import rows_of_csv, table_text
 from ccafl.errors import InputError
 from ccafl.files import write_text
 
@@ -62,8 +60,7 @@ def read_links(path: Path) -> list[Link]:
             raise InputError(f"{where}: {empty[0]} is empty; fill it in or remove the line")
         if row["kind"] not in KINDS:
             raise InputError(f"{where}: unknown kind {row['kind']!r}; use {' or '.join(KINDS)}")
-        names = {column: text_of(value) for column, value in row.items()}
-        link = Link(row["kind"], (names["camera_a"], names["label_a"]), (names["camera_b"], names["label_b"]), place)
+        link = Link(row["kind"], (row["camera_a"], row["label_a"]), (row["camera_b"], row["label_b"]), place)
         if link.one == link.other:
             raise InputError(f"{where}: links {described(link.one)} with itself; name two labels or remove the line")
         links.append(link)
@@ -77,11 +74,7 @@ def write_links(path: Path, links: Sequence[Link]) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    rows.writerows((link.kind, *map(cell, (*link.one, *link.other))) for link in links)
-    write_text(path, text.getvalue())
+    write_text(path, table_text(COLUMNS, [(link.kind, *link.one, *link.other) for link in links]))
 
 
 def links_beside(data: Path) -> Path:

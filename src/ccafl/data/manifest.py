@@ -6,15 +6,13 @@ the label is a track, and from when to when it was followed. All values are text
 usual separator (`ccafl.data.tables`).
 """
 
-import csv
-import io
 import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
 from ccafl.data.records import Record, Source, parse_time_at
-from ccafl.data.tables import Row, rows_of_csv, rows_of_parquet
+from ccafl.data.tables import Row, rows_of_csv, rows_of_parquet, table_text
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
 
@@ -78,9 +76,7 @@ def write(path: Path, source: Source) -> None:
         if path.suffix.lower() == ".parquet":
             _write_parquet(path, columns, rows)
         else:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-            write_text(path, text.getvalue())
+            write_text(path, table_text(columns, rows))
     except UnicodeEncodeError as error:
         raise InputError(f"{path}: the name {error.object!r} is not UTF-8; rename it") from error
 

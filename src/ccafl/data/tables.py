@@ -6,7 +6,7 @@ Blanks around a value and the case of column names do not matter; leading zeros 
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ Row = dict[str, str]
 
 
 def rows_of_csv(path: Path, needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[tuple[str, Row]]:
-    """Every row and the line where it ends, as ``line 2``; empty lines are skipped.
+    """Every row and the line where it ends, as ``line 2``; empty lines are skipped, and values read by `text_of`.
 
     The separator is that of a first line ``sep=;``, or else the one that makes the most of the column names.
 
@@ -60,7 +60,7 @@ def rows_of_csv(path: Path, needed: Sequence[str], optional: Sequence[str] = ())
                     f"{path}, {place}: {len(values)} values for {len(columns)} columns; correct it (quote values that "
                     f"contain {_word(separator)})"
                 )
-            yield place, dict(zip(columns, values, strict=True))
+            yield place, dict(zip(columns, map(text_of, values), strict=True))
     except csv.Error as error:
         raise InputError(f"{path}: cannot be read as CSV ({error}); correct it") from error
 
@@ -87,6 +87,15 @@ def rows_of_parquet(path: Path, needed: Sequence[str], optional: Sequence[str] =
         raise InputError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())}); replace it") from error
     for number, row in enumerate(zip(*values, strict=True), start=1):
         yield f"row {number}", dict(zip(columns, row, strict=True))
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV, for `rows_of_csv` and for spreadsheets: every value a `cell`."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows([cell(str(value)) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def cell(text: str) -> str:

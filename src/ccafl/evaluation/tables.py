@@ -23,7 +23,7 @@ def results_table(results: Mapping[str, Any]) -> Table:
         inside = {f"{name} {inner}": number for inner, number in value.items()} if isinstance(value, Mapping) else None
         for shown, number in ({name: value} if inside is None else inside).items():
             if number is not None and not isinstance(number, list):
-                table.add_row(shown, Text(_figure(shown.rpartition(" ")[2], number)))
+                table.add_row(Text(shown), Text(_figure(shown.rpartition(" ")[2], number)))
     return table
 
 

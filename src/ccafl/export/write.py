@@ -1,5 +1,6 @@
 """Writing exported files: trace once, write, reload, compare with the encoder, and only then put in place."""
 
+import io
 import json
 import time
 import warnings
@@ -121,7 +122,9 @@ def _write_onnx(traced: ExportedProgram, graph: EncoderGraph, metadata: ExportMe
 
 
 def _write_program(traced: ExportedProgram, graph: EncoderGraph, metadata: ExportMetadata, path: Path) -> Model:
-    torch.export.save(traced, path, extra_files={"ccafl.json": json.dumps(metadata.properties())})
+    content = io.BytesIO()  # where a full disk cannot abort the process, as torch's own writing of a file does
+    torch.export.save(traced, content, extra_files={"ccafl.json": json.dumps(metadata.properties())})
+    path.write_bytes(content.getbuffer())
     loaded = torch.export.load(path).module()
 
     def model(images: Tensor, cameras: Tensor) -> tuple[Tensor, ...]:

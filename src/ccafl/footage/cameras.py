@@ -9,7 +9,7 @@ from ccafl.data.listing import images_in
 from ccafl.data.records import parse_time_at
 from ccafl.data.tables import rows_of_csv
 from ccafl.errors import InputError
-from ccafl.footage.frames import Footage, FrameFolder, Source, VideoFile
+from ccafl.footage.frames import FASTEST, Footage, FrameFolder, Source, VideoFile
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg"}
@@ -146,6 +146,6 @@ def _rate(text: str, where: str) -> float:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not 0 < rate < 1000:
+    if not 0 < rate < FASTEST:
         raise InputError(f"{where}: fps is {text!r}; write the frames a second, such as 25")
     return rate

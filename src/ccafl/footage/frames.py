@@ -23,6 +23,8 @@ from ccafl.errors import InputError
 from ccafl.footage.extra import needs_video_extra
 
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # writers without a clock say 1904 or 1970
+FASTEST = 1000  # frames a second
+_PLAYLISTS = ("hls", "concat", "dash", "imf")  # which would read files that nobody gave
 _FINGERPRINTED = 1 << 20  # bytes at each end of a file
 
 
@@ -130,18 +132,16 @@ class FrameFolder:
         rate: frames a second; by default what ``seqinfo.ini`` says.
 
     Raises:
-        InputError: there are no pictures, or nothing says the rate.
+        InputError: there are no pictures, or nothing says the rate, or not in numbers.
     """
 
     created: datetime | None = None
 
     def __init__(self, path: Path, rate: float | None = None) -> None:
-        about = configparser.ConfigParser()
-        about.read([path / "seqinfo.ini", path.parent / "seqinfo.ini"], encoding="utf-8")
         pictures = images_in(path / "img1") if (path / "img1").is_dir() else images_in(path)
         if not pictures:
             raise InputError(f"{path}: holds no pictures and no videos; give a video, or a folder of frames")
-        rate = rate or about.getfloat("Sequence", "frameRate", fallback=0.0)
+        rate = rate or _rate_said(path)
         if not rate:
             raise InputError(
                 f"{path}: nothing says how many frames a second these pictures are; give a table with columns camera "
@@ -213,17 +213,43 @@ class Footage:
             before, ended = before + number, offset + seconds + 1 / source.rate
 
 
+def _rate_said(path: Path) -> float:
+    """What MOTChallenge's ``seqinfo.ini`` says beside the frames, or above them; 0 without one.
+
+    Raises:
+        InputError: it says no rate.
+    """
+    for file in (path / "seqinfo.ini", path.parent / "seqinfo.ini"):
+        if file.is_file():
+            about = configparser.ConfigParser(interpolation=None)
+            try:
+                about.read(file, encoding="utf-8")
+                rate = about.getfloat("Sequence", "frameRate")
+            except (OSError, ValueError, configparser.Error):
+                rate = 0.0
+            if not 0 < rate < FASTEST:
+                raise InputError(f"{file}: says no frameRate in [Sequence]; correct it, or give fps with --cameras")
+            return rate
+    return 0.0
+
+
 def _opened(path: Path) -> Any:
     with needs_video_extra():
         import av
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: is not a regular file; give a video file")
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        opened = av.open(str(path), metadata_errors="ignore", container_options={"protocol_whitelist": "file"})
     except (av.error.FFmpegError, OSError) as error:
         reason = str(getattr(error, "strerror", None) or error)
         raise InputError(
             f"{path}: cannot be read as a video ({reason.lower()}); if it is still being written, wait until it is "
             "finished, else replace it"
         ) from error
+    if opened.format.name in _PLAYLISTS:
+        opened.close()
+        raise InputError(f"{path}: is a list of other files ({opened.format.name}), not a video; give the video itself")
+    return opened
 
 
 def _video_stream(path: Path, container: Any) -> Any:

@@ -1,7 +1,6 @@
 """Detections and tracks from files: MOTChallenge's text, and CVAT for video 1.1."""
 
 import csv
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +13,8 @@ from ccafl.footage.detections import Detections
 from ccafl.footage.frames import Frame
 
 _PERSONS = {-1, 1, 2, 7}  # MOTChallenge's classes: unsaid, pedestrian, person on a vehicle, static person
+_CVAT = ("frame", "xtl", "ytl", "xbr", "ybr")  # attributes of a box
+_TOO_LARGE = 1e9
 _PERSON_NAMES = {"person", "people", "pedestrian", "human"}
 
 Row = tuple[int, int, float, float, float, float, float]  # frame from 1, track, left, top, right, bottom, score
@@ -109,10 +110,10 @@ def _mot_rows(path: Path, *, tracks: bool) -> list[Row]:
 
 def _mot_row(where: str, values: list[str], *, tracks: bool) -> list[Row]:
     try:
-        frame, track, left, top, width, height, *rest = (float(value) for value in values)
+        frame, track, left, top, width, height, *rest = _numbers(values[:8])
     except ValueError:
-        frame = math.nan
-    if not math.isfinite(frame) or frame < 1:
+        frame = 0
+    if frame < 1:
         raise InputError(f"{where}: is not frame (from 1), track, left, top, width, height, ...; correct it")
     if tracks and track < 0:
         raise InputError(f"{where}: has no track; give detections without tracks with --detections")
@@ -123,10 +124,18 @@ def _mot_row(where: str, values: list[str], *, tracks: bool) -> list[Row]:
     return [(int(frame), int(track), left, top, left + width, top + height, score)]
 
 
+def _numbers(texts: Iterable[str]) -> list[float]:
+    """As numbers; ValueError for one that is no frame's, track's, side's or score's."""
+    numbers = [float(text) for text in texts]
+    if not all(abs(number) < _TOO_LARGE for number in numbers):  # NaN neither
+        raise ValueError("a number is too large, or none")
+    return numbers
+
+
 def _cvat_rows(path: Path) -> list[Row]:
     try:
         found = [
-            (element.get("label", ""), int(element.get("id", "-1")), box)
+            (element.get("label", ""), element.get("id", "-1"), box)
             for _, element in ElementTree.iterparse(path)
             if element.tag == "track"
             for box in element.iter("box")
@@ -138,10 +147,10 @@ def _cvat_rows(path: Path) -> list[Row]:
             for label, track, box in found
             if label in persons and box.get("outside") != "1"
         ]
-    except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as CVAT for video 1.1 ({error}); export it again") from error
 
 
-def _cvat_row(track: int, box: Mapping[str, str]) -> Row:
-    left, top, right, bottom = (float(box[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
-    return int(box["frame"]) + 1, track, left, top, right, bottom, 1.0
+def _cvat_row(track: str, box: Mapping[str, str]) -> Row:
+    number, frame, left, top, right, bottom = _numbers((track, *map(box.__getitem__, _CVAT)))
+    return int(frame) + 1, int(number), left, top, right, bottom, 1.0

@@ -7,7 +7,6 @@ is either finished or begins again.
 import csv
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,9 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from ccafl.data.tables import cell
 from ccafl.errors import InputError
-from ccafl.files import disk_errors, read_object, remove_leftovers, write_json, write_text
+from ccafl.files import disk_errors, read_object, remove_leftovers, renamed_whole, write_json, write_text
 from ccafl.footage.crops import CROPS, LEAST_HEIGHT, Crop, TrackCrops, overlaps
 from ccafl.footage.detections import Detections, Detector
 from ccafl.footage.frames import Damage, Footage, Frame
@@ -85,7 +86,7 @@ def finished(out: Path, camera: str, settings: Mapping[str, Any]) -> Counts | No
     """The counts of a camera that is finished in ``out``; None if it is not.
 
     Raises:
-        InputError: it was made from other footage or with other settings, or by something else.
+        InputError: it was made from other footage or with other settings, or by something else, or is damaged.
     """
     folder = out / camera
     if not folder.exists():
@@ -97,7 +98,10 @@ def finished(out: Path, camera: str, settings: Mapping[str, Any]) -> Counts | No
         raise InputError(
             f"{folder}: was made from other footage or with other settings; remove it, or choose another output"
         )
-    return Counts(**about["counts"])
+    try:
+        return TypeAdapter(Counts).validate_python(about.get("counts"))
+    except ValidationError as error:
+        raise InputError(f"{folder / ABOUT}: is damaged; remove {folder}, or choose another output") from error
 
 
 def ingest_camera(out: Path, plan: Plan, advance: Callable[[int], None] | None = None) -> Counts:
@@ -126,12 +130,10 @@ def ingest_camera(out: Path, plan: Plan, advance: Callable[[int], None] | None =
                     rows.writerows(_written(plan.footage, folder, track, crops, chosen))
                     counts.tracks += 1
                     counts.crops += len(chosen)
-            table.flush()
-            os.fsync(table.fileno())
         counts.damaged, counts.cut_short = damage.frames, damage.cut_short
         about = {"settings": plan.settings, "counts": asdict(counts)}
         write_json(folder / ABOUT, about)
-        folder.rename(out / camera)
+        renamed_whole(folder, out / camera)
     return counts
 
 
@@ -204,8 +206,8 @@ def _written(
         (folder / str(track) / name).write_bytes(crop.jpeg)
         left, top, right, bottom = crop.box
         yield (
-            f"{footage.camera}/{track}/{name}",
-            footage.camera,
+            cell(f"{footage.camera}/{track}/{name}"),
+            cell(footage.camera),
             track,
             footage.time_at(crop.seconds).isoformat(timespec="milliseconds"),
             begin,
@@ -213,7 +215,7 @@ def _written(
             crop.source_number,
             f"{left},{top},{right - left},{bottom - top}",
             f"{crop.score:.3f}",
-            crop.source,
+            cell(str(crop.source)),
         )
 
 

@@ -4,15 +4,13 @@ If two corrections contradict each other, the later one holds: however must-link
 tracklets that a cannot-link keeps apart.
 """
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import combinations, product
 
 from ccafl.data.links import CANNOT_LINK, MUST_LINK
-from ccafl.data.tables import cell
+from ccafl.data.tables import table_text
 from ccafl.errors import InputError
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import Tracklet
@@ -106,11 +104,7 @@ def corrections(gallery: Gallery) -> list[Correction]:
 
 def corrections_csv(gallery: Gallery) -> str:
     """The table of corrections, as training reads it through ``data.links``."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([column.name for column in fields(Correction)])
-    rows.writerows(map(cell, astuple(correction)) for correction in corrections(gallery))
-    return text.getvalue()
+    return table_text([column.name for column in fields(Correction)], map(astuple, corrections(gallery)))
 
 
 def linked(gallery: Gallery, kind: str) -> list[Pair]:

@@ -7,7 +7,7 @@ at a time can change it; others can read it meanwhile.
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -149,9 +149,7 @@ class Gallery:
             check_milvus(uri)
         if folder.is_file() or (folder.is_dir() and set(folder.iterdir()) - {folder / _LOCK, *_leftovers(folder)}):
             raise InputError(f"{folder}: exists and is not a gallery; choose another folder")
-        with disk_errors(folder):
-            folder.mkdir(0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
+        new = not folder.exists()
         facts = _Facts(
             encoder.fingerprint,
             encoder.name,
@@ -162,6 +160,11 @@ class Gallery:
             new_collections() if uri else "",
         )
         with ExitStack() as opened:
+            with disk_errors(folder):
+                folder.mkdir(0o700, parents=True, exist_ok=True)
+                if new:
+                    opened.callback(_remove_unless_made, folder)
+                folder.chmod(0o700)
             held = opened.enter_context(_locked(folder))
             for leftover in _leftovers(folder):
                 leftover.unlink()
@@ -557,6 +560,14 @@ def _row(entry: Entry) -> Row:
         "source": entry.source,
         "label": check_name(entry.label),
     }
+
+
+def _remove_unless_made(folder: Path) -> None:
+    """Remove a gallery's new folder, and its lock, if its making failed."""
+    if not (folder / _FILE).exists():
+        (folder / _LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something else
+            folder.rmdir()
 
 
 def _leftovers(folder: Path) -> list[Path]:

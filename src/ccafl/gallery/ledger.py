@@ -56,6 +56,7 @@ pragma cell_size_check = on;
 """
 _TRACES = "traces"  # a fact while the file has to be rewritten
 _JOIN = "insert or replace into identities values (?, ?, ?)"
+_FAILURES = (sqlite3.Error, UnicodeDecodeError)  # the latter of a damaged file whose damage SQLite quotes
 _WAIT = 30  # seconds, while another process writes
 
 
@@ -86,7 +87,7 @@ class Ledger:
             )
             self._file.executescript(_PRAGMAS + f"pragma query_only = {'on' if read_only else 'off'};")
             self._file.execute("select count(*) from sqlite_master").fetchone()  # undoes an interrupted change
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             raise GalleryError(f"{path}: cannot be used as a gallery's file ({error}); give another folder") from error
 
     @classmethod
@@ -214,7 +215,7 @@ class Ledger:
         with self._lock:
             try:
                 self._file.execute("vacuum")
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 raise GalleryError(
                     f"{self.path}: the pictures are erased, but traces may be left until the file can be rewritten "
                     f"({error}); free disk space and repeat the command"
@@ -235,7 +236,7 @@ class Ledger:
             try:
                 self._undo()
                 return self._file.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 raise GalleryError(
                     f"{self.path}: cannot be read ({error}); restore it, or add the pictures to a new gallery"
                 ) from error
@@ -255,7 +256,7 @@ class Ledger:
                 self._file.execute("commit")
             except BaseException as error:
                 self._undo()
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, _FAILURES):
                     raise GalleryError(
                         f"{self.path}: cannot be written ({error}); free disk space or check its permissions"
                     ) from error

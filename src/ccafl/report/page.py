@@ -1,13 +1,16 @@
 """HTML building blocks: headings, figures, tables and pictures of a self-contained page."""
 
 import base64
+import html
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 from PIL import Image
+
+from ccafl.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,11 +112,13 @@ def figure(drawn: "Figure", what: str, caption: str, *, raster: bool = False) ->
     from matplotlib import rc_context
 
     content = io.BytesIO()
-    if raster:
-        drawn.savefig(content, format="png", dpi=150)
-    else:
-        with rc_context({"svg.hashsalt": "ccafl"}):
-            drawn.savefig(content, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph ")  # a name in letters that the font lacks
+        if raster:
+            drawn.savefig(content, format="png", dpi=150)
+        else:
+            with rc_context({"svg.hashsalt": "ccafl"}):
+                drawn.savefig(content, format="svg", metadata={"Date": None})
     kind = "png" if raster else "svg+xml"
     source = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
     image = f'<img src="{source}" alt="{escape(what)}">'
@@ -121,9 +126,14 @@ def figure(drawn: "Figure", what: str, caption: str, *, raster: bool = False) ->
     return f"<figure>{scrolled}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
+def escape(text: str) -> str:
+    """Text for HTML, in which control characters are written out."""
+    return html.escape(printable(text))
+
+
 def plain_label(text: str) -> str:
     """A user's name as a matplotlib label: never read as a formula, never hidden from a legend."""
-    text = text.replace("$", r"\$")
+    text = printable(text).replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
 
@@ -144,6 +154,7 @@ def thumbnail(picture: Image.Image) -> str:
     """A picture as a data URI, at most 64 x 128 pixels (width x height)."""
     small = picture.convert("RGB")
     small.thumbnail((64, 128))
+    small.info.clear()  # comments, which Pillow would write too
     content = io.BytesIO()
     small.save(content, format="JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"

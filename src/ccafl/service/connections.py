@@ -199,16 +199,17 @@ class Listener(socket.socket):
     def _refuse_without_files(self) -> None:
         """Accept and close one with the file kept for this; left alone, it would keep the event loop busy."""
         self.connections.end_for_files()
-        os.close(self._spare)
-        try:
+        self._close_spare()
+        with suppress(OSError):
             super().accept()[0].close()
-        except OSError:
-            pass
-        finally:
+        with suppress(OSError):  # another thread was faster; it comes back with the next refusal
             self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def close(self) -> None:
         super().close()
+        self._close_spare()
+
+    def _close_spare(self) -> None:
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
