@@ -56,6 +56,15 @@ def test_the_example_of_a_command_is_accepted_by_it(words, tmp_path, monkeypatch
     assert command.make_context(words[-1], example[len(words) :]).params
 
 
+def test_adding_says_which_pictures_were_in_the_training(small_run, world, tmp_path, capsys):
+    trained = [row for row in csv.DictReader((world / "manifest.csv").open()) if row["split"] == "train"]
+    run("gallery", "add", small_run, world, "--db", tmp_path / "people.db")
+    assert f"{len(trained)} pictures were in the training of {small_run}" in capsys.readouterr().err
+    draw(0).save(tmp_path / "new.png")
+    run("gallery", "add", small_run, tmp_path / "new.png", "--db", tmp_path / "people.db")
+    assert "training" not in capsys.readouterr().err
+
+
 def test_json_is_all_that_is_on_stdout(small_run, world, db, capsys):
     with_rates = {"mAP", "rank1"}
     cases = {

@@ -18,11 +18,11 @@ from ccafl.data.tables import cell
 from ccafl.encoders.encoder import PictureEncoder, open_encoder
 from ccafl.errors import InputError
 from ccafl.files import check_suffix, write_text, written_whole
-from ccafl.gallery.adding import add_pictures, listed
+from ccafl.gallery.adding import Picture, add_pictures, listed
 from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
 from ccafl.gallery.entries import Entry, Found
 from ccafl.gallery.filters import Filters
-from ccafl.gallery.gallery import Gallery, GalleryInfo
+from ccafl.gallery.gallery import Gallery, GalleryInfo, source_of
 from ccafl.gallery.ledger import Tracklet
 from ccafl.gallery.milvus import check_milvus
 from ccafl.gallery.query import Fusion, group_by_identity, search
@@ -83,6 +83,12 @@ def add(
         encoder = open_encoder(model)
         if gallery is None:
             gallery = opened.enter_context(Gallery.create(db, encoder, uri=uri, token=token))
+        if seen := _in_training(RunFolder(Path(model)), pictures):
+            were = "was" if seen == 1 else "were"
+            note(
+                f"{counted(seen, 'picture')} {were} in the training of {model}: searches for them look better than "
+                "they will for others"
+            )
         with bar("adding pictures", len(pictures)) as progress, stop_between_steps() as check:
 
             def advance(steps: int) -> None:
@@ -367,6 +373,21 @@ def _open_existing(db: Path, uri: str | None, token: str | None) -> Gallery | No
         gallery.close()
         raise InputError(f"{db}: has its vectors in {gallery.where}; leave out --uri, or create another gallery")
     return gallery
+
+
+def _in_training(run: RunFolder, pictures: Sequence[Picture]) -> int:
+    """How many of the pictures the run was trained on; 0 if its data are not where they were."""
+    known = run.read_data()
+    if known is None:
+        return 0
+    from ccafl.data.source import read_source
+
+    try:
+        source = read_source(*known, outside=True)
+    except InputError:
+        return 0
+    trained = {source_of(record.path) for record in source.train}
+    return sum(source_of(picture.path) in trained for picture in pictures)
 
 
 def _joined(table: Path) -> dict[Tracklet, str]:
