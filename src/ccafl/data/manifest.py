@@ -2,16 +2,17 @@
 
 Relative paths of images start at the table's folder. ``split`` is train, query or gallery (train if empty or if there
 is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). All values are text: leading
-zeros stay. CSV may have any usual separator (`ccafl.data.tables`).
+zeros stay. CSV may have any usual separator (`ccafl.data.tables`), and what ``ccafl ingest`` adds.
 """
 
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
-from ccafl.data.records import Record, Source, parse_time_at
+from ccafl.data.records import Origin, Record, Source, parse_time_at
 from ccafl.data.tables import Row, rows_of_csv, rows_of_parquet
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
@@ -20,6 +21,7 @@ KIND = "manifest"
 NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
+_FRAME, _BOX = re.compile(r"[1-9]\d{0,9}"), re.compile(r"\d{1,5},\d{1,5},[1-9]\d{0,4},[1-9]\d{0,4}")
 
 
 def recognises(path: Path) -> bool:
@@ -108,7 +110,16 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
         raise InputError(f"{where}: unknown split {split!r}; use {', '.join(SPLITS)}")
     time = parse_time_at(row["time"], where) if row.get("time") else None
     image = _image(folder, where, row["image"])
-    return split, Record(image, row["camera"], row["label"], row.get("person") or None, time)
+    return split, Record(image, row["camera"], row["label"], row.get("person") or None, time, _origin(folder, row))
+
+
+def _origin(folder: Path, row: Row) -> Origin | None:
+    """Where the image was cut out, if the row says it as ``ccafl ingest`` does; elsewhere the columns may mean more."""
+    footage, frame, box = (row.get(name, "") for name in ("source", "frame", "box"))
+    if not (footage and _FRAME.fullmatch(frame) and _BOX.fullmatch(box)):
+        return None
+    x, y, width, height = map(int, box.split(","))
+    return Origin(os.path.abspath(folder / footage), int(frame), (x, y, width, height))  # noqa: PTH100
 
 
 def _image(folder: Path, where: str, written: str) -> Path:

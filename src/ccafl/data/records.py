@@ -38,6 +38,21 @@ def parse_time_at(text: str, where: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in a camera's footage an image was cut out.
+
+    Attributes:
+        footage: absolute path of the video, or of the folder of frames.
+        frame: number of the frame in it, from 1.
+        box: x, y, width, height in pixels of the upright frame.
+    """
+
+    footage: str
+    frame: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image of a source.
 
@@ -47,6 +62,7 @@ class Record:
         label: the label within the camera.
         person: the true person, if known.
         time: when it was taken, with its offset from UTC, if known.
+        origin: the footage it was cut out of, if known.
     """
 
     path: Path
@@ -54,6 +70,7 @@ class Record:
     label: str
     person: str | None = None
     time: datetime | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccafl.data.trusted import trust
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, read_object, remove_leftovers, write_json, write_text
 from ccafl.footage.crops import CROPS, LEAST_HEIGHT, Crop, TrackCrops, overlaps
@@ -146,6 +147,7 @@ def write_manifest(out: Path) -> Path:
         with part.open(encoding="utf-8", newline="") as table:
             rows.writerows(list(csv.reader(table))[1:])
     write_text(manifest, text.getvalue())
+    trust(manifest)  # it names footage outside of its folder
     return manifest
 
 
@@ -208,7 +210,7 @@ def _written(footage: Footage, folder: Path, track: int, crops: list[Crop]) -> I
             crop.source_number,
             f"{left},{top},{right - left},{bottom - top}",
             f"{crop.score:.3f}",
-            crop.source,
+            os.path.realpath(crop.source),
         )
 
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ccafl.gallery.filters import Filters
 from ccafl.gallery.gallery import Gallery, GalleryInfo
 from ccafl.gallery.ledger import Tracklet
 from ccafl.gallery.milvus import check_milvus
-from ccafl.gallery.query import Fusion, group_by_identity, search
+from ccafl.gallery.query import Fusion, group_by_identity, search, some_of_track
 from ccafl.run_folder import RunFolder, read_association
 from ccafl.signals import stop_between_steps
 from ccafl.terminal import bar, note
@@ -226,6 +227,8 @@ def find(
     model: Path | None = None,
     text: str | None = None,
     boxes: Sequence[str] = (),
+    tracks: Sequence[str] = (),
+    by_track: bool = False,
     taken_by: str | None = None,
     camera_standardise: bool = False,
     filters: Filters | None = None,
@@ -246,6 +249,8 @@ def find(
         text: a description.
         boxes: x,y,width,height of the person in each picture, in pixels of the upright picture, cut at its edges; empty
             for no boxes.
+        tracks: ``CAMERA/TRACK`` of the gallery that show the person: all their pictures are searched with.
+        by_track: find tracks, each by its best picture.
         taken_by: the camera of the pictures, if known: one of the gallery's.
         camera_standardise: compare features standardised by camera.
         filters: which pictures the search looks at.
@@ -253,16 +258,18 @@ def find(
         rerank: order the nearest by k-reciprocal re-ranking.
         limit: how many to find.
         sheet: JPEG or PNG file for a contact sheet.
-        table: JSON file for the hits.
+        table: JSON file for the hits; with ``by_track`` also for all pictures of each track.
         uri: of the gallery's Milvus server, which a token needs.
         token: for a Milvus server that requires one.
 
     Raises:
-        InputError: neither or both of pictures and text, unreadable pictures, boxes outside them, another model, or
-            what `search` refuses.
+        InputError: neither or both of pictures and text, unreadable pictures, boxes outside them, no such track,
+            another model, or what `search` refuses.
     """
-    if bool(images) == bool(text):
-        raise InputError("not clear what to search for; give either pictures of a person, or a description with --text")
+    if bool(images or tracks) == bool(text):
+        raise InputError(
+            "not clear what to search for; give either pictures of a person (or --track), or a description with --text"
+        )
     if boxes and len(boxes) != len(images):
         raise InputError(
             f"--box: {len(boxes)} boxes for {len(images)} pictures; give one per picture, in the same order"
@@ -281,7 +288,13 @@ def find(
         if taken_by is not None and taken_by not in (known := gallery.info().cameras):
             raise InputError(f"--taken-by {taken_by}: no camera of {db}, which has {', '.join(known)}; leave it out")
         cameras = () if taken_by is None else (taken_by,) * len(queries)
-        features = encoder.encode_text([text]) if text else encoder.encode(queries, cameras or None).features
+        parts = [encoder.encode_text([text])] if text else []
+        if queries:
+            parts.append(encoder.encode(queries, cameras or None).features)
+        for entries in (track_named(gallery, name) for name in tracks):
+            parts.append(gallery.vectors([entry.key for entry in entries]))
+            cameras = (cameras or ("",) * len(queries)) + tuple(entry.camera for entry in entries)
+        features = np.concatenate(parts)
         found = search(
             gallery,
             features,
@@ -292,11 +305,13 @@ def find(
             limit=limit,
             standardise=camera_standardise,
             cameras=cameras,
+            group="track" if by_track else None,
         )
         if sheet is not None:
             _write_sheet(sheet, queries, found, gallery)
+        results = _as_json(found) | ({"tracks": _tracks(gallery, found)} if by_track else {})
     if table is not None:
-        write_text(table, json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n")
+        write_text(table, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return found
 
 
@@ -313,6 +328,23 @@ def model_of(gallery: Gallery, place: Path | str | None = None) -> PictureEncode
     encoder = open_encoder(place or gallery.model_place)
     gallery.check_model(encoder)
     return encoder
+
+
+def track_named(gallery: Gallery, name: str) -> list[Entry]:
+    """The pictures of the track ``CAMERA/TRACK``, at most `MOST_OF_TRACK`; either name may contain a ``/``.
+
+    Raises:
+        InputError: the gallery has no such track.
+    """
+    parts = name.split("/")
+    splits = (("/".join(parts[:n]), "/".join(parts[n:])) for n in range(1, len(parts)))
+    found = next((entries for camera, label in splits if label and (entries := gallery.of_track(camera, label))), [])
+    if not found:
+        cameras = ", ".join(gallery.info().cameras)
+        raise InputError(
+            f"--track {name}: no such track; write it as CAMERA/TRACK, as ccafl search shows it (cameras: {cameras})"
+        )
+    return some_of_track(found)
 
 
 def parse_time(text: str, option: str) -> datetime:
@@ -415,6 +447,17 @@ def _as_json(found: Found) -> Results:
     return {"hits": hits, "identities": groups, "more": found.more}
 
 
+def _tracks(gallery: Gallery, found: Found) -> list[Results]:
+    """Each track found, with all its pictures in the order of time."""
+    tracks = []
+    for group in found.groups:
+        best = group.hits[0].entry
+        entries = gallery.of_track(best.camera, best.label) if best.label else [best]
+        about = {"camera": best.camera, "track": best.label, "identity": best.identity, "score": group.score}
+        tracks.append(about | {"best": best.key, "pictures": [_entry(entry) for entry in entries]})
+    return tracks
+
+
 def _entry(entry: Entry) -> Results:
     return {
         "key": entry.key,
@@ -423,4 +466,4 @@ def _entry(entry: Entry) -> Results:
         "source": entry.source,
         "label": entry.label,
         "identity": entry.identity,
-    }
+    } | ({} if entry.origin is None else asdict(entry.origin))
