@@ -268,7 +268,7 @@ def find(
     """
     if bool(images or tracks) == bool(text):
         raise InputError(
-            "not clear what to search for; give either pictures of a person (or --track), or a description with --text"
+            "not clear what to search for; give either pictures of a person, or a description with --text, or --track"
         )
     if boxes and len(boxes) != len(images):
         raise InputError(
