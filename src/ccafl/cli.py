@@ -258,6 +258,11 @@ def search(
     ] = None,
     text: Annotated[str | None, typer.Option(help="A description, instead of pictures.", show_default=False)] = None,
     model: Model = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CAMERA/TRACK", help="A track of the gallery, to search with all its pictures."),
+    ] = None,
+    by_track: Annotated[bool, typer.Option("--by-track", help="Find tracks, each by its best picture.")] = False,
     box: Annotated[
         list[str] | None, typer.Option(help="x,y,width,height of the person in a picture; once per picture, or never.")
     ] = None,
@@ -286,6 +291,8 @@ def search(
         model=model,
         text=text,
         boxes=box or [],
+        tracks=track or [],
+        by_track=by_track,
         taken_by=taken_by,
         camera_standardise=camera_standardise,
         filters=filters,

@@ -61,14 +61,14 @@ def checked(operation, mode: GenerationMode, **asked) -> Counter:
 
 def test_proper_requests_are_answered_as_described(api):
     statuses = statuses_of(api, GenerationMode.POSITIVE)
-    assert len(statuses) == 12
+    assert len(statuses) == 17
     assert set(statuses["GET /api/gallery"]) == {200}
     assert set(statuses["POST /api/corrections/merge"]) == {409}
 
 
 def test_improper_requests_are_refused_as_described(api):
     statuses = statuses_of(api, GenerationMode.NEGATIVE)
-    assert len(statuses) == 6
+    assert len(statuses) == 11
     assert set().union(*statuses.values()) <= {400, 404, 422}
 
 
@@ -90,6 +90,7 @@ def test_searches_and_corrections_are_answered_as_described(api, people):
         {"picture": [file, file], "box": ["", "2,2,20.5,40"], "fusion": "max", "rerank": True},
         {"picture": [file], "key": [one], "camera": [CAMERAS[0]], "exclude_camera": [CAMERAS[1]]},
         {"key": [one], "since": FIRST.isoformat(), "until": "2026-05-05", "limit": 3, "offset": 1},
+        {"track": [one], "group": "track", "other_cameras": True},
         {"text": "a person in red"},
     ):
         found = api["/api/search"]["POST"].Case(body=body, media_type="multipart/form-data").call_and_validate()

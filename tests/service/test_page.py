@@ -11,12 +11,16 @@ from datetime import timedelta
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
+from test_footage import write_manifest
 
-from ccafl.gallery.adding import Picture, add_pictures
+from block_people import filmed
+from ccafl.gallery.adding import Picture, add_pictures, listed
 from ccafl.gallery.gallery import Gallery
 from ccafl.service.app import create_app
 from ccafl.service.limits import ServiceSettings
 from colour_people import CAMERAS, FIRST, PERSONS, FakeEncoder, draw, key_of, running
+
+__all__ = ["filmed"]
 
 expect.set_options(timeout=30_000)  # for a busy machine
 
@@ -356,10 +360,11 @@ def test_results_are_seen_by_camera_and_by_person(tab, pictures):
     upload(tab, pictures[0].path)
     see(tab, "By camera")
     headings = tab.get_by_role("main").get_by_role("heading", level=3)
-    assert headings.all_inner_texts() == [camera for camera in sorted(CAMERAS) if camera in cameras_of(found(tab))]
+    expect(headings).to_have_text(sorted(CAMERAS))
+    expect(tab.get_by_text(f"best 12 of {EACH // 3 * len(PERSONS)} pictures")).to_have_count(3)  # not of one page's 24
     see(tab, "By person")
-    assert headings.first.inner_text() == "Person 0"
-    expect(tab.get_by_text(f"{EACH} pictures here, 3 cameras, best 1.000")).to_be_visible()
+    expect(headings.first).to_have_text("Person 0")
+    expect(tab.get_by_text(f"best 12 of {EACH} pictures, best 1.000")).to_be_visible()
     tab.reload()
     expect(tab.get_by_role("alert").filter(has_text="choose the picture from your computer again")).to_be_visible()
 
@@ -387,9 +392,42 @@ def test_a_person_is_seen_across_cameras_on_a_timeline(tab, pictures):
 
 def test_without_times_the_person_is_a_list(tab, pictures):
     upload(tab, pictures[TIMELESS * SHOTS].path)
-    tab.get_by_role("button", name=re.compile("Open rank 1, .*time unknown")).click()
+    tab.get_by_role("button", name=re.compile("Open rank 1, camera [^,]+, Person 2")).click()
     expect(viewer(tab)).to_contain_text("No times are known, so there is no timeline.")
-    assert viewer(tab).get_by_role("button", name=re.compile("^Open camera .*time unknown, Person 2")).count() == EACH
+    assert viewer(tab).get_by_role("button", name=re.compile("^Open camera [^,]+, Person 2")).count() == EACH
+
+
+def test_a_track_is_opened_with_its_frame_and_its_video_beside_the_query(new_tab, tmp_path, filmed):
+    write_manifest(tmp_path, filmed, tmp_path / "hall.mp4")
+    (tmp_path / "hall.mp4").write_bytes(filmed.video.read_bytes())
+    with Gallery.create(tmp_path / "gallery.db", FakeEncoder()) as made:
+        add_pictures(made, FakeEncoder(), listed(tmp_path))
+        with running(create_app(made, FakeEncoder(), ServiceSettings(token=TOKEN))) as address:
+            tab = new_tab()
+            tab.add_init_script(f"sessionStorage.setItem('ccafl-token', '{TOKEN}')")
+            tab.goto(address)
+            expect(tab.get_by_role("heading", name="Who are you looking for?")).to_be_visible()
+            expect(tab.get_by_label("From")).to_have_count(0)  # no picture has a time
+            names = upload(tab, tmp_path / "hall" / "30.png")
+            assert [name.split(", ")[1:4] for name in names] == [
+                [f"camera {camera}", "not joined", "track 1"] for camera in ("hall", "yard")
+            ]
+            tab.get_by_role("checkbox", name="Other cameras only").check()  # which ones is known by the file
+            expect(tab.get_by_role("button", name=FOUND)).to_have_count(1)
+            tab.get_by_role("button", name=re.compile("Open rank 1, camera yard")).click()
+            expect(viewer(tab).get_by_role("img", name="The query: 30.png")).to_be_visible()
+            tab.keyboard.press("+")
+            expect(viewer(tab).get_by_role("button", name="Smaller")).to_be_enabled()
+            viewer(tab).get_by_role("button", name="Show the frame").click()
+            frame = viewer(tab).get_by_role("img", name=re.compile("^Frame .* of .*hall.mp4"))
+            expect(frame).to_be_visible()
+            viewer(tab).get_by_role("button", name="Play the video from here").click()
+            at = re.search(r"frame (\d+)$", viewer(tab).get_by_role("definition").last.inner_text())[1]
+            second = (int(at) - 1) / 10
+            tab.wait_for_function(f"() => Math.abs(document.querySelector('video')?.currentTime - {second}) < 0.01")
+            viewer(tab).get_by_role("button", name="Search with the whole track").click()
+            expect(tab.get_by_role("list", name="Pictures of the query")).to_contain_text("The whole track")
+            expect(tab.get_by_role("button", name=re.compile("Open rank 1, camera hall"))).to_be_visible()
 
 
 def csv_of(tab, link) -> str:

@@ -3,15 +3,16 @@
 Relative paths of images start at the table's folder. ``split`` is train, query or gallery (train if empty or if there
 is no such column), ``time`` when the image was taken (ISO 8601; UTC without an offset). ``begin`` and ``end`` say that
 the label is a track, and from when to when it was followed. All values are text: leading zeros stay. CSV may have any
-usual separator (`ccafl.data.tables`).
+usual separator (`ccafl.data.tables`), and what else ``ccafl ingest`` adds.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
-from ccafl.data.records import Record, Source, parse_time_at
+from ccafl.data.records import Origin, Record, Source, parse_time_at
 from ccafl.data.tables import Row, rows_of_csv, rows_of_parquet, table_text
 from ccafl.errors import InputError
 from ccafl.files import write_text, written_whole
@@ -20,6 +21,7 @@ KIND = "manifest"
 NEEDED, OPTIONAL = ("image", "camera", "label"), ("split", "person", "time", "begin", "end")
 SPLITS = ("train", "query", "gallery")
 SUFFIXES = (".csv", ".parquet")
+_FRAME, _BOX = re.compile(r"[1-9]\d{0,9}"), re.compile(r"\d{1,5},\d{1,5},[1-9]\d{0,4},[1-9]\d{0,4}")
 
 
 def recognises(path: Path) -> bool:
@@ -112,7 +114,8 @@ def _record(folder: Path, where: str, row: Row) -> tuple[str, Record]:
         raise InputError(f"{where}: unknown split {split!r}; use {', '.join(SPLITS)}")
     time = parse_time_at(row["time"], where) if row.get("time") else None
     image = _image(folder, where, row["image"])
-    return split, Record(image, row["camera"], row["label"], row.get("person") or None, time, _track(where, row))
+    person, track, origin = row.get("person") or None, _track(where, row), _origin(folder, row)
+    return split, Record(image, row["camera"], row["label"], person, time, track, origin)
 
 
 def _track(where: str, row: Row) -> tuple[datetime, datetime] | None:
@@ -124,6 +127,15 @@ def _track(where: str, row: Row) -> tuple[datetime, datetime] | None:
     if begin > end:
         raise InputError(f"{where}: begin {row['begin']} is after end {row['end']}; correct one")
     return begin, end
+
+
+def _origin(folder: Path, row: Row) -> Origin | None:
+    """Where the image was cut out, if the row says it as ``ccafl ingest`` does; elsewhere the columns may mean more."""
+    footage, frame, box = (row.get(name, "") for name in ("source", "frame", "box"))
+    if not (footage and _FRAME.fullmatch(frame) and _BOX.fullmatch(box)):
+        return None
+    x, y, width, height = map(int, box.split(","))
+    return Origin(os.path.abspath(folder / footage), int(frame), (x, y, width, height))  # noqa: PTH100
 
 
 def _image(folder: Path, where: str, written: str) -> Path:

@@ -38,6 +38,21 @@ def parse_time_at(text: str, where: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in a camera's footage an image was cut out.
+
+    Attributes:
+        footage: absolute path of the video, or of the folder of frames.
+        frame: number of the frame in it, from 1.
+        box: x, y, width, height in pixels of the upright frame.
+    """
+
+    footage: str
+    frame: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image of a source.
 
@@ -48,6 +63,7 @@ class Record:
         person: the true person, if known.
         time: when it was taken, with its offset from UTC, if known.
         track: from when to when the label was followed, if it is a track: a person may make several in a camera.
+        origin: the footage it was cut out of, if known.
     """
 
     path: Path
@@ -56,6 +72,7 @@ class Record:
     person: str | None = None
     time: datetime | None = None
     track: tuple[datetime, datetime] | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ is either finished or begins again.
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from ccafl.data.tables import cell
+from ccafl.data.trusted import trust
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, read_object, remove_leftovers, renamed_whole, write_json, write_text
 from ccafl.footage.crops import CROPS, LEAST_HEIGHT, Crop, TrackCrops, overlaps
@@ -148,6 +150,7 @@ def write_manifest(out: Path) -> Path:
         with part.open(encoding="utf-8", newline="") as table:
             rows.writerows(list(csv.reader(table))[1:])
     write_text(manifest, text.getvalue())
+    trust(manifest)  # it names footage outside of its folder
     return manifest
 
 
@@ -215,7 +218,7 @@ def _written(
             crop.source_number,
             f"{left},{top},{right - left},{bottom - top}",
             f"{crop.score:.3f}",
-            cell(str(crop.source)),
+            cell(os.path.realpath(crop.source)),
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ccafl.gallery.adding import Picture, add_pictures, listed
     from ccafl.gallery.corrections import merge, split
-    from ccafl.gallery.entries import Entry, Found, Hit
+    from ccafl.gallery.entries import Entry, Found, Group, Hit
     from ccafl.gallery.filters import Filters
     from ccafl.gallery.gallery import Gallery
     from ccafl.gallery.query import Query, group_by_identity, search, search_many
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "adding": ("Picture", "add_pictures", "listed"),
     "corrections": ("merge", "split"),
-    "entries": ("Entry", "Found", "Hit"),
+    "entries": ("Entry", "Found", "Group", "Hit"),
     "filters": ("Filters",),
     "gallery": ("Gallery",),
     "query": ("Query", "group_by_identity", "search", "search_many"),
@@ -34,6 +34,7 @@ __all__ = [
     "Filters",
     "Found",
     "Gallery",
+    "Group",
     "Hit",
     "Picture",
     "Query",

@@ -13,12 +13,14 @@ from PIL import Image
 
 from ccafl.data.images import load_image
 from ccafl.data.listing import IMAGE_SUFFIXES, pictures_below
+from ccafl.data.records import Origin, Record
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
 from ccafl.files import digest_of
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.gallery import Gallery, source_of
 from ccafl.gallery.values import milliseconds
+from ccafl.terminal import note
 
 BATCH = 128
 _READERS = max(2, min(8, os.cpu_count() or 1))  # threads
@@ -42,6 +44,7 @@ class Picture:
     camera: str = ""
     label: str = ""
     time: datetime | None = None
+    origin: Origin | None = None
 
 
 @dataclass(slots=True)
@@ -68,7 +71,7 @@ def listed(path: Path, *, camera: str | None = None, kind: str | None = None, ou
         path: where they are.
         camera: the one that took all of them; by default as the data say.
         kind: of data source; recognised by default.
-        outside: let a manifest name pictures outside of its folder.
+        outside: let a manifest name pictures and footage outside of its folder.
 
     Raises:
         InputError: there are no pictures, or the data do not say the camera.
@@ -89,7 +92,36 @@ def listed(path: Path, *, camera: str | None = None, kind: str | None = None, ou
         replace(record, label="") if tested_person(record) in nobody else record
         for record in (*source.query, *source.gallery)
     )
-    return [Picture(record.path, record.camera, record.label, record.time) for record in (*source.train, *tested)]
+    records = [*source.train, *tested]
+    if not outside and source.kind == "manifest":
+        records = _with_own_footage(path, records)
+    return [Picture(one.path, one.camera, one.label, one.time, _at_its_place(one.origin)) for one in records]
+
+
+def _at_its_place(origin: Origin | None) -> Origin | None:
+    """The origin with links followed: a link that is put there later leads to no other file."""
+    return origin and replace(origin, footage=source_of(Path(os.path.realpath(origin.footage))))
+
+
+def _with_own_footage(path: Path, records: list[Record]) -> list[Record]:
+    """The records, without footage outside of the manifest's folder unless ``ccafl ingest`` wrote the manifest here.
+
+    A manifest from somewhere else could name any video of its reader, and the service would show it.
+    """
+    from ccafl.data.manifest import table_of
+    from ccafl.data.trusted import trusted
+
+    table = table_of(path)
+    folder = os.path.realpath(table.parent)
+    filmed = ((one.path, os.path.realpath(one.origin.footage)) for one in records if one.origin is not None)
+    far = {picture for picture, footage in filmed if not Path(footage).is_relative_to(folder)}
+    if not far or trusted(table):
+        return records
+    note(
+        f"{table}: names footage outside of its folder and is not as ccafl ingest wrote it here, so frames and videos "
+        "will not be shown; add --allow-outside if you trust it"
+    )
+    return [replace(one, origin=None) if one.path in far else one for one in records]
 
 
 def add_pictures(
@@ -209,9 +241,11 @@ def _updated(picture: Picture, existing: Entry | None) -> Picture | None:
         return picture
     camera, label = picture.camera or existing.camera, picture.label or existing.label
     same_time = picture.time is None or (existing.time and milliseconds(picture.time) == milliseconds(existing.time))
-    if (camera, label) == (existing.camera, existing.label) and same_time and not _moved(picture, existing):
+    origin = picture.origin or existing.origin
+    same = (camera, label, origin) == (existing.camera, existing.label, existing.origin)
+    if same and same_time and not _moved(picture, existing):
         return None
-    return replace(picture, camera=camera, label=label, time=picture.time or existing.time)
+    return replace(picture, camera=camera, label=label, time=picture.time or existing.time, origin=origin)
 
 
 def _moved(picture: Picture, existing: Entry) -> bool:
@@ -220,7 +254,8 @@ def _moved(picture: Picture, existing: Entry) -> bool:
 
 
 def _entry(key: str, picture: Picture, image: Image.Image) -> Entry:
-    return Entry(key, picture.camera, picture.time or _taken(image), source_of(picture.path), picture.label, "")
+    time = picture.time or _taken(image)
+    return Entry(key, picture.camera, time, source_of(picture.path), picture.label, "", picture.origin)
 
 
 def _taken(image: Image.Image) -> datetime | None:

@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from ccafl.errors import InputError
 from ccafl.files import check_suffix, write_text, written_whole
 from ccafl.gallery.adding import Picture, add_pictures, listed
 from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
-from ccafl.gallery.entries import Entry, Found
+from ccafl.gallery.entries import Entry, Found, Group
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.gallery import Gallery, GalleryInfo, source_of
 from ccafl.gallery.ledger import Tracklet
 from ccafl.gallery.milvus import check_milvus
-from ccafl.gallery.query import Fusion, group_by_identity, search
+from ccafl.gallery.query import Fusion, group_by_identity, search, some_of_track
 from ccafl.run_folder import RunFolder, read_association
 from ccafl.signals import stop_between_steps
 from ccafl.terminal import bar, note
@@ -257,6 +258,8 @@ def find(
     model: Path | None = None,
     text: str | None = None,
     boxes: Sequence[str] = (),
+    tracks: Sequence[str] = (),
+    by_track: bool = False,
     taken_by: str | None = None,
     camera_standardise: bool = False,
     filters: Filters | None = None,
@@ -276,6 +279,8 @@ def find(
         text: a description.
         boxes: x,y,width,height of the person in each picture, in pixels of the upright picture, cut at its edges; empty
             for no boxes.
+        tracks: ``CAMERA/TRACK`` of the gallery that show the person: all their pictures are searched with.
+        by_track: find tracks, each by its best picture.
         taken_by: the camera of the pictures, if known: one of the gallery's.
         camera_standardise: compare features standardised by camera.
         filters: which pictures the search looks at.
@@ -287,11 +292,13 @@ def find(
         token: for a Milvus server that requires one.
 
     Raises:
-        InputError: neither or both of pictures and text, unreadable pictures, boxes outside them, another model, or
-            what `search` refuses.
+        InputError: neither or both of pictures and text, unreadable pictures, boxes outside them, no such track,
+            another model, or what `search` refuses.
     """
-    if bool(images) == bool(text):
-        raise InputError("not clear what to search for; give either pictures of a person, or a description with --text")
+    if bool(images or tracks) == bool(text):
+        raise InputError(
+            "not clear what to search for; give either pictures of a person, or a description with --text, or --track"
+        )
     if boxes and len(boxes) != len(images):
         raise InputError(
             f"--box: {counted(len(boxes), 'box', 'boxes')} for {counted(len(images), 'picture')}; "
@@ -311,7 +318,13 @@ def find(
         if filters is not None:
             _check_cameras(gallery, filters.camera_names(), "--camera")
         cameras = () if taken_by is None else (taken_by,) * len(queries)
-        features = encoder.encode_text([text]) if text else encoder.encode(queries, cameras or None).features
+        parts = [encoder.encode_text([text])] if text else []
+        if queries:
+            parts.append(encoder.encode(queries, cameras or None).features)
+        for entries in (track_named(gallery, name) for name in tracks):
+            parts.append(gallery.vectors([entry.key for entry in entries]))
+            cameras = (cameras or ("",) * len(queries)) + tuple(entry.camera for entry in entries)
+        features = np.concatenate(parts)
         found = search(
             gallery,
             features,
@@ -322,9 +335,12 @@ def find(
             limit=limit,
             standardise=camera_standardise,
             cameras=cameras,
+            group="track" if by_track else None,
         )
         if sheet is not None:
             _write_sheet(sheet, queries, found, gallery)
+        if by_track:
+            found = _with_whole_tracks(gallery, found)
     return found
 
 
@@ -350,6 +366,23 @@ def model_of(gallery: Gallery, place: Path | str | None = None) -> PictureEncode
     encoder = open_encoder(place or gallery.model_place)
     gallery.check_model(encoder)
     return encoder
+
+
+def track_named(gallery: Gallery, name: str) -> list[Entry]:
+    """The pictures of the track ``CAMERA/TRACK``, at most `MOST_OF_TRACK`; either name may contain a ``/``.
+
+    Raises:
+        InputError: the gallery has no such track.
+    """
+    parts = name.split("/")
+    splits = (("/".join(parts[:n]), "/".join(parts[n:])) for n in range(1, len(parts)))
+    found = next((entries for camera, label in splits if label and (entries := gallery.of_track(camera, label))), [])
+    if not found:
+        cameras = ", ".join(gallery.info().cameras)
+        raise InputError(
+            f"--track {name}: no such track; write it as CAMERA/TRACK, as ccafl search shows it (cameras: {cameras})"
+        )
+    return some_of_track(found)
 
 
 def parse_time(text: str, option: str) -> datetime:
@@ -465,7 +498,26 @@ def as_json(found: Found) -> Results:
         {"identity": group.identity, "score": group.score, "keys": [hit.entry.key for hit in group.hits]}
         for group in group_by_identity(found.hits)
     ]
-    return {"hits": hits, "identities": groups, "more": found.more}
+    tracks = (
+        {"tracks": [_track(group) for group in found.groups]} if any(group.entries for group in found.groups) else {}
+    )
+    return {"hits": hits, "identities": groups, "more": found.more} | tracks
+
+
+def _with_whole_tracks(gallery: Gallery, found: Found) -> Found:
+    """What was found, with all pictures of each track, in the order of time."""
+
+    def whole(best: Entry) -> tuple[Entry, ...]:
+        return tuple(gallery.of_track(best.camera, best.label)) if best.label else (best,)
+
+    groups = (replace(group, entries=whole(group.hits[0].entry)) for group in found.groups)
+    return replace(found, groups=tuple(groups))
+
+
+def _track(group: Group) -> Results:
+    best = group.hits[0].entry
+    about = {"camera": best.camera, "track": best.label, "identity": best.identity, "score": group.score}
+    return about | {"best": best.key, "pictures": [_entry(entry) for entry in group.entries]}
 
 
 def _entry(entry: Entry) -> Results:
@@ -476,4 +528,4 @@ def _entry(entry: Entry) -> Results:
         "source": entry.source,
         "label": entry.label,
         "identity": entry.identity,
-    }
+    } | ({} if entry.origin is None else asdict(entry.origin))

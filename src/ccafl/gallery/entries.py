@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from ccafl.data.records import Origin
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -15,6 +17,7 @@ class Entry:
         source: the path or name it came from.
         label: the person's label within its camera, empty if none.
         identity: the person's identity across cameras, empty if none.
+        origin: the footage that it was cut out of, if known.
     """
 
     key: str
@@ -23,6 +26,7 @@ class Entry:
     source: str
     label: str
     identity: str
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,34 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Pictures found, best first, and whether more follow."""
-
-    hits: tuple[Hit, ...]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
-    """The hits of one identity (empty if unknown), best first, and the best score."""
+    """Hits that belong together: of one person, track or camera.
+
+    Attributes:
+        identity: of the best hit, empty if unknown.
+        score: of the best hit.
+        hits: best first.
+        pictures: how many pictures of the group the search looked at, those that are not among ``hits`` too.
+        entries: all its pictures in the gallery, in the order of time; empty where nobody asked.
+    """
 
     identity: str
     score: float
     hits: tuple[Hit, ...]
+    pictures: int
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        hits: best first; of a grouped search group by group.
+        more: whether more pictures, or groups, follow.
+        groups: of a grouped search, best first.
+    """
+
+    hits: tuple[Hit, ...]
+    more: bool
+    groups: tuple[Group, ...] = ()

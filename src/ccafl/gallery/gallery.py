@@ -21,13 +21,13 @@ from ccafl.errors import InputError
 from ccafl.files import disk_errors, lock, written_whole
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import Filters
-from ccafl.gallery.ledger import GalleryError, Ledger, Tracklet, without_tracklet
+from ccafl.gallery.ledger import GalleryError, Ledger, Tracklet, keep_origin, keep_thumbnail, without_tracklet
 from ccafl.gallery.local import LocalStore
 from ccafl.gallery.milvus import MilvusStore, check_milvus, new_collections
-from ccafl.gallery.nearest import STANDARDISED, InMemory, best_of
+from ccafl.gallery.nearest import STANDARDISED, InMemory, KeyGroup, Naming, best_groups, best_of
 from ccafl.gallery.standardising import CameraStatistics
 from ccafl.gallery.values import check_name, milliseconds, time_of
-from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, LONGEST_SOURCE, Row, VectorStore
+from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, LONGEST_SOURCE, MOST_FOUND, Row, VectorStore
 from ccafl.terminal import note
 
 _FORMAT, _WITH_MILVUS_LITE = "2", "1"
@@ -48,6 +48,7 @@ class GalleryInfo:
         fingerprint: of that model.
         model_place: where that model was: a run's folder or an ONNX file, or the name of weights.
         where: location of the vectors: the gallery's file, or the URI of a Milvus server.
+        tracks: number of different tracks of pictures that were cut out of footage.
     """
 
     pictures: int
@@ -59,6 +60,7 @@ class GalleryInfo:
     fingerprint: str
     model_place: Path | str
     where: Path | str
+    tracks: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For scripts: times in ISO 8601, places as text."""
@@ -230,7 +232,9 @@ class Gallery:
         self._check_features(entries, encoded)
         rows = [_row(entry) for entry in entries]
         self._memory = self._statistics = None
-        self._vectors.put(rows, encoded, thumbnails)
+        kept = [keep_thumbnail(*thumbnail) for thumbnail in thumbnails.items()]
+        kept += [keep_origin(entry.key, entry.origin) for entry in entries if entry.origin is not None]
+        self._vectors.put(rows, encoded, kept)
 
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace the identities of all cameras' labels.
@@ -251,8 +255,9 @@ class Gallery:
         return self.entries([rows[key] for key in keys if key in rows])
 
     def entries(self, rows: Sequence[Row]) -> list[Entry]:
-        """Entries of stored rows, with their current identities."""
+        """Entries of stored rows, with their current identities and their origins."""
         identities = self.ledger.identities((row["camera"], row["label"]) for row in rows if row["label"])
+        origins = self.ledger.origins([row["key"] for row in rows])
         return [
             Entry(
                 row["key"],
@@ -261,6 +266,7 @@ class Gallery:
                 row["source"],
                 row["label"],
                 identities.get((row["camera"], row["label"]), ""),
+                origins.get(row["key"]),
             )
             for row in rows
         ]
@@ -298,6 +304,37 @@ class Gallery:
         searched = self._memory or self._vectors
         return searched.nearest(queries, count, filters, field=field, vectors=vectors)
 
+    def best_groups(
+        self,
+        queries: NDArray[np.float32],
+        filters: Filters,
+        naming: Naming | None,
+        *,
+        count: int,
+        offset: int,
+        each: int,
+        text: bool = False,
+        standardised: bool = False,
+    ) -> tuple[list[KeyGroup], int]:
+        """The best groups of pictures, and the number of all: see `ccafl.gallery.nearest.best_groups`.
+
+        Where a Milvus server searches, only its `MOST_FOUND` nearest pictures are grouped.
+        """
+        filters.check()
+        field = IMAGE_TEXT if text else FEATURES
+        if standardised:
+            parts, field = self._standardised(), STANDARDISED
+        elif self._memory is not None:
+            parts = iter([self._memory])
+        elif self._vectors.local:
+            parts = (InMemory.of([rows]) for rows in self._vectors.all(vectors=(field,)))
+        else:
+            found = self._vectors.nearest(queries, MOST_FOUND, [filters] * len(queries), field=field)
+            rows = list({row["key"]: row for own in found for row in own}.values())
+            named = list(self._vectors.get([row["key"] for row in rows], (field,)).values())
+            parts = iter([InMemory.of([named])] if named else [])
+        return best_groups(parts, queries, filters, naming, count=count, offset=offset, each=each, field=field)
+
     def camera_statistics(self) -> CameraStatistics:
         """Mean and deviation of each camera's features; measured once after the pictures have changed, then kept."""
         if self._statistics is None:
@@ -321,7 +358,11 @@ class Gallery:
         """Pictures of an identity, sorted by time, then camera; those without a time last."""
         tracklets = self.ledger.tracklets_of(identity)
         entries = self.entries(self._rows_of(tracklets))
-        return sorted(entries, key=lambda e: (e.time is None, e.time and e.time.timestamp(), e.camera, e.source))
+        return _by_time(entries)
+
+    def of_track(self, camera: str, label: str) -> list[Entry]:
+        """Pictures of a camera's track or label, sorted by time; none if there is no such track."""
+        return _by_time(self.entries(self._vectors.of_tracklets([(camera, label)])))
 
     def thumbnail(self, key: str) -> bytes | None:
         """The picture's thumbnail, JPEG."""
@@ -332,10 +373,13 @@ class Gallery:
         cameras: Counter[str] = Counter()
         times: list[int] = []
         tracklets: set[Tracklet] = set()
+        filmed, tracks = self.ledger.keys_with_origin(), set[Tracklet]()
         for rows in self._pages():
             cameras.update(row["camera"] for row in rows)
             times += [row["time"] for row in rows if row["time"] is not None]
             tracklets |= {(row["camera"], row["label"]) for row in rows}
+            if filmed:
+                tracks |= {(row["camera"], row["label"]) for row in rows if row["label"] and row["key"] in filmed}
         identities = self.ledger.identities()
         return GalleryInfo(
             cameras.total(),
@@ -347,6 +391,7 @@ class Gallery:
             self.fingerprint,
             self.model_place,
             self.where,
+            len(tracks),
         )
 
     def keys_where(
@@ -568,6 +613,10 @@ def _remove_unless_made(folder: Path) -> None:
         (folder / _LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # it holds something else
             folder.rmdir()
+
+
+def _by_time(entries: Sequence[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda e: (e.time is None, e.time and e.time.timestamp(), e.camera, e.source))
 
 
 def _leftovers(folder: Path) -> list[Path]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from zlib import crc32
 
+from ccafl.data.records import Origin
 from ccafl.errors import InputError
 
 Tracklet = tuple[str, str]
@@ -45,6 +47,11 @@ create table unfinished (
 ) strict;
 create table statistics (camera text primary key, pictures real not null, sums blob, squares blob) strict;
 """
+_ORIGINS = """
+create table if not exists origins (
+    key text primary key, footage text not null, frame integer not null, box text not null, checksum integer not null
+) strict
+"""  # galleries of earlier versions get it when they are opened to be changed
 _PRAGMAS = """
 pragma page_size = 16384;
 pragma secure_delete = on;
@@ -57,6 +64,7 @@ pragma cell_size_check = on;
 _TRACES = "traces"  # a fact while the file has to be rewritten
 _JOIN = "insert or replace into identities values (?, ?, ?)"
 _FAILURES = (sqlite3.Error, UnicodeDecodeError)  # the latter of a damaged file whose damage SQLite quotes
+_KEYS = 500  # in one query
 _WAIT = 30  # seconds, while another process writes
 
 
@@ -87,6 +95,8 @@ class Ledger:
             )
             self._file.executescript(_PRAGMAS + f"pragma query_only = {'on' if read_only else 'off'};")
             self._file.execute("select count(*) from sqlite_master").fetchone()  # undoes an interrupted change
+            if not read_only:
+                self._file.execute(_ORIGINS)
         except _FAILURES as error:
             raise GalleryError(f"{path}: cannot be used as a gallery's file ({error}); give another folder") from error
 
@@ -122,6 +132,33 @@ class Ledger:
     def thumbnail_keys(self) -> set[str]:
         """Keys of all thumbnails."""
         return {key for (key,) in self.read("select key from thumbnails")}
+
+    def origins(self, keys: Sequence[str]) -> dict[str, Origin]:
+        """Where in footage these pictures were cut out, by key; those of which it is unknown are left out.
+
+        Raises:
+            GalleryError: what is stored is not what was written.
+        """
+        found: dict[str, Origin] = {}
+        if self._has_origins():
+            for start in range(0, len(keys), _KEYS):
+                some = keys[start : start + _KEYS]
+                for row in self.read(f"select * from origins where key in ({', '.join('?' * len(some))})", *some):
+                    if row[-1] != _checksum(row[:-1]):
+                        raise GalleryError(
+                            f"{self.path}: what is stored of the footage of the picture {row[0]} is damaged; "
+                            "restore the file from a copy, or add the pictures to a new gallery"
+                        )
+                    x, y, width, height = map(int, row[3].split(","))
+                    found[row[0]] = Origin(row[1], row[2], (x, y, width, height))
+        return found
+
+    def keys_with_origin(self) -> set[str]:
+        """Keys of all pictures that were cut out of known footage."""
+        return {key for (key,) in self.read("select key from origins")} if self._has_origins() else set()
+
+    def _has_origins(self) -> bool:
+        return bool(self.read("select 1 from sqlite_master where name = 'origins'"))
 
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace all identities."""
@@ -169,16 +206,14 @@ class Ledger:
         insert = "insert into statistics values (?, ?, ?, ?)"
         self.write([FORGET_STATISTICS, *((insert, row) for row in rows)])
 
-    def begin(
-        self, pictures: Mapping[str, Tracklet], thumbnails: Mapping[str, bytes], *, erasing: bool = False
-    ) -> None:
-        """Record pictures, by key, that are about to be written elsewhere or erased there; keep their thumbnails."""
+    def begin(self, pictures: Mapping[str, Tracklet], kept: Iterable[Change] = (), *, erasing: bool = False) -> None:
+        """Record pictures, by key, that are about to be written elsewhere or erased there; make changes ``kept``."""
         unfinished = "insert or replace into unfinished values (?, ?, ?, ?)"
         self.write(
             [
                 FORGET_STATISTICS,
                 *((unfinished, (key, *tracklet, int(erasing))) for key, tracklet in pictures.items()),
-                *(keep_thumbnail(*thumbnail) for thumbnail in thumbnails.items()),
+                *kept,
             ]
         )
 
@@ -190,7 +225,7 @@ class Ledger:
     def end(self, gone: Iterable[str] = (), tracklets: Iterable[Tracklet] = ()) -> None:
         """Record that everything begun is complete; pictures that are gone and tracklets lose what is kept of them."""
         changes = [
-            *(("delete from thumbnails where key = ?", (key,)) for key in gone),
+            *(change for key in gone for change in without_picture(key)),
             *(change for tracklet in tracklets for change in without_tracklet(tracklet)),
         ]
         (self.erase if changes else self.write)([*changes, ("delete from unfinished", ())])
@@ -273,6 +308,17 @@ def keep_thumbnail(key: str, jpeg: bytes) -> Change:
     return "insert or replace into thumbnails values (?, ?)", (key, jpeg)
 
 
+def keep_origin(key: str, origin: Origin) -> Change:
+    """The change that writes where a picture was cut out."""
+    row = (key, origin.footage, origin.frame, ",".join(map(str, origin.box)))
+    return "insert or replace into origins values (?, ?, ?, ?, ?)", (*row, _checksum(row))
+
+
+def without_picture(key: str) -> list[Change]:
+    """The changes that remove what is kept of a picture besides its vectors and properties."""
+    return [(f"delete from {table} where key = ?", (key,)) for table in ("thumbnails", "origins")]
+
+
 def without_tracklet(tracklet: Tracklet, condition: str = "true", *values: Any) -> list[Change]:
     """The changes that remove a tracklet from identities and corrections, if an SQL condition holds."""
     return [
@@ -283,3 +329,7 @@ def without_tracklet(tracklet: Tracklet, condition: str = "true", *values: Any) 
             ("corrections", "camera_b", "label_b"),
         )
     ]
+
+
+def _checksum(row: Sequence[object]) -> int:
+    return crc32("\0".join(str(value) for value in row).encode())

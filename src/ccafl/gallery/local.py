@@ -18,7 +18,7 @@ from ccafl.gallery.ledger import (
     GalleryError,
     Ledger,
     Tracklet,
-    keep_thumbnail,
+    without_picture,
     without_tracklet,
 )
 from ccafl.gallery.nearest import InMemory, best_of, passing
@@ -49,9 +49,9 @@ class LocalStore:
         self.where: Path | str = ledger.path
         self._ledger, self._dims = ledger, dims
 
-    def put(self, rows: Sequence[Row], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> None:
+    def put(self, rows: Sequence[Row], encoded: Encoded, kept: Sequence[Change]) -> None:
         """See `VectorStore`."""
-        self._ledger.write(self._changes(rows, encoded, thumbnails))
+        self._ledger.write([*self._changes(rows, encoded), *kept])
 
     def count(self) -> int:
         """See `VectorStore`."""
@@ -101,7 +101,7 @@ class LocalStore:
             changes += [
                 ("delete from vectors where id = (select id from pictures where key = ?)", (key,)),
                 ("delete from pictures where key = ?", (key,)),
-                ("delete from thumbnails where key = ?", (key,)),
+                *without_picture(key),
             ]
         for tracklet in set(pictures.values()):
             changes += without_tracklet(tracklet, _UNPICTURED, *tracklet)
@@ -110,7 +110,7 @@ class LocalStore:
     def close(self) -> None:
         """The ledger is closed by whoever opened it."""
 
-    def _changes(self, rows: Sequence[Row], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> Iterator[Change]:
+    def _changes(self, rows: Sequence[Row], encoded: Encoded) -> Iterator[Change]:
         yield FORGET_STATISTICS
         for number, row in enumerate(rows):
             yield _PUT, (*(row[name] for name in PROPERTIES), _checksum(row))
@@ -119,8 +119,6 @@ class LocalStore:
                 vector = None if vectors is None else vectors[number].astype("<f4").tobytes()
                 stored += [vector, None if vector is None else _vector_checksum(row["key"], vector)]
             yield _PUT_VECTORS, (*stored, row["key"])
-        for thumbnail in thumbnails.items():
-            yield keep_thumbnail(*thumbnail)
 
     def _rows(self, vectors: Sequence[str], condition: str, *values: object) -> list[tuple[int, Row]]:
         """The pictures that meet an SQL condition, each with its number in the file.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ccafl.encoders.encoder import Encoded
 from ccafl.errors import InputError
 from ccafl.gallery.filters import Filters
-from ccafl.gallery.ledger import GalleryError, Ledger, Tracklet
+from ccafl.gallery.ledger import Change, GalleryError, Ledger, Tracklet
 from ccafl.gallery.values import LONGEST_NAME, UNKNOWN_TIME, quoted
 from ccafl.gallery.vectors import EVERYTHING, FEATURES, IMAGE_TEXT, LONGEST_SOURCE, PROPERTIES, Row, page_size
 
@@ -111,9 +111,9 @@ class MilvusStore:
             for collection in self._collections.values():
                 self._client.load_collection(collection)
 
-    def put(self, rows: Sequence[Row], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> None:
+    def put(self, rows: Sequence[Row], encoded: Encoded, kept: Sequence[Change]) -> None:
         """See `VectorStore`."""
-        self._ledger.begin({row["key"]: (row["camera"], row["label"]) for row in rows}, thumbnails)
+        self._ledger.begin({row["key"]: (row["camera"], row["label"]) for row in rows}, kept)
         stored = [row | {"time": UNKNOWN_TIME if row["time"] is None else row["time"]} for row in rows]
         for field, vectors in ((IMAGE_TEXT, encoded.image_text), (FEATURES, encoded.features)):
             if vectors is not None:
@@ -178,7 +178,7 @@ class MilvusStore:
 
     def erase(self, pictures: Mapping[str, Tracklet]) -> None:
         """See `VectorStore`; an interruption is made up for by `finish`. The server's disks follow in its own time."""
-        self._ledger.begin(pictures, {}, erasing=True)
+        self._ledger.begin(pictures, erasing=True)
         self.finish()
 
     def finish(self) -> None:

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,12 @@ from ccafl.gallery.vectors import FEATURES, IMAGE_TEXT, Row
 
 STANDARDISED = "standardised"
 """The field of features standardised by camera, which is not stored."""
+
+Name = tuple[str, ...]
+"""Of a group: equal for its pictures. A track's: camera, label, ""; a picture's without a label: camera, "", key."""
+
+Naming = Callable[[Name], Name]
+"""The name of a picture's track -> the name of its group."""
 
 _AT_ONCE = 1 << 24  # cosines held at a time
 _BLOCK = 64  # cosines per block maximum
@@ -36,7 +43,7 @@ class TextColumn:
         return met[self.codes]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InMemory:
     """n pictures as columns.
 
@@ -86,6 +93,22 @@ class InMemory:
             found += [self._best(*pair, count, of_field) for pair in zip(scores, own, strict=True)]
         return found
 
+    def scored(self, queries: NDArray[np.float32], filters: Filters, naming: Naming | None, *, field: str) -> "_Scored":
+        """The pictures that pass, scored by the nearest of the queries, and their groups; without a naming, tracks."""
+        passing = np.flatnonzero(self._passing(filters))
+        tracks = self._tracks
+        groups, names = tracks.codes[passing], tracks.names
+        if naming is not None:
+            numbers: dict[Name, int] = {}
+            renamed = [numbers.setdefault(naming(name), len(numbers)) for name in names]
+            groups, names = np.array(renamed, np.int64)[groups], list(numbers)
+        scores = (queries @ self.vectors[field]).max(0)[passing]
+        return _Scored(tracks.keys[passing], scores, groups, names)
+
+    @cached_property
+    def _tracks(self) -> "_Tracks":
+        return _Tracks.of(self.rows)
+
     def _best(
         self,
         scores: NDArray[np.float32],
@@ -127,6 +150,58 @@ def best_of(
     return best
 
 
+@dataclass(frozen=True, slots=True)
+class KeyGroup:
+    """A group found: keys of its best pictures with their scores, best first, and how many pictures of it passed."""
+
+    best: list[tuple[str, float]]
+    pictures: int
+
+
+def best_groups(
+    parts: Iterable[InMemory],
+    queries: NDArray[np.float32],
+    filters: Filters,
+    naming: Naming | None,
+    *,
+    count: int,
+    offset: int,
+    each: int,
+    field: str,
+) -> tuple[list[KeyGroup], int]:
+    """The groups with the best pictures, of all pictures that pass, and the number of all groups.
+
+    Args:
+        parts: of a gallery, each held only while it is scored.
+        queries: (Q, D); a picture's score is that of the nearest.
+        filters: which pictures count.
+        naming: of the groups; tracks without one.
+        count: how many groups are wanted.
+        offset: how many of the best are skipped.
+        each: how many pictures of a group are wanted at most.
+        field: the vectors compared with the queries.
+    """
+    scored = [part.scored(queries, filters, naming, field=field) for part in parts if part.rows]
+    if not scored:
+        return [], 0
+    keys, scores = (np.concatenate(own) for own in zip(*((one.keys, one.scores) for one in scored), strict=True))
+    groups, number = _numbered_together(scored)
+    pictures = np.bincount(groups, minlength=number)
+    best = np.full(number, -np.inf, np.float32)
+    np.maximum.at(best, groups, scores)
+    there = np.flatnonzero(pictures)
+    chosen = there[np.argsort(-best[there], kind="stable")][offset : offset + count]
+    place = np.full(number, -1)
+    place[chosen] = np.arange(len(chosen))
+    own = np.flatnonzero(place[groups] >= 0)
+    own = own[np.lexsort((-scores[own], place[groups[own]]))]
+    ends = np.cumsum(pictures[chosen])
+    return [
+        KeyGroup([(keys[n], float(scores[n])) for n in own[end - size : end][:each]], size)
+        for end, size in zip(ends.tolist(), pictures[chosen].tolist(), strict=True)
+    ], len(there)
+
+
 def passing(rows: Sequence[Row], filters: Filters) -> NDArray[np.bool_]:
     """Which rows pass the filters: (n,)."""
     met = np.ones(len(rows), np.bool_)
@@ -152,3 +227,43 @@ def _largest(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     whole = len(scores) // _BLOCK * _BLOCK
     largest = scores[:whole].reshape(-1, _BLOCK).max(1) if whole >= _BLOCK * count else scores
     return np.flatnonzero(scores >= np.partition(largest, -count)[-count])
+
+
+@dataclass(frozen=True, slots=True)
+class _Tracks:
+    """Of n pictures: the keys (n,), and the track of each: its number (n,), and the names of all tracks."""
+
+    keys: NDArray[np.object_]
+    codes: NDArray[np.int64]
+    names: list[Name]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "_Tracks":
+        numbers: dict[Name, int] = {}
+        codes = [numbers.setdefault(track_of(row), len(numbers)) for row in rows]
+        return cls(np.array([row["key"] for row in rows], object), np.array(codes, np.int64), list(numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Of m pictures: keys (m,), scores (m,) and numbers of their groups (m,); and the names of the groups."""
+
+    keys: NDArray[np.object_]
+    scores: NDArray[np.float32]
+    groups: NDArray[np.int64]
+    names: list[Name]
+
+
+def track_of(row: Row) -> Name:
+    """The name of the picture's track; a picture without a label stands alone."""
+    return (row["camera"], row["label"], "" if row["label"] else row["key"])
+
+
+def _numbered_together(scored: Sequence[_Scored]) -> tuple[NDArray[np.int64], int]:
+    """The groups of all parts, numbered as one, and how many they are."""
+    if len(scored) == 1:
+        return scored[0].groups, len(scored[0].names)
+    numbers: dict[Name, int] = {}
+    renumbered = [[numbers.setdefault(name, len(numbers)) for name in one.names] for one in scored]
+    both = zip(renumbered, scored, strict=True)
+    return np.concatenate([np.array(own, np.int64)[one.groups] for own, one in both]), len(numbers)

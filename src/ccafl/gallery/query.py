@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccafl.errors import InputError
-from ccafl.gallery.entries import Found, Group, Hit
+from ccafl.gallery.entries import Entry, Found, Group, Hit
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.gallery import Gallery, finite
+from ccafl.gallery.nearest import KeyGroup, Name, Naming, track_of
 from ccafl.gallery.vectors import FEATURES, MOST_FOUND, Row
 
 Fusion = Literal["mean", "max"]
+Grouping = Literal["track", "camera", "person"]
+MOST_OF_TRACK = 64  # pictures
 CANDIDATES = 200  # pictures that a search re-ranks, by all distances between them
 
 
@@ -30,8 +33,12 @@ class Query:
         rerank: order the `CANDIDATES` nearest by k-reciprocal re-ranking.
         standardise: compare features standardised by camera, which takes out what a camera's pictures share.
         cameras: that took the n pictures, for ``standardise``; empty names, or none at all, for unknown ones.
-        limit: how many pictures to return.
+        limit: how many pictures, or groups, to return.
         offset: how many of the best to skip.
+        group: rank groups of pictures by their best one: ``track`` is a camera's label, ``camera``, or ``person``: an
+            identity, or a label that is not joined. A picture without a label stands alone. All pictures that pass
+            are ranked, but only the `CANDIDATES` nearest with ``rerank``.
+        each: how many pictures of a group to return at most.
     """
 
     features: NDArray[np.float32]
@@ -43,6 +50,8 @@ class Query:
     offset: int = 0
     standardise: bool = False
     cameras: tuple[str, ...] = ()
+    group: Grouping | None = None
+    each: int = 1
 
 
 def search(
@@ -57,6 +66,8 @@ def search(
     offset: int = 0,
     standardise: bool = False,
     cameras: tuple[str, ...] = (),
+    group: Grouping | None = None,
+    each: int = 1,
 ) -> Found:
     """Search for one person; the arguments are those of `Query`.
 
@@ -64,7 +75,8 @@ def search(
         InputError: re-ranking or standardising of sentences, re-ranking beyond the candidates, no text features,
             features of the wrong length or not finite, or more than `MOST_FOUND` pictures.
     """
-    query = Query(features, by_text, fusion, filters or Filters(), rerank, limit, offset, standardise, cameras)
+    chosen = filters or Filters()
+    query = Query(features, by_text, fusion, chosen, rerank, limit, offset, standardise, cameras, group, each)
     return search_many(gallery, [query])[0]
 
 
@@ -73,8 +85,14 @@ def group_by_identity(hits: Sequence[Hit]) -> tuple[Group, ...]:
     groups: dict[tuple[str, str], list[Hit]] = defaultdict(list)
     for hit in hits:
         groups[hit.entry.identity, "" if hit.entry.identity else hit.entry.key].append(hit)
-    found = (Group(own[0].entry.identity, max(hit.score for hit in own), tuple(own)) for own in groups.values())
+    found = (Group(own[0].entry.identity, max(h.score for h in own), tuple(own), len(own)) for own in groups.values())
     return tuple(sorted(found, key=lambda group: -group.score))
+
+
+def some_of_track(entries: Sequence[Entry]) -> list[Entry]:
+    """At most `MOST_OF_TRACK` pictures of a track, evenly spread over its time: enough to search with all of it."""
+    places = np.linspace(0, len(entries) - 1, min(len(entries), MOST_OF_TRACK)).round().astype(int)
+    return [entries[place] for place in places]
 
 
 def search_many(gallery: Gallery, queries: Sequence[Query]) -> list[Found]:
@@ -85,10 +103,13 @@ def search_many(gallery: Gallery, queries: Sequence[Query]) -> list[Found]:
     """
     batches: dict[tuple[bool, bool, bool, int], list[int]] = defaultdict(list)
     vectors = [_vectors(gallery, query) for query in queries]
+    found: dict[int, Found] = {}
     for number, query in enumerate(queries):
+        if query.group is not None and not query.rerank:
+            found[number] = _grouped(gallery, query, vectors[number])
+            continue
         depth = CANDIDATES if query.rerank else min(query.offset + query.limit + 1, MOST_FOUND)
         batches[query.by_text, query.standardise, query.rerank, depth].append(number)
-    found: dict[int, Found] = {}
     for (by_text, standardise, rerank, depth), numbers in batches.items():
         stacked = np.concatenate([vectors[number] for number in numbers])
         filters = [queries[number].filters for number in numbers for _ in vectors[number]]
@@ -114,6 +135,8 @@ def _vectors(gallery: Gallery, query: Query) -> NDArray[np.float32]:
         raise InputError(f"re-ranking orders the {CANDIDATES} nearest; ask for no more, or search without it")
     if query.limit < 1 or query.offset < 0 or query.offset + query.limit > MOST_FOUND:
         raise InputError(f"a search returns the best 1 to {MOST_FOUND:,} pictures; change the limit or the offset")
+    if query.each < 1:
+        raise InputError(f"each {query.each}: a group has at least one picture; ask for 1 or more")
     if query.standardise and query.by_text:
         raise InputError("cameras are standardised to compare pictures with pictures; search by text without it")
     features = query.features.astype(np.float32)
@@ -134,9 +157,50 @@ def _found(gallery: Gallery, query: Query, vectors: NDArray[np.float32], lists: 
     rows = sorted(best.values(), key=lambda row: (-row["score"], row["key"]))
     if query.rerank:
         rows = _reranked(vectors, rows[:CANDIDATES])
+    if query.group is not None:
+        naming = _naming(gallery, query.group) or (lambda name: name)
+        groups: dict[Name, list[Row]] = defaultdict(list)
+        for row in rows:
+            groups[naming(track_of(row))].append(row)
+        some = list(groups.values())[query.offset : query.offset + query.limit]
+        found = [KeyGroup([(row["key"], row["score"]) for row in own[: query.each]], len(own)) for own in some]
+        return _of_groups(gallery, found, len(groups) > query.offset + query.limit)
     page = rows[query.offset : query.offset + query.limit]
     hits = tuple(Hit(e, row["score"]) for e, row in zip(gallery.entries(page), page, strict=True))
     return Found(hits, len(rows) > query.offset + query.limit)
+
+
+def _grouped(gallery: Gallery, query: Query, vectors: NDArray[np.float32]) -> Found:
+    groups, count = gallery.best_groups(
+        vectors,
+        query.filters,
+        _naming(gallery, query.group),
+        count=query.limit,
+        offset=query.offset,
+        each=query.each,
+        text=query.by_text,
+        standardised=query.standardise,
+    )
+    return _of_groups(gallery, groups, count > query.offset + query.limit)
+
+
+def _naming(gallery: Gallery, group: Grouping | None) -> Naming | None:
+    """What names the groups; None for tracks."""
+    if group == "camera":
+        return lambda name: name[:1]
+    if group == "person":
+        identities = gallery.ledger.identities()
+        return lambda name: (identity,) if (identity := identities.get((name[0], name[1]))) else name
+    return None
+
+
+def _of_groups(gallery: Gallery, groups: Sequence[KeyGroup], more: bool) -> Found:
+    entries = {entry.key: entry for entry in gallery.get([key for group in groups for key, _ in group.best])}
+    made = []
+    for group in groups:
+        hits = tuple(Hit(entries[key], score) for key, score in group.best if key in entries)
+        made += [Group(hits[0].entry.identity, hits[0].score, hits, group.pictures)] if hits else []
+    return Found(tuple(hit for group in made for hit in group.hits), more, tuple(made))
 
 
 def _reranked(vectors: NDArray[np.float32], rows: list[Row]) -> list[Row]:

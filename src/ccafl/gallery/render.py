@@ -12,13 +12,25 @@ from ccafl.terminal import printable
 
 
 def render_found(found: Found) -> RenderableType:
-    """The hits of a search, best first."""
+    """The hits of a search, best first; of a grouped search each track by its best picture."""
+    if found.groups:
+        return _render_tracks(found)
     table = Table("rank", "score", "identity", "camera", "time", "source")
     for rank, hit in enumerate(found.hits, start=1):
         entry = hit.entry
         cells = (f"{hit.score:.4f}", entry.identity, entry.camera, _time(entry.time), entry.source)
         table.add_row(str(rank), *(_text(cell) for cell in cells))
     return table if found.hits else "nothing found"
+
+
+def _render_tracks(found: Found) -> RenderableType:
+    table = Table("rank", "score", "identity", "track", "pictures", "time", "best picture")
+    for rank, group in enumerate(found.groups, start=1):
+        entry = group.hits[0].entry
+        track = f"{entry.camera}/{entry.label}" if entry.label else entry.camera
+        cells = (f"{group.score:.4f}", entry.identity, track, str(group.pictures), _time(entry.time), entry.source)
+        table.add_row(str(rank), *(_text(cell) for cell in cells))
+    return table
 
 
 def render_info(info: GalleryInfo) -> RenderableType:
@@ -28,6 +40,7 @@ def render_info(info: GalleryInfo) -> RenderableType:
         "pictures": str(info.pictures),
         **{f"camera {name or '(unknown)'}": str(count) for name, count in info.cameras.items()},
         "identities": str(info.identities),
+        **({"tracks": str(info.tracks)} if info.tracks else {}),
         "taken": f"{_time(info.first)} to {_time(info.last)}" if info.first else "unknown",
         "model": f"{info.model_name} ({info.fingerprint[:12]}), {info.model_place}",
         "vectors": str(info.where),

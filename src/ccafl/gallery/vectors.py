@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ccafl.encoders.encoder import Encoded
 from ccafl.gallery.filters import Filters
-from ccafl.gallery.ledger import Tracklet
+from ccafl.gallery.ledger import Change, Tracklet
 
 FEATURES, IMAGE_TEXT = "features", "image_text"
 PROPERTIES = ("key", "camera", "time", "source", "label")
@@ -37,8 +37,8 @@ class VectorStore(Protocol):
     where: Path | str
     local: bool
 
-    def put(self, rows: Sequence[Row], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> None:
-        """Write pictures with their vectors and thumbnails (JPEG by key), replacing those with the same keys.
+    def put(self, rows: Sequence[Row], encoded: Encoded, kept: Sequence[Change]) -> None:
+        """Write pictures with their vectors, replacing those with the same keys; make the ledger's changes ``kept``.
 
         If this is interrupted, none of the new pictures is there when the gallery is next opened for writing.
         """

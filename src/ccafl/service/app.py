@@ -15,9 +15,10 @@ from ccafl.encoders.encoder import PictureEncoder
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import GalleryError
 from ccafl.service.batching import BusyError, SearchBatcher
+from ccafl.service.footage import Originals, Passes
 from ccafl.service.limits import GuardMiddleware, ServiceSettings, busy
 from ccafl.service.metrics import Metrics
-from ccafl.service.routes import api_routes, page_routes, problems, state_routes
+from ccafl.service.routes import api_routes, footage_routes, page_routes, problems, state_routes
 
 _PAUSE = 30.0  # seconds until a gallery that fails is worth another try
 
@@ -44,6 +45,7 @@ def create_app(
     """
     gallery.check_model(encoder)
     metrics = metrics or Metrics()
+    originals, passes = Originals(settings.pixels), Passes()
     batcher = SearchBatcher(gallery, encoder, capacity=settings.queue, metrics=metrics)
 
     async def start() -> None:
@@ -60,6 +62,7 @@ def create_app(
             yield
         finally:
             await asyncio.wait([starting])
+            await run_in_threadpool(originals.close)
             await run_in_threadpool(batcher.close)
 
     app = FastAPI(
@@ -72,13 +75,14 @@ def create_app(
         redirect_slashes=False,
         responses=problems(421, 429),
     )
-    app.add_middleware(GuardMiddleware, settings=settings, metrics=metrics)
+    app.add_middleware(GuardMiddleware, settings=settings, metrics=metrics, passes=passes)
     app.add_exception_handler(RequestValidationError, unprocessable)
     app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(GalleryError, _broken)
     app.include_router(page_routes())
     app.include_router(state_routes(batcher, metrics, settings))
     app.include_router(api_routes(gallery, encoder, settings, batcher))
+    app.include_router(footage_routes(gallery, settings, batcher, originals, passes))
     return app
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.gallery.entries import Found
 from ccafl.gallery.gallery import Gallery, GalleryInfo
-from ccafl.gallery.query import Query, search_many
+from ccafl.gallery.query import Query, search_many, some_of_track
 from ccafl.service.metrics import Metrics
 
 MOST_PICTURES = 64  # in a forward pass
@@ -60,11 +60,13 @@ class Question:
     Attributes:
         query: how to search; its features are filled in from the rest.
         keys: pictures of the gallery that show the person.
+        tracks: pictures of the gallery, each for all of its track.
         sentence: a description instead of pictures.
     """
 
     query: Query
     keys: tuple[str, ...] = ()
+    tracks: tuple[str, ...] = ()
     sentence: str | None = None
 
 
@@ -327,13 +329,23 @@ class SearchBatcher:
         return search_many(self._gallery, [self._query(pending) for pending in batch])
 
     def _query(self, pending: _Pending) -> Query:
-        keys = pending.question.keys
+        keys = (*pending.question.keys, *self._of_tracks(pending.question.tracks))
         features = [own for own in (pending.features, self._gallery.vectors(keys) if keys else _NONE) if len(own)]
         query = replace(pending.question.query, features=np.concatenate(features))
         if query.standardise and keys:
-            cameras = ("",) * len(pending.features) + tuple(entry.camera for entry in self._gallery.get(keys))
+            taken_by = query.cameras or ("",) * len(pending.features)
+            cameras = taken_by + tuple(entry.camera for entry in self._gallery.get(keys))
             query = replace(query, cameras=cameras)
         return query
+
+    def _of_tracks(self, keys: Sequence[str]) -> list[str]:
+        """The keys of the pictures of these pictures' tracks."""
+        found: dict[str, None] = {}
+        entries = {entry.key: entry for entry in self._gallery.get(keys)}
+        for entry in (entries[key] for key in keys):
+            own = self._gallery.of_track(entry.camera, entry.label) if entry.label else [entry]
+            found |= dict.fromkeys(one.key for one in some_of_track(own))
+        return list(found)
 
 
 def _stacked(rows: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:

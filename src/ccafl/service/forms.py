@@ -1,5 +1,6 @@
 """The search form: read from a request, checked, and its pictures opened."""
 
+import hashlib
 from collections.abc import AsyncIterator, Container, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _NOTHING = np.empty((0, 0), np.float32)
 def form_schema(settings: ServiceSettings) -> dict[str, Any]:
     """The JSON schema of the form, for OpenAPI."""
     schema = SearchForm.model_json_schema()
-    for several in ("picture", "box", "key"):
+    for several in ("picture", "box", "key", "track", "taken_by"):
         schema["properties"][several]["maxItems"] = settings.pictures
     return schema
 
@@ -66,8 +67,21 @@ def question(form: SearchFields) -> Question:
         form.limit,
         form.offset,
         form.camera_standardise,
+        tuple(form.taken_by),
+        form.group,
+        form.each,
     )
-    return Question(query, tuple(form.key), form.text)
+    return Question(query, tuple(form.key), tuple(form.track), form.text)
+
+
+def digests(form: SearchFields) -> list[str]:
+    """The keys that the uploaded files would have in the gallery."""
+    found = []
+    for upload in form.picture:
+        upload.file.seek(0)
+        found.append(hashlib.file_digest(upload.file, "sha256").hexdigest())  # type: ignore[arg-type]
+        upload.file.seek(0)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +147,22 @@ def conflict(
     form: SearchFields, cameras: Container[str], settings: ServiceSettings, describes: bool, rerank_possible: bool
 ) -> str | None:
     """Why a form of valid fields cannot be answered; None if it can."""
-    if form.text is None and not form.picture and not form.key:
-        return "nothing to search for; give a picture, a key or a text"
-    if form.text is not None and (form.picture or form.key):
+    if form.text is None and not (form.picture or form.key or form.track):
+        return "nothing to search for; give a picture, a key, a track or a text"
+    if form.text is not None and (form.picture or form.key or form.track):
         return "text: cannot be combined; search by a description or by pictures"
     if form.text is not None and not describes:
         return "text: the gallery's model has no trained text tower; search by picture"
-    if max(len(form.picture), len(form.key)) > settings.pictures:
-        return f"picture, key: a search takes at most {settings.pictures}"
+    if form.text is not None and form.other_cameras:
+        return "other_cameras: a description has no camera; search by picture, or leave it out"
+    if max(len(form.picture), len(form.key), len(form.track)) > settings.pictures:
+        return f"picture, key, track: a search takes at most {settings.pictures}"
+    if form.taken_by and len(form.taken_by) != len(form.picture):
+        return f"taken_by: {len(form.taken_by)} for {len(form.picture)} pictures; give one per picture, or none"
     if form.box and len(form.box) != len(form.picture):
         return f"box: {len(form.box)} for {len(form.picture)} pictures; give one per picture, or none"
     if form.rerank and not rerank_possible:
         return "rerank: needs torch, which this service runs without"
-    unknown = next((name for name in form.filters().camera_names() if name not in cameras), None)
+    named = (*form.filters().camera_names(), *filter(None, form.taken_by))
+    unknown = next((name for name in named if name not in cameras), None)
     return None if unknown is None else f"camera {unknown!r}: the gallery has no camera of that name"

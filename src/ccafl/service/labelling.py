@@ -15,6 +15,7 @@ from ccafl.data.images import load_image
 from ccafl.errors import InputError
 from ccafl.labelling.session import Answer, LabellingSession
 from ccafl.service.app import unprocessable
+from ccafl.service.footage import Passes
 from ccafl.service.limits import GuardMiddleware, ServiceSettings
 from ccafl.service.metrics import Metrics
 from ccafl.service.routes import page_routes
@@ -84,7 +85,7 @@ def create_labelling_app(session: LabellingSession, settings: ServiceSettings) -
         settings: where the service listens and what it accepts.
     """
     app = FastAPI(title="ccafl label", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(GuardMiddleware, settings=settings, metrics=Metrics())
+    app.add_middleware(GuardMiddleware, settings=settings, metrics=Metrics(), passes=Passes())
     app.add_exception_handler(RequestValidationError, unprocessable)
     app.include_router(page_routes("label.html"))
     app.include_router(_routes(session))

@@ -3,27 +3,32 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response, Security
 from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
 from ccafl.gallery.corrections import corrections, corrections_csv, merge, split
+from ccafl.gallery.entries import Entry
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import GalleryError
 from ccafl.gallery.query import group_by_identity
-from ccafl.service.batching import Answer, SearchBatcher
-from ccafl.service.forms import conflict, form_schema, question, received_form, uploaded_pictures
+from ccafl.service.batching import Answer, Question, SearchBatcher
+from ccafl.service.footage import Originals, Passes
+from ccafl.service.forms import conflict, digests, form_schema, question, received_form, uploaded_pictures
 from ccafl.service.limits import ServiceSettings
 from ccafl.service.metrics import Metrics
 from ccafl.service.schemas import (
     CameraPictures,
     Corrected,
     CorrectionMade,
+    FoundGroup,
     FoundIdentity,
     FoundPicture,
     GalleryFacts,
@@ -32,10 +37,12 @@ from ccafl.service.schemas import (
     Keys,
     Limits,
     Model,
+    Moment,
     Name,
     Picture,
     Problem,
     SearchAnswer,
+    SearchFields,
     Status,
 )
 
@@ -132,6 +139,7 @@ def api_routes(
         return GalleryFacts(
             pictures=info.pictures,
             identities=info.identities,
+            tracks=info.tracks,
             cameras=[CameraPictures(name=name, pictures=count) for name, count in info.cameras.items()],
             first=info.first,
             last=info.last,
@@ -152,11 +160,13 @@ def api_routes(
         async with received_form(request) as form:
             if reason := conflict(form, batcher.info.cameras, settings, encoder.describes, rerank_possible):
                 raise HTTPException(422, reason)
-            searching = batcher.search(question(form), uploaded_pictures(form, settings))
+            keys = await run_in_threadpool(digests, form)
             try:
+                asked, taken_by = await batcher.run(_with_cameras, gallery, form, keys)
+                searching = batcher.search(asked, uploaded_pictures(form, settings))
                 answer = await _until_disconnected(request, searching)
             except KeyError as error:
-                if error.args[0] not in form.key:
+                if error.args[0] not in (*form.key, *form.track):
                     raise
                 raise HTTPException(404, f"{error.args[0]}: no such picture in the gallery") from error
             except GalleryError:
@@ -164,7 +174,7 @@ def api_routes(
             except InputError as error:
                 raise HTTPException(422, str(error)) from error
         response.headers["Server-Timing"] = ", ".join(f"{k};dur={1000 * s:.2f}" for k, s in answer.seconds.items())
-        return _search_answer(answer, form.offset)
+        return _search_answer(answer, form.offset, taken_by)
 
     @router.get("/pictures/{key}", tags=["gallery"], responses=problems(404, 422))
     async def picture(key: KeyInPath) -> Picture:
@@ -201,6 +211,11 @@ def api_routes(
             raise HTTPException(404, "no such identity in the gallery")
         return Identity(identity=identity, pictures=[Picture.of(entry) for entry in pictures])
 
+    @router.get("/track/{key}", tags=["gallery"], responses=problems(404, 422))
+    async def track(key: KeyInPath) -> list[Picture]:
+        """All pictures of a picture's track, sorted by time."""
+        return [Picture.of(entry) for entry in await batcher.run(_track_of, gallery, key)]
+
     async def corrected(correct: Callable[[Gallery, list[str]], str], keys: Keys) -> Corrected:
         try:
             identity = await batcher.run(correct, gallery, keys.keys)
@@ -236,6 +251,91 @@ def api_routes(
         return Response(await batcher.run(corrections_csv, gallery), media_type="text/csv", headers=headers)
 
     return router
+
+
+def footage_routes(
+    gallery: Gallery, settings: ServiceSettings, batcher: SearchBatcher, originals: Originals, passes: Passes
+) -> APIRouter:
+    """What is behind the pictures; only files that the gallery recorded are read."""
+    router = APIRouter(
+        prefix="/api/pictures/{key}",
+        dependencies=_token(settings),
+        responses=problems(404, 422, 503, *([401] if settings.token else [])),
+        tags=["footage"],
+    )
+    jpeg: _Responses = {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}}
+    private = {"Cache-Control": "private, max-age=600"}
+
+    async def entry_of(key: str) -> Entry:
+        found = await batcher.run(gallery.get, [key])
+        if not found:
+            raise HTTPException(404, "no such picture in the gallery")
+        return found[0]
+
+    @router.get("/picture", response_class=Response, responses=jpeg)
+    async def picture_itself(key: KeyInPath) -> Response:
+        """The picture in its own size; its thumbnail if the file is gone or was changed."""
+        entry = await entry_of(key)
+        found = await originals.picture(entry) or gallery.thumbnail(key)
+        if found is None:
+            raise HTTPException(404, "the picture's file is gone, and there is no thumbnail")
+        return Response(found, media_type="image/jpeg", headers=private)
+
+    @router.get("/frame", response_class=Response, responses={**jpeg, **problems(413, 415)})
+    async def frame(key: KeyInPath) -> Response:
+        """The frame that the picture was cut out of, with its box drawn."""
+        return Response(await originals.frame(await entry_of(key)), media_type="image/jpeg", headers=private)
+
+    @router.get("/moment", responses=problems(413, 415))
+    async def moment(key: KeyInPath) -> Moment:
+        """Where in its footage the picture was cut out, and the video's address."""
+        entry = await entry_of(key)
+        second = await originals.second(entry)
+        assert entry.origin is not None
+        video = None if second is None else f"api/pictures/{key}/video?pass={passes.make(key)}"
+        about = entry.origin
+        return Moment(footage=about.footage, frame=about.frame, box=list(about.box), second=second, video=video)
+
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    videos: _Responses = {code: {"content": {"video/*": binary}, "description": "The video"} for code in (200, 206)}
+
+    @router.get(
+        "/video", response_class=Response, responses={**videos, 416: {"description": "No such range"}, **problems(415)}
+    )
+    async def video(key: KeyInPath, request: Request) -> Response:
+        """The video that the picture was cut out of, or the range of it that is asked for."""
+        return await originals.video(await entry_of(key), request)
+
+    return router
+
+
+def _track_of(gallery: Gallery, key: str) -> list[Entry]:
+    found = gallery.get([key])
+    if not found:
+        raise HTTPException(404, "no such picture in the gallery")
+    return gallery.of_track(found[0].camera, found[0].label) if found[0].label else found
+
+
+def _with_cameras(gallery: Gallery, form: SearchFields, digests: list[str]) -> tuple[Question, list[str]]:
+    """What the form asks for, and the camera of each uploaded picture: as given, or of the same file in the gallery.
+
+    Raises:
+        HTTPException: 422, other cameras are asked for and nobody knows which ones those are.
+        KeyError: an unknown picture.
+    """
+    known = {entry.key: entry.camera for entry in gallery.get([*digests, *form.key, *form.track])}
+    given = form.taken_by or [""] * len(digests)
+    taken_by = [camera or known.get(digest, "") for camera, digest in zip(given, digests, strict=True)]
+    asked = question(form)
+    query = replace(asked.query, cameras=tuple(taken_by))
+    if form.other_cameras:
+        cameras = [*taken_by, *(known[key] for key in (*form.key, *form.track))]
+        if "" in cameras:
+            which = f"picture {cameras.index('') + 1}" if len(cameras) > 1 else "the picture"
+            raise HTTPException(422, f"nothing says which camera took {which}; choose it, to search the other cameras")
+        filters = query.filters
+        query = replace(query, filters=replace(filters, exclude_cameras=(*filters.exclude_cameras, *cameras)))
+    return replace(asked, query=query), taken_by
 
 
 def _token(settings: ServiceSettings) -> list[Any]:
@@ -285,7 +385,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _search_answer(answer: Answer, offset: int) -> SearchAnswer:
+def _search_answer(answer: Answer, offset: int, taken_by: list[str]) -> SearchAnswer:
     found = answer.found
     return SearchAnswer(
         hits=[FoundPicture.at(hit.entry, hit.score) for hit in found.hits],
@@ -293,6 +393,18 @@ def _search_answer(answer: Answer, offset: int) -> SearchAnswer:
             FoundIdentity(identity=group.identity, score=group.score, keys=[hit.entry.key for hit in group.hits])
             for group in group_by_identity(found.hits)
         ],
+        groups=[
+            FoundGroup(
+                camera=group.hits[0].entry.camera,
+                label=group.hits[0].entry.label,
+                identity=group.identity,
+                score=group.score,
+                pictures=group.pictures,
+                keys=[hit.entry.key for hit in group.hits],
+            )
+            for group in found.groups
+        ],
+        taken_by=taken_by,
         more=found.more,
         offset=offset,
     )

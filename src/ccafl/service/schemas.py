@@ -1,5 +1,6 @@
 """The bodies of the service's requests and answers."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from ccafl.data.records import parse_time
 from ccafl.errors import InputError
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import FILTERS, Filter, Filters, ValueKind
-from ccafl.gallery.query import Fusion
+from ccafl.gallery.query import Fusion, Grouping
 from ccafl.gallery.values import LONGEST_NAME, check_name
 
 NAME = r"^[^\x00-\x1f\x7f]*$"
@@ -87,6 +88,9 @@ class Picture(BaseModel):
     source: str = Field(description="The file it came from")
     label: str = Field(description="The person's label within the camera")
     identity: str = Field(description="The person across cameras; empty if unknown")
+    footage: str | None = Field(None, description="The video, or folder of frames, that it was cut out of, if known")
+    frame: int | None = Field(None, description="Number of the frame in it, from 1")
+    box: list[int] | None = Field(None, description="x, y, width, height in pixels of the upright frame")
 
     @classmethod
     def of(cls, entry: Entry) -> "Picture":
@@ -113,6 +117,27 @@ class FoundIdentity(BaseModel):
     keys: list[Key]
 
 
+class FoundGroup(BaseModel):
+    """A track, camera or person found, by its best pictures."""
+
+    camera: str = Field(description="Of the best picture")
+    label: str = Field(description="Of the best picture, within its camera")
+    identity: str = Field(description="Of the best picture; empty if unknown")
+    score: float
+    pictures: int = Field(description="Of the group that passed the filters, those that are not among the hits too")
+    keys: list[Key] = Field(description="Of the best, best first; they are among the hits")
+
+
+class Moment(BaseModel):
+    """Where in its footage a picture was cut out."""
+
+    footage: str
+    frame: int
+    box: list[int]
+    second: float | None = Field(description="Of the video; null for a folder of frames")
+    video: str | None = Field(description="Address of the video, which works without the token for some hours")
+
+
 class SearchFields(BaseModel):
     """Whom to search for, and how: the fields of `SearchForm`, without the filters."""
 
@@ -124,6 +149,13 @@ class SearchFields(BaseModel):
         description="x,y,width,height in pixels of the upright picture, empty for all of it; one per picture, or none",
     )
     key: list[Key] = Field([], description="Keys of pictures in the gallery that show the person")
+    track: list[Key] = Field([], description="As key, each for all pictures of the picture's track")
+    taken_by: list[Name] = Field([], description="The camera of each picture, empty if unknown; as many, or none")
+    other_cameras: bool = Field(
+        False,
+        description="Leave out the cameras that took the pictures; of an upload taken_by, or that of the same file "
+        "in the gallery",
+    )
     text: Sentence | SkipJsonSchema[None] = Field(
         None,
         description="The person described, instead of pictures and keys",
@@ -132,6 +164,12 @@ class SearchFields(BaseModel):
     fusion: Fusion = Field("mean", description="Several pictures: by their mean, or by the nearest of them")
     rerank: bool = Field(False, description="Order the nearest by k-reciprocal re-ranking")
     camera_standardise: bool = Field(False, description="Compare pictures by features standardised by camera")
+    group: Grouping | SkipJsonSchema[None] = Field(
+        None,
+        description="Rank tracks, cameras or persons by their best picture, over all pictures, instead of pictures",
+        json_schema_extra=_without_default,
+    )
+    each: int = Field(1, ge=1, le=12, description="Pictures of each group at most")
     limit: int = Field(24, ge=1, le=200)
     offset: int = Field(0, ge=0, le=10_000)
 
@@ -167,6 +205,8 @@ class SearchAnswer(BaseModel):
 
     hits: list[FoundPicture]
     identities: list[FoundIdentity]
+    groups: list[FoundGroup] = Field(description="Of a grouped search, best first")
+    taken_by: list[str] = Field(description="The camera of each uploaded picture, as given or known; empty if unknown")
     more: bool
     offset: int
 
@@ -230,6 +270,7 @@ class GalleryFacts(BaseModel):
 
     pictures: int
     identities: int
+    tracks: int = Field(description="Tracks of pictures that were cut out of footage")
     cameras: list[CameraPictures]
     first: datetime | None
     last: datetime | None
@@ -247,4 +288,4 @@ def _properties(entry: Entry) -> dict[str, Any]:
         "source": entry.source,
         "label": entry.label,
         "identity": entry.identity,
-    }
+    } | ({} if entry.origin is None else asdict(entry.origin))

@@ -105,6 +105,35 @@ export async function person(identity, signal) {
   return pictures;
 }
 
+/** All pictures of a picture's track. */
+export async function track(key, signal) {
+  const pictures = await json(`api/track/${encodeURIComponent(key)}`, { signal });
+  remember(pictures);
+  return pictures;
+}
+
+/** Where in its footage a picture was cut out: second, and the video's address. */
+export const moment = (key) => json(`api/pictures/${encodeURIComponent(key)}/moment`);
+
+/** An object URL of the frame that a picture was cut out of. */
+export const frame = async (key) =>
+  URL.createObjectURL(await (await call(`api/pictures/${encodeURIComponent(key)}/frame`)).blob());
+
+/** Show a picture in its own size in an `img`; until it has come, or if it does not come, its thumbnail. */
+export function showLarge(img, key) {
+  showThumbnail(img, key);
+  call(`api/pictures/${encodeURIComponent(key)}/picture`)
+    .then((answer) => answer.blob())
+    .then((blob) => {
+      const url = URL.createObjectURL(blob);
+      seen.unobserve(img);
+      img.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+      img.src = url;
+    })
+    .catch(() => {}); // the thumbnail stays
+  return img;
+}
+
 /** Follow a link to the table of corrections; with a token the table is fetched by script. */
 export async function downloadCorrections(event) {
   if (token === null) return; // the link works by itself

@@ -7,7 +7,7 @@ import { byId, fill, h } from "./dom.js";
 import { kept } from "./files.js";
 import { activeFilters, noFilters, sendFilters } from "./filters.js";
 import { cameraName, count, given, several, timeSpan } from "./format.js";
-import { queryPanel } from "./query.js";
+import { queryFigures, queryPanel } from "./query.js";
 import { arrowKeys, showResults } from "./results.js";
 import { selectionBar } from "./selection.js";
 import { viewer } from "./viewer.js";
@@ -20,7 +20,6 @@ let state = fromFragment(location.hash, history.state?.uploads ?? []);
 let answer = null; // to the search shown
 let searched = ""; // what was searched for, see `asked`
 let running = null;
-let drawn = ""; // the view in which the answer is shown
 let panel, selection, dialog;
 
 api.whenTokenIsNeeded(askForToken);
@@ -42,7 +41,9 @@ async function start() {
   dialog = viewer(byId("viewer"), names, selection, byId("bar-home"), {
     open,
     close: closePicture,
-    like: (key) => find({ by: "picture", uploads: [], keys: [key] }),
+    like: (key) => find({ by: "picture", uploads: [], keys: [key], tracks: [] }),
+    whole: (key) => find({ by: "picture", uploads: [], keys: [], tracks: [key] }),
+    query: () => (noQuery() || inWords() ? [] : queryFigures(state)),
     add: (key) => find({ by: "picture", keys: [...new Set([...state.keys, key])] }),
   });
   const { pictures, identities, cameras, model } = gallery;
@@ -50,6 +51,7 @@ async function start() {
   byId("figures").textContent =
     `${several(pictures, "picture")}, ${several(identities, "person")} joined or labelled, ` +
     `${several(cameras.length, "camera")}. Model ${given(model.name)} (${model.fingerprint.slice(0, 12)}), ${model.runtime}.`;
+  byId("view-tracks").hidden = !gallery.tracks;
   byId("filters").open = !NARROW.matches;
   listen();
   apply();
@@ -67,7 +69,7 @@ function listen() {
   });
   byId("show-corrections").addEventListener("click", () => showCorrections(byId("corrections")));
   for (const radio of document.querySelectorAll("[name=view]"))
-    radio.addEventListener("change", () => navigate({ view: radio.value }));
+    radio.addEventListener("change", () => navigate({ view: radio.value, offset: 0 }));
   byId("limit").addEventListener("change", () => navigate({ limit: Number(byId("limit").value), offset: 0 }));
   byId("previous-page").addEventListener("click", () => turn(-1));
   byId("next-page").addEventListener("click", () => turn(1));
@@ -148,10 +150,9 @@ function closePicture() {
 
 function apply() {
   panel.show(state);
-  document.querySelector(`[name=view][value=${state.view}]`).checked = true;
+  document.querySelector(`[name=view][value=${viewOf()}]`).checked = true;
   byId("limit").value = String(state.limit);
   if (asked() !== searched) run();
-  else if (answer && drawn !== state.view) showAnswer();
   showPicture();
 }
 
@@ -169,12 +170,17 @@ function showPicture() {
 // --- Searching -------------------------------------------------------------------------------------------------------
 
 const inWords = () => state.by === "words" && gallery.text;
-const noQuery = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length);
+const noQuery = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length && !state.tracks.length);
+
+/** The view chosen; the gallery's own is that of tracks, if it has any. */
+const viewOf = () => state.view || (gallery.tracks ? "tracks" : "ranked");
+const GROUPS = { tracks: ["track", 1], cameras: ["camera", 12], persons: ["person", 12] }; // and pictures of each
 
 /** Everything that a search's answer depends on. */
 function asked() {
-  const { view, open: opened, ...rest } = state;
-  return noQuery() ? "no query" : JSON.stringify(rest);
+  const { open: opened, uploads, ...rest } = state;
+  const pictures = uploads.map(({ known, ...upload }) => upload);
+  return noQuery() ? "no query" : JSON.stringify({ ...rest, uploads: pictures, view: viewOf() });
 }
 
 async function form() {
@@ -187,11 +193,19 @@ async function form() {
       fields.append("picture", file, file.name);
       if (boxed) fields.append("box", box ? box.join(",") : "");
     }
+    if (state.uploads.some((upload) => upload.camera))
+      for (const { camera } of state.uploads) fields.append("taken_by", camera);
     for (const key of state.keys) fields.append("key", key);
-    if (state.uploads.length + state.keys.length > 1) fields.set("fusion", state.fusion);
+    for (const key of state.tracks) fields.append("track", key);
+    if (state.uploads.length + state.keys.length + 2 * state.tracks.length > 1) fields.set("fusion", state.fusion);
     if (state.rerank && gallery.rerank) fields.set("rerank", "true");
   }
   await sendFilters(fields, state, inWords());
+  const [group, each] = GROUPS[viewOf()] ?? [];
+  if (group) {
+    fields.set("group", group);
+    fields.set("each", String(each));
+  }
   fields.set("limit", String(state.limit));
   fields.set("offset", String(state.offset));
   return fields;
@@ -214,6 +228,8 @@ async function run({ quietly = false } = {}) {
     if (control.signal.aborted) return;
     answer = found;
     api.remember(found.hits);
+    state.uploads.forEach((upload, n) => upload.camera || (upload.known = found.taken_by[n])); // by the same file
+    panel.show(state);
     selection.renew(found.hits);
     showAnswer();
     if (state.open) dialog.show(state.open, answer);
@@ -271,8 +287,8 @@ function say(message, again) {
 
 function showAnswer() {
   const { hits, more, offset } = answer;
-  drawn = state.view;
-  const last = offset + hits.length;
+  const groups = answer.groups.length ? answer.groups : hits;
+  const last = offset + groups.length;
   const deeper = more && !(state.rerank && !inWords() && offset + 2 * state.limit > RERANKED);
   fill(byId("problem"));
   byId("results-heading").textContent = "Results";
@@ -287,11 +303,12 @@ function showAnswer() {
     : state.rerank
       ? "1 minus the re-ranked distance"
       : "cosine, at most 1";
-  byId("status").textContent = `Pictures ${count(offset + 1)} to ${count(last)}, best first. Score: ${measure}.`;
+  const what = { tracks: "Tracks", cameras: "Cameras", persons: "Persons" }[viewOf()] ?? "Pictures";
+  byId("status").textContent = `${what} ${count(offset + 1)} to ${count(last)}, best first. Score: ${measure}.`;
   showResults(
     byId("found"),
     answer,
-    state.view,
+    viewOf(),
     gallery.cameras.map((camera) => camera.name),
     selection,
     open,

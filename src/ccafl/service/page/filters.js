@@ -1,7 +1,6 @@
 // The filters of a search. Each is one entry of the table: its value in the page's state and address, its control in
 // the panel, and the form fields that the service takes. A new filter is a new entry.
 
-import { picture } from "./api.js";
 import { h } from "./dom.js";
 import { cameraName, count } from "./format.js";
 
@@ -22,6 +21,8 @@ import { cameraName, count } from "./format.js";
  * @property {(fields: FormData, value: *, state: Object) => void|Promise<void>} send adds the service's form fields
  * @property {(value: *) => string|null} [problem] why nothing can be searched with this value
  */
+
+const TAKEN = "Taken, in UTC";
 
 /** @type {Filter[]} */
 export const FILTERS = [
@@ -47,12 +48,8 @@ export const FILTERS = [
     write: () => "1",
     read: (text) => text === "1",
     control: (gallery, changed) =>
-      checkbox("others", "Other cameras only", "Leaves out the camera that took the query’s picture.", changed),
-    send: async (fields, _, { uploads, keys }) => {
-      const pictures = [...uploads, ...(await Promise.all(keys.map(picture)))];
-      const cameras = new Set(pictures.map(({ camera }) => camera).filter(Boolean));
-      for (const camera of cameras) fields.append("exclude_camera", camera);
-    },
+      checkbox("others", "Other cameras only", "Leaves out the camera that took the query’s picture: choose it beside the picture, if it is not known.", changed),
+    send: (fields) => fields.set("other_cameras", "true"), // the service says if it does not know which those are
   },
   time("since", "From"),
   time("until", "Until"),
@@ -95,7 +92,8 @@ export function readFilters(words) {
  * @returns {{draft: () => Object, show: (state: Object, inWords: boolean) => void}} `draft` gives what they say
  */
 export function filterControls(before, gallery, changed) {
-  const controls = FILTERS.map((filter) => ({ ...filter, ...filter.control(gallery, changed) }));
+  const possible = FILTERS.filter(({ group }) => group !== TAKEN || gallery.first); // no filter by times that do not exist
+  const controls = possible.map((filter) => ({ ...filter, ...filter.control(gallery, changed) }));
   for (const control of controls) control.place = h("div", { class: "filter" }, control.nodes);
   for (const [group, own] of Map.groupBy(controls, (control) => control.group))
     before.before(
@@ -171,7 +169,7 @@ function checkbox(name, words, hint, changed) {
 function time(name, words) {
   return {
     name,
-    group: "Taken, in UTC",
+    group: TAKEN,
     none: "",
     write: (value) => value,
     read: (text) => (/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$/.test(text) ? text : undefined),

@@ -27,14 +27,29 @@ export const dateOf = (time) => day.format(time);
 export const shortDateOf = (time) => shortDay.format(time);
 export const clockOf = (time) => clock.format(time);
 
-/** "4 May 2026, 15:48:02" or "time unknown". */
+/** "4 May 2026, 15:48:02"; empty without a time. */
 export function longTime(iso) {
-  return iso ? `${day.format(new Date(iso))}, ${clock.format(new Date(iso))}` : "time unknown";
+  return iso ? `${day.format(new Date(iso))}, ${clock.format(new Date(iso))}` : "";
 }
 
 /** "4 May 15:48:02", for small places. */
 export function shortTime(iso) {
-  return iso ? `${shortDay.format(new Date(iso))} ${clock.format(new Date(iso))}` : "time unknown";
+  return iso ? `${shortDay.format(new Date(iso))} ${clock.format(new Date(iso))}` : "";
+}
+
+const local = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZoneName: "short",
+});
+
+/** "4 May, 17:48:02 CEST" in the reader's time zone; empty where that is UTC. */
+export function localTime(iso) {
+  const time = new Date(iso);
+  return time.getTimezoneOffset() ? local.format(time) : "";
 }
 
 /** "a, b and c". */

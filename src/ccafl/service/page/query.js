@@ -1,6 +1,6 @@
 // The query panel: whom to search for, and where.
 
-import { picture, remembered, showThumbnail } from "./api.js";
+import { picture, remembered, showLarge, showThumbnail } from "./api.js";
 import { drawBox } from "./boxer.js";
 import { byId, fill, h, keepingFocus } from "./dom.js";
 import { keep, kept } from "./files.js";
@@ -57,7 +57,7 @@ export function queryPanel(gallery, change, clear) {
 
   function add(files) {
     const problems = [];
-    const free = limits.pictures - state.uploads.length - state.keys.length;
+    const free = limits.pictures - state.uploads.length - state.keys.length - state.tracks.length;
     let bytes = state.uploads.reduce((sum, upload) => sum + kept(upload.id).file.size, 0);
     const good = files.filter((file) => {
       const fits = bytes + file.size <= limits.upload_mb * 1e6;
@@ -88,6 +88,7 @@ export function queryPanel(gallery, change, clear) {
       ...draft(),
       uploads: state.uploads.filter((upload) => upload.id !== id),
       keys: state.keys.filter((key) => key !== id),
+      tracks: state.tracks.filter((key) => `track ${key}` !== id),
     });
     (byId("asked").querySelector("[data-at^=remove]") ?? byId("files")).focus();
   }
@@ -124,7 +125,9 @@ export function queryPanel(gallery, change, clear) {
             ? `Box ${upload.box[2]} × ${upload.box[3]} at ${upload.box[0]}, ${upload.box[1]}`
             : "Whole picture",
         ),
-        state.others && cameraOf(upload, name),
+        upload.known
+          ? h("p", { class: "hint" }, `Taken by ${cameraName(upload.known)}`)
+          : state.others && cameraOf(upload, name),
         h(
           "div",
           { class: "pair" },
@@ -149,12 +152,12 @@ export function queryPanel(gallery, change, clear) {
     return choose;
   }
 
-  function keyTile(key, number) {
+  function keyTile(key, number, whole = false) {
     const says = h("p", { class: "name" }, "Picture from the gallery");
     const facts = h("p", { class: "hint" });
     const tell = (known) => {
       says.textContent = known.label ? labelName(known) : cameraName(known.camera);
-      facts.textContent = longTime(known.time);
+      facts.textContent = whole ? "The whole track" : longTime(known.time);
     };
     if (remembered(key)) tell(remembered(key));
     else picture(key).then(tell, (refusal) => (facts.textContent = refusal.message));
@@ -170,7 +173,9 @@ export function queryPanel(gallery, change, clear) {
         h(
           "div",
           { class: "pair" },
-          button("Remove", `picture ${number + 1}, from the gallery`, `remove ${key}`, () => without(key)),
+          button("Remove", `picture ${number + 1}, from the gallery`, `remove ${key}`, () =>
+            without(whole ? `track ${key}` : key),
+          ),
         ),
       ),
     );
@@ -184,7 +189,7 @@ export function queryPanel(gallery, change, clear) {
       byId("asked-problem").textContent =
         `The page was reloaded: choose the ${gone > 1 ? `${gone} pictures` : "picture"} from your computer again.`;
     state.uploads = state.uploads.filter((upload) => kept(upload.id));
-    const tiles = JSON.stringify([state.uploads, state.keys, state.others]);
+    const tiles = JSON.stringify([state.uploads, state.keys, state.tracks, state.others]);
     if (tiles !== drawn) {
       drawn = tiles;
       keepingFocus(byId("asked"), () =>
@@ -192,6 +197,7 @@ export function queryPanel(gallery, change, clear) {
           byId("asked"),
           state.uploads.map(uploadTile),
           state.keys.map((key, number) => keyTile(key, state.uploads.length + number)),
+          state.tracks.map((key, number) => keyTile(key, state.uploads.length + state.keys.length + number, true)),
         ),
       );
     }
@@ -201,7 +207,7 @@ export function queryPanel(gallery, change, clear) {
     byId("by-words").hidden = !words;
     document.querySelector(`[name=by][value=${words ? "words" : "picture"}]`).checked = true;
     if (document.activeElement !== byId("text")) byId("text").value = state.text;
-    byId("fusion").hidden = state.uploads.length + state.keys.length < 2;
+    byId("fusion").hidden = state.uploads.length + state.keys.length + 2 * state.tracks.length < 2;
     document.querySelector(`[name=fusion][value=${state.fusion}]`).checked = true;
     filters.show(state, words);
     byId("rerank").checked = state.rerank;
@@ -228,4 +234,25 @@ function boxMark([x, y, width, height], image) {
   mark.style.width = percent(width, image.naturalWidth);
   mark.style.height = percent(height, image.naturalHeight);
   return mark;
+}
+
+/** The query's pictures as figures, large, to be compared with a result. */
+export function queryFigures(state) {
+  const uploads = state.uploads
+    .filter(({ id }) => kept(id))
+    .map(({ id, box }) => {
+      const { file, url } = kept(id);
+      const image = h("img", { src: url, alt: `The query: ${given(file.name)}` });
+      if (box) image.addEventListener("load", () => image.replaceWith(cut(image, box)), { once: true });
+      return image;
+    });
+  const keys = [...state.keys, ...state.tracks];
+  return [...uploads, ...keys.map((key) => showLarge(h("img", { alt: "The query: a picture from the gallery" }), key))];
+}
+
+/** The part of an image within a box. */
+function cut(image, [x, y, width, height]) {
+  const part = h("canvas", { width, height, role: "img", "aria-label": image.alt });
+  part.getContext("2d").drawImage(image, x, y, width, height, 0, 0, width, height);
+  return part;
 }

@@ -1,31 +1,36 @@
-// The results of a search, in three views.
+// The results of a search, in four views.
 
 import { showThumbnail } from "./api.js";
 import { fill, h, keepingFocus } from "./dom.js";
-import { cameraName, longTime, personName, score, several, shortTime } from "./format.js";
+import { cameraName, given, labelName, longTime, personName, score, several, shortTime } from "./format.js";
 
 /**
  * Draw an answer.
  *
  * @param {HTMLElement} place
- * @param {{hits: Object[], identities: Object[], offset: number}} answer of the service
- * @param {"ranked"|"cameras"|"persons"} view
+ * @param {{hits: Object[], groups: Object[], offset: number}} answer of the service
+ * @param {"tracks"|"ranked"|"cameras"|"persons"} view
  * @param {string[]} cameras in the gallery's order
  * @param {Object} selection the selection bar
  * @param {(key: string) => void} open shows a picture in the dialog
  */
 export function showResults(place, answer, view, cameras, selection, open) {
-  const ranks = new Map(answer.hits.map((hit, n) => [hit.key, answer.offset + n + 1]));
-  const tiles = (hits) =>
+  const hits = new Map(answer.hits.map((hit) => [hit.key, hit]));
+  const order = view === "ranked" || view === "tracks" ? answer.hits : answer.hits.toSorted((a, b) => b.score - a.score);
+  const ranks = new Map(order.map((hit, n) => [hit.key, answer.offset + n + 1]));
+  const groups = answer.groups.map((group) => ({ ...group, own: group.keys.map((key) => hits.get(key)) }));
+  const sizes = view === "tracks" ? new Map(answer.groups.map((group) => [group.keys[0], group.pictures])) : new Map();
+  const tiles = (own) =>
     h(
       "ol",
       { class: "tiles", data: { grid: "" } },
-      hits.map((hit) => tile(hit, ranks.get(hit.key), selection, open)),
+      own.map((hit) => tile(hit, ranks.get(hit.key), selection, open, sizes.get(hit.key))),
     );
   const draw = {
+    tracks: () => [tiles(answer.hits)],
     ranked: () => [tiles(answer.hits)],
-    cameras: () => byCamera(answer.hits, cameras, tiles),
-    persons: () => byPerson(answer, tiles, selection, open),
+    cameras: () => byCamera(groups, cameras, tiles),
+    persons: () => byPerson(groups, tiles, selection, open),
   }[view];
   keepingFocus(place, () => fill(place, draw()));
 }
@@ -33,11 +38,13 @@ export function showResults(place, answer, view, cameras, selection, open) {
 /** A picture's accessible name. */
 export function nameOf(hit, rank) {
   const who = hit.identity ? personName(hit.identity) : "not joined";
-  return `${rank ? `rank ${rank}, ` : ""}camera ${cameraName(hit.camera)}, ${longTime(hit.time)}, ${who}`;
+  const parts = [rank && `rank ${rank}`, `camera ${cameraName(hit.camera)}`, longTime(hit.time), who];
+  return parts.filter(Boolean).join(", ");
 }
 
-function tile(hit, rank, selection, open) {
+function tile(hit, rank, selection, open, size) {
   const name = nameOf(hit, rank);
+  const track = size && hit.label ? `, track ${given(hit.label)}, ${several(size, "picture")}` : "";
   const meter = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
   meter.firstChild.style.width = `${100 * Math.min(Math.max(hit.score, 0), 1)}%`;
   return h(
@@ -50,19 +57,21 @@ function tile(hit, rank, selection, open) {
         type: "button",
         class: "open",
         data: { open: hit.key, at: `open ${hit.key}` },
-        "aria-label": `Open ${name}, score ${score(hit.score)}`,
+        "aria-label": `Open ${name}${track}, score ${score(hit.score)}`,
         on: { click: () => open(hit.key) },
       },
-      h("span", { class: "frame" }, showThumbnail(h("img", { alt: "" }), hit.key)),
-      meter,
-      h("span", { class: "line" }, h("b", {}, rank), h("span", {}, score(hit.score))),
       h(
         "span",
-        { class: "line" },
-        h("span", { class: "cut", title: hit.camera ? cameraName(hit.camera) : null }, cameraName(hit.camera)),
-        h("span", { class: "cut who" }, hit.identity ? personName(hit.identity) : "–"),
+        { class: "frame" },
+        showThumbnail(h("img", { alt: "" }), hit.key),
+        size > 1 && h("span", { class: "stack" }, size),
       ),
-      h("span", { class: "line faint" }, shortTime(hit.time)),
+      meter,
+      h("span", { class: "line" }, h("b", {}, rank), h("span", {}, score(hit.score))),
+      h("span", { class: "whole" }, cameraName(hit.camera)),
+      track && h("span", { class: "whole" }, `Track ${given(hit.label)}`),
+      hit.identity && h("span", { class: "whole who" }, personName(hit.identity)),
+      hit.time && h("span", { class: "whole faint" }, shortTime(hit.time)),
     ),
   );
 }
@@ -71,81 +80,35 @@ function group(kind, heading, says, buttons, list) {
   return h("section", { class: kind }, h("header", {}, h("h3", {}, heading), h("p", {}, says), buttons), list);
 }
 
-function byCamera(hits, cameras, tiles) {
-  const found = Map.groupBy(hits, (hit) => hit.camera);
-  const order = [
-    ...cameras.filter((camera) => found.has(camera)),
-    ...[...found.keys()].filter((camera) => !cameras.includes(camera)),
-  ];
-  return order.map((camera) => {
-    const own = found.get(camera);
-    return group(
-      "group",
-      cameraName(camera),
-      `${several(own.length, "picture")} here, best ${score(own[0].score)}`,
-      null,
-      tiles(own),
-    );
-  });
+const countOf = ({ own, pictures, score: best }) =>
+  `${own.length < pictures ? `best ${own.length} of ` : ""}${several(pictures, "picture")}, best ${score(best)}`;
+
+function byCamera(groups, cameras, tiles) {
+  const place = ({ camera }) => cameras.indexOf(camera);
+  return groups
+    .toSorted((a, b) => place(a) - place(b))
+    .map((one) => group("group", cameraName(one.camera), countOf(one), null, tiles(one.own)));
 }
 
-function byPerson(answer, tiles, selection, open) {
-  const hits = new Map(answer.hits.map((hit) => [hit.key, hit]));
-  const groups = answer.identities.map(({ identity, score: best, keys }) => ({
-    identity,
-    best,
-    own: keys.map((key) => hits.get(key)).filter(Boolean),
-  }));
-  const joined = groups.filter(({ identity }) => identity);
-  const alone = groups.filter(({ identity }) => !identity).flatMap(({ own }) => own);
-  const sections = joined.map(({ identity, best, own }) => {
-    const name = personName(identity);
-    const seen = new Set(own.map((hit) => hit.camera)).size;
-    const where = seen > 1 ? `, ${several(seen, "camera")}` : "";
+function byPerson(groups, tiles, selection, open) {
+  const sections = groups.map((one) => {
+    const { identity, label, own } = one;
+    const name = identity ? personName(identity) : label ? labelName(one) : cameraName(one.camera);
+    const at = own[0].key;
+    const button = (words, about, click) =>
+      h(
+        "button",
+        { type: "button", class: "quiet", "aria-label": `${words} ${about}`, data: { at: `${words} ${at}` }, on: { click } },
+        words,
+      );
     const buttons = h(
       "div",
       { class: "pair" },
-      h(
-        "button",
-        {
-          type: "button",
-          class: "quiet",
-          "aria-label": `Timeline of ${name}`,
-          data: { at: `timeline ${identity}` },
-          on: { click: () => open(own[0].key) },
-        },
-        "Timeline",
-      ),
-      h(
-        "button",
-        {
-          type: "button",
-          class: "quiet",
-          "aria-label": `Select all of ${name} here`,
-          data: { at: `all ${identity}` },
-          on: { click: () => selection.set(own, true) },
-        },
-        "Select all",
-      ),
+      button(identity ? "Timeline" : "Open", `of ${name}`, () => open(at)),
+      button("Select all", `of ${name} here`, () => selection.set(own, true)),
     );
-    return group(
-      "stackof",
-      name,
-      `${several(own.length, "picture")} here${where}, best ${score(best)}`,
-      buttons,
-      tiles(own),
-    );
+    return group("stackof", name, `${identity ? "" : "not joined, "}${countOf(one)}`, buttons, tiles(own));
   });
-  if (alone.length)
-    sections.push(
-      group(
-        "stackof",
-        "Not joined",
-        `${several(alone.length, "picture")} here, not joined across cameras`,
-        null,
-        tiles(alone),
-      ),
-    );
   return [h("div", { class: "stacks" }, sections)];
 }
 

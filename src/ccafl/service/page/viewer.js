@@ -1,10 +1,13 @@
-// The dialog of one picture: its properties, and the person it is joined with across cameras.
+// The dialog of one picture: beside the query, with its properties, its footage, its track, and the person it is joined
+// with across cameras.
 
 import * as api from "./api.js";
 import { fill, h, keepingFocus } from "./dom.js";
-import { cameraName, clockOf, given, labelName, longTime, personName, score, several, timeSpan } from "./format.js";
+import { cameraName, clockOf, given, labelName, localTime, longTime, personName, score, several, timeSpan } from "./format.js";
 import { nameOf } from "./results.js";
 import { timeline } from "./timeline.js";
+
+const ZOOMS = [1, 1.5, 2, 3, 4];
 
 /**
  * The dialog.
@@ -13,11 +16,13 @@ import { timeline } from "./timeline.js";
  * @param {string[]} cameras in the gallery's order
  * @param {Object} selection the selection bar
  * @param {HTMLElement} barHome where the bar is while the dialog is closed
- * @param {{open: Function, close: Function, like: Function, add: Function}} actions
+ * @param {{open: Function, close: Function, like: Function, whole: Function, add: Function, query: Function}} actions
  */
 export function viewer(dialog, cameras, selection, barHome, actions) {
   let shown = "";
   let leaving = null;
+  let zoom = 0; // place in ZOOMS; kept from picture to picture
+  let footage = ""; // what of the footage is shown: "", "frame" or "video"
   const body = h("div", { class: "body" });
   const foot = h("div", { class: "foot" });
   fill(dialog, body, foot);
@@ -32,15 +37,20 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
   });
   dialog.addEventListener("click", (event) => event.target === dialog && actions.close());
   dialog.addEventListener("keydown", (event) => {
-    if (!["ArrowLeft", "ArrowRight"].includes(event.key) || event.target.matches("input:not([type=checkbox]), select"))
-      return;
+    if (event.target.matches("input:not([type=checkbox]), select, video")) return;
+    if (["+", "=", "-"].includes(event.key) && !event.ctrlKey && !event.metaKey)
+      return magnify(zoom + (event.key === "-" ? -1 : 1));
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
     const button = dialog.querySelector(event.key === "ArrowLeft" ? "[data-at=before]" : "[data-at=after]");
     if (button && !button.disabled) button.click();
   });
 
   /** Show a picture, with its neighbours if it is among the hits. */
   async function show(key, answer) {
-    if (shown !== key) body.scrollTop = 0;
+    if (shown !== key) {
+      body.scrollTop = 0;
+      footage = "";
+    }
     shown = key;
     leaving?.abort();
     leaving = new AbortController();
@@ -70,18 +80,17 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
         h(
           "div",
           { class: "card" },
-          h(
-            "span",
-            { class: "frame" },
-            api.showThumbnail(h("img", { alt: `Picture of ${nameOf(picture, rank)}` }), key),
-          ),
+          beside(api.showLarge(h("img", { alt: `Picture of ${nameOf(picture, rank)}` }), key)),
           h("div", { class: "about" }, facts(picture, rank), doings(picture)),
         ),
+        picture.footage && fromFootage(picture),
         person,
       ),
     );
+    magnify(zoom);
     if (!dialog.contains(document.activeElement) || document.activeElement === dialog)
       dialog.querySelector("#viewer-heading").focus();
+    if (!picture.identity && picture.label) await askForTrack(person, picture, leaving.signal);
     if (picture.identity && !api.rememberedPerson(picture.identity))
       await askForPerson(person, picture, leaving.signal);
   }
@@ -106,20 +115,116 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       h(
         "div",
         { class: "pair" },
+        sizeButton("Smaller", "smaller", "−", -1),
+        sizeButton("Larger", "larger", "+", 1),
         among && [step("Previous", "before", before), step("Next", "after", after)],
         h("button", { type: "button", data: { at: "close" }, on: { click: actions.close } }, "Close"),
       ),
     );
   }
 
+  /** Show the pictures larger or smaller, the query's and the candidate's alike. */
+  function magnify(to) {
+    zoom = Math.min(Math.max(to, 0), ZOOMS.length - 1);
+    body.style.setProperty("--zoom", ZOOMS[zoom]);
+    for (const [at, end] of [
+      ["smaller", 0],
+      ["larger", ZOOMS.length - 1],
+    ]) {
+      const button = dialog.querySelector(`[data-at=${at}]`);
+      if (button) button.disabled = zoom === end;
+    }
+  }
+
+  const sizeButton = (name, at, sign, by) =>
+    h(
+      "button",
+      { type: "button", class: "quiet", "aria-label": name, data: { at }, on: { click: () => magnify(zoom + by) } },
+      sign,
+    );
+
+  /** The candidate, with the query beside it if it was searched for with pictures. */
+  function beside(image) {
+    const figure = (words, ...shownThere) =>
+      h(
+        "figure",
+        {},
+        h("div", { class: "frame", tabindex: "0", role: "group", "aria-label": words }, shownThere),
+        h("figcaption", {}, words),
+      );
+    const asked = actions.query();
+    return h(
+      "div",
+      { class: asked.length ? "beside" : "beside alone" },
+      asked.length > 0 && figure(asked.length > 1 ? `Query: ${several(asked.length, "picture")}` : "Query", asked),
+      figure("Result", image),
+    );
+  }
+
+  /** What was filmed: the frame with the box, and the video from there. */
+  function fromFootage(picture) {
+    const place = h("div", { class: "shown", role: "status" });
+    const choose = (words, what) =>
+      h(
+        "button",
+        { type: "button", data: { at: what }, "aria-expanded": "false", on: { click: () => show(what) } },
+        words,
+      );
+    const buttons = [choose("Show the frame", "frame"), choose("Play the video from here", "video")];
+    const make = { frame: framed, video: filmed };
+    async function show(what) {
+      footage = footage === what ? "" : what;
+      for (const button of buttons) button.setAttribute("aria-expanded", String(button.dataset.at === footage));
+      const wanted = footage;
+      fill(place, wanted && h("p", { class: "hint" }, "Loading…"));
+      if (!wanted) return;
+      const content = await make[wanted](picture).catch((refusal) => problem(refusal.message));
+      if (footage === wanted && place.isConnected) fill(place, content);
+    }
+    return h(
+      "section",
+      { class: "footage", "aria-label": "Footage" },
+      h("div", { class: "actions" }, buttons),
+      place,
+    );
+  }
+
+  async function framed(picture) {
+    const url = await api.frame(picture.key);
+    const image = h("img", { src: url, alt: `Frame ${picture.frame} of ${given(picture.footage)}, the person in a box` });
+    image.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
+    return image;
+  }
+
+  async function filmed(picture) {
+    const { video, second } = await api.moment(picture.key);
+    if (!video) return problem("This footage is a folder of frames; there is no video to play.");
+    const name = given(picture.footage.split("/").at(-1));
+    const player = h("video", { controls: true, playsinline: true, preload: "metadata", "aria-label": `Video ${name}` });
+    player.muted = true;
+    player.addEventListener("loadedmetadata", () => (player.currentTime = second), { once: true });
+    const says = `This browser cannot play ${name}. It is at ${given(picture.footage)}, the person at ${clock(second)}.`;
+    player.addEventListener("error", () => player.replaceWith(problem(says)));
+    player.src = video;
+    return [player, h("p", { class: "hint" }, `${name}, from ${clock(second)}`)];
+  }
+
+  const problem = (words) => h("p", { class: "problem", role: "alert" }, words);
+  const clock = (seconds) => {
+    const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60];
+    return parts.map((part) => String(Math.floor(part)).padStart(2, "0")).join(":");
+  };
+
   function facts(picture, rank) {
     const rows = [
       rank && ["Score", score(picture.score)],
       ["Camera", cameraName(picture.camera)],
-      ["Taken", picture.time ? `${longTime(picture.time)} UTC` : "time unknown"],
+      picture.time && ["Taken", `${longTime(picture.time)} UTC`],
+      picture.time && localTime(picture.time) && ["Your time", localTime(picture.time)],
       ["Person", picture.identity ? personName(picture.identity) : "not joined"],
-      ["Label", picture.label ? `${given(picture.label)} (of this camera)` : "none"],
+      [picture.footage ? "Track" : "Label", picture.label ? `${given(picture.label)} (of this camera)` : "none"],
       ["Source", given(picture.source)],
+      picture.footage && ["Footage", `${given(picture.footage)}, frame ${picture.frame}`],
     ];
     return h(
       "dl",
@@ -140,6 +245,16 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       ),
       h(
         "button",
+        {
+          type: "button",
+          hidden: !picture.footage || !picture.label,
+          data: { at: "whole" },
+          on: { click: () => actions.whole(picture.key) },
+        },
+        "Search with the whole track",
+      ),
+      h(
+        "button",
         { type: "button", data: { at: "add" }, on: { click: () => actions.add(picture.key) } },
         "Add to the query",
       ),
@@ -155,6 +270,14 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       return;
     }
     if (!signal.aborted) showPerson(place, picture);
+  }
+
+  /** The pictures of a track that is not joined. */
+  async function askForTrack(place, picture, signal) {
+    const pictures = await api.track(picture.key, signal).catch(() => []); // the picture itself is shown
+    if (signal.aborted || pictures.length < 2) return;
+    selection.renew(pictures);
+    place.append(list(pictures, picture.key, (key) => actions.open(key, true), "All pictures of the label"));
   }
 
   /** The person's timeline and list, if they have been loaded. */
@@ -191,12 +314,12 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     );
   }
 
-  function list(pictures, current, open) {
+  function list(pictures, current, open, heading = "All pictures, by camera and label") {
     const groups = Map.groupBy(pictures, labelName);
     return h(
       "details",
       { open: true },
-      h("summary", {}, "All pictures, by camera and label"),
+      h("summary", {}, heading),
       [...groups].map(([name, own]) =>
         h(
           "section",
