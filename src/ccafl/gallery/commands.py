@@ -84,12 +84,6 @@ def add(
         encoder = open_encoder(model)
         if gallery is None:
             gallery = opened.enter_context(Gallery.create(db, encoder, uri=uri, token=token))
-        if seen := _in_training(RunFolder(Path(model)), pictures):
-            were = "was" if seen == 1 else "were"
-            note(
-                f"{counted(seen, 'picture')} {were} in the training of {model}: searches for them look better than "
-                "they will for others"
-            )
         with bar("adding pictures", len(pictures)) as progress, stop_between_steps() as check:
 
             def advance(steps: int) -> None:
@@ -100,6 +94,12 @@ def add(
         if done.skipped:
             lines = (f"  {why}" for why in done.skipped.values())
             note("\n".join((f"skipped {counted(len(done.skipped), 'unreadable picture')}:", *lines)))
+        if seen := _in_training(RunFolder(Path(model)), pictures):
+            were = "was" if seen == 1 else "were"
+            note(
+                f"{counted(seen, 'picture')} {were} in the training of {model}: searches for them look better than "
+                "they will for others"
+            )
         if association or (identities and not gallery.ledger.identities()):
             join(gallery, identities)
         counts = {"added": done.added, "known": done.known, "duplicates": done.duplicates}
