@@ -38,7 +38,7 @@ for name in ("torch", "torchvision", "open_clip", "lightning_fabric", "safetenso
 import ccafl.cli, ccafl.data.source, ccafl.encoders, ccafl.gallery, ccafl.service
 for room in (ccafl.encoders, ccafl.gallery, ccafl.service):
     for module in pkgutil.iter_modules(room.__path__):
-        if module.name != "torch_encoder":
+        if module.name not in ("torch_encoder", "labelling"):  # which need torch
             importlib.import_module(f"{room.__name__}.{module.name}")
 import numpy as np
 from ccafl.data.images import load_image

@@ -427,6 +427,8 @@ def test_an_interrupted_creation_can_be_repeated(tmp_path, encoder, monkeypatch)
         patch.setattr(Ledger, "write_facts", stop)
         with pytest.raises(KeyboardInterrupt):
             Gallery.create(folder, encoder)
+    assert not folder.exists()
+    folder.mkdir()
     (folder / ".gallery.sqlite.killed.sqlite").write_bytes(b"half")  # what a SIGKILL leaves behind
     with Gallery.create(folder, encoder) as gallery:
         assert len(gallery) == 0

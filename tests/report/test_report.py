@@ -120,8 +120,9 @@ def test_the_same_run_gives_the_same_page(trained, page, tmp_path):
 def test_the_page_shows_the_runs_numbers(trained, page):
     results = json.loads((trained / "results.json").read_text())
     found = dict(re.findall(r'<tr><th scope="row">([^<]+)</th><td>([^<]+)</td></tr>', section(page, "results")))
-    flat = {name: value for name, value in results.items() if name != "association"}
-    flat |= {f"association {name}": value for name, value in results["association"].items()}
+    flat = {name: value for name, value in results.items() if not isinstance(value, dict)}
+    for part in ("association", "joins"):
+        flat |= {f"{part} {name}": value for name, value in results[part].items() if not isinstance(value, list)}
     assert found.keys() == {name.replace("_", " ") for name in flat}
     for name, value in flat.items():
         shown = found[name.replace("_", " ")]
