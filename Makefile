@@ -9,7 +9,7 @@ DEVELOP := $(VENV)/.develop
 # Where the environment forbids it to keep bytecode, every process would compile all that it imports anew: 10 s each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types unit test-full-size test-faults test-lowest bench format clean
+.PHONY: demo test lint types unit test-full-size test-faults test-install test-lowest bench format clean
 
 demo: $(READY)  ## draw a synthetic world, train on it with and without joining the cameras, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -31,6 +31,9 @@ test-full-size: $(DEVELOP)  ## a step of each phase with RN50 at 256x128, 16 x 8
 
 test-faults: $(DEVELOP)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
 	OMP_NUM_THREADS=1 CCAFL_TEST_KILLS=10 $(BIN)/pytest -m faults -s
+
+test-install: $(DEVELOP)  ## the wheel, installed into an empty environment, works outside of this folder; downloads PyTorch
+	$(BIN)/pytest -m install -s
 
 test-lowest:  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
 	rm -rf .venv-lowest && uv venv --quiet .venv-lowest
