@@ -9,7 +9,7 @@ DEVELOP := $(VENV)/.develop
 # Where the environment forbids it to keep bytecode, every process would compile all that it imports anew: 10 s each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types unit test-full-size test-faults test-lowest bench format clean
+.PHONY: demo test lint types unit test-full-size test-faults test-install test-lowest bench docs format clean
 
 demo: $(READY)  ## draw a synthetic world, train on it with and without joining the cameras, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -32,6 +32,9 @@ test-full-size: $(DEVELOP)  ## a step of each phase with RN50 at 256x128, 16 x 8
 test-faults: $(DEVELOP)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults
 
+test-install: $(DEVELOP)  ## the wheel, installed into an empty environment, works outside of this folder; downloads PyTorch
+	$(BIN)/pytest -m install -s
+
 test-lowest:  ## with the oldest versions of the direct dependencies that pyproject.toml allows (needs uv)
 	rm -rf .venv-lowest && uv venv --quiet .venv-lowest
 	uv pip install --quiet --python .venv-lowest --resolution lowest-direct --editable ".[report,search,export,timm]" \
@@ -41,12 +44,17 @@ test-lowest:  ## with the oldest versions of the direct dependencies that pyproj
 bench: $(DEVELOP)  ## how fast the work around the backbone is (docs/performance.md); OPPONENTS=FOLDER compares with other projects
 	$(BIN)/python -m benchmarks $(if $(OPPONENTS),--opponents $(OPPONENTS)) --out runs/bench.json
 
+# The variable keeps Material from printing news.
+docs: $(READY)  ## the documentation's site, into site/: links checked, nothing loaded from the internet
+	$(INSTALL) --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # --no-compile halves the time: Python compiles what is imported, when it first is.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt

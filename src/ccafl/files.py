@@ -1,6 +1,5 @@
 """Files and folders for results: a file is written whole or not at all, and may hold its digest; a folder is locked."""
 
-import fcntl
 import hashlib
 import json
 import math
@@ -8,6 +7,7 @@ import mmap
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,7 +70,9 @@ def _make_folder(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Put the content of a file, or the names in a folder, on the disk."""
+    """Put the content of a file, or the names in a folder, on the disk; Windows cannot be asked for a folder's."""
+    if sys.platform == "win32" and path.is_dir():
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -184,13 +186,28 @@ def lock(file: Path, advice: str = "let it end, or stop it first") -> IO[bytes]:
     """
     try:
         opened = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_at_once(opened)
     except BlockingIOError as error:
         opened.close()
         raise InputError(f"{file.parent}: is in use by another ccafl; {advice}") from error
     except OSError as error:
         raise InputError(f"{file.parent}: cannot be used ({error.strerror}); check its permissions") from error
     return opened
+
+
+def _lock_at_once(file: IO[bytes]) -> None:
+    """Lock an open file; BlockingIOError if another process has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:  # the same for every reason
+            raise BlockingIOError(*error.args) from error
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -182,7 +182,7 @@ def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embe
         camera_names = [str(name) for name in state["camera_names"]]
         encoder = build_encoder(config.model, len(camera_names))
         load_state(encoder, state["encoder"], str(path))
-    return Embedder(config, encoder, camera_names, _device(), fast=fast, checkpoint=path.stem)
+    return Embedder(config, encoder, camera_names, device(), fast=fast, checkpoint=path.stem)
 
 
 def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = False) -> Embedder:
@@ -202,7 +202,7 @@ def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = Fals
     if checkpoint != "last":
         raise InputError(f"--checkpoint {checkpoint}: {weights} is not a run and has no checkpoints; leave it out")
     config = Config(model=weights.settings())
-    return Embedder(config, build_untrained(config.model), (), _device(), fast=fast)
+    return Embedder(config, build_untrained(config.model), (), device(), fast=fast)
 
 
 def named_weights(model: str | Path) -> NamedWeights | None:
@@ -227,5 +227,6 @@ def named_weights(model: str | Path) -> NamedWeights | None:
     return weights
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """A GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

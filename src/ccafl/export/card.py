@@ -20,6 +20,25 @@ body allow it. Treat footage, features and joined labels as personal data, and k
 let a rank alone decide about anybody: the published systems are wrong for one query in twenty on their own benchmark,
 and more often elsewhere. Features are not anonymous."""
 
+_HUB_HEADER = """\
+---
+library_name: ccafl
+pipeline_tag: image-feature-extraction
+tags: [person-re-identification]
+---
+
+"""
+_USE = """\
+```python
+import ccafl
+
+model = ccafl.load("hf://OWNER/NAME")  # or ccafl.hub.from_pretrained("FOLDER")
+one, other = model.embed(["a.jpg", "b.jpg"])  # unit norm
+print(one @ other)  # cosine
+```
+
+`pip install "ccafl[hub]"`. Weights are in `model.safetensors` and settings in `config.json`; neither brings code."""
+
 _MEASURES = {
     "mAP": "mAP",
     "rank1": "rank-1",
@@ -76,8 +95,38 @@ def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written:
         "Results": _results(results),
         "Limits": _limits(config, metadata),
         "Responsible use": RESPONSIBLE_USE,
-        "How it was made": _making(config, written),
+        "How it was made": _making(config, f"`ccafl export RUN {' '.join(f'--{kind}' for kind in written)}`"),
     }
+    return _document(sections)
+
+
+def hub_card(run: Path, embedder: Embedder, name: str, fingerprint: str) -> str:
+    """The card of a published encoder (`ccafl.hub`), in Markdown with the Hub's header.
+
+    Args:
+        run: the run's folder.
+        embedder: the opened run.
+        name: of the run.
+        fingerprint: of the encoder.
+
+    Raises:
+        InputError: ``results.json`` is damaged.
+    """
+    config, results = embedder.config, RunFolder(run).read_results()
+    metadata = ExportMetadata(fingerprint, name, config.model.image_size, embedder.camera_names)
+    sections = {
+        f"Model card: {_inline(name)}": _what(config, metadata, embedder),
+        "Use": _USE,
+        "Training data": _data(config, metadata, results),
+        "Results": _results(results),
+        "Limits": _limits(config, metadata),
+        "Responsible use": RESPONSIBLE_USE,
+        "How it was made": _making(config, "`ccafl.hub.save_pretrained`"),
+    }
+    return _HUB_HEADER + _document(sections)
+
+
+def _document(sections: Mapping[str, str]) -> str:
     return (
         "\n\n".join(f"{'##' if n else '#'} {title}\n\n{text}" for n, (title, text) in enumerate(sections.items()))
         + "\n"
@@ -185,11 +234,10 @@ def _limits(config: Config, metadata: ExportMetadata) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _making(config: Config, written: Mapping[str, ExportedFile]) -> str:
-    options = " ".join(f"--{kind}" for kind in written)
+def _making(config: Config, by: str) -> str:
     return (
         f"Trained with seed {config.seed}, {config.stage2.epochs} epochs of {config.stage2.steps_per_epoch} steps, and "
-        f"exported by `ccafl export RUN {options}` of ccafl {ccafl.__version__} with torch {torch.__version__}. "
+        f"written by {by} of ccafl {ccafl.__version__} with torch {torch.__version__}. "
         "The run's config.yaml holds every setting."
     )
 
