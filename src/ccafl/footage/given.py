@@ -63,7 +63,7 @@ class GivenTracks(GivenDetections):
         """What the file has for the frame's number, with the tracks."""
         rows = self._rows(frame)
         height, width = frame.image.shape[:2]
-        scale = np.float32([width, height, width, height] if self._relative else 1)
+        scale = np.array([width, height] * 2 if self._relative else [1] * 4, np.float32)
         return Detections(self._boxes[rows] * scale, self._scores[rows], self._tracks[rows])
 
     def update(self, frame: Frame, detections: Detections) -> NDArray[np.int64]:
