@@ -325,7 +325,10 @@ def ingest(
     ] = None,
     tracks: Annotated[
         list[str] | None,
-        typer.Option(metavar="CAMERA=FILE", help="Tracks, MOTChallenge's or CVAT's (.xml); may be repeated."),
+        typer.Option(
+            metavar="CAMERA=FILE",
+            help="Tracks: MOTChallenge, CVAT (.xml), COCO or Label Studio (.json); may be repeated.",
+        ),
     ] = None,
     start: Annotated[
         list[str] | None,

@@ -49,7 +49,7 @@ def ingest(
         out: the data set's folder.
         detector: one of `DETECTORS`, or what makes a camera's `Detector`, given its frames a second.
         detections: ``CAMERA=FILE`` in MOTChallenge's form, in place of the detector.
-        tracks: ``CAMERA=FILE``, MOTChallenge's or CVAT's, in place of detector and tracker.
+        tracks: ``CAMERA=FILE``, of MOTChallenge, CVAT, COCO or Label Studio, in place of detector and tracker.
         starts: ``CAMERA=TIME``, when a camera's footage begins.
         cameras: table of camera, start, fps.
         fps: frames a second to look at; by default all.

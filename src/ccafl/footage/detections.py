@@ -11,6 +11,11 @@ from ccafl.footage.frames import Frame
 PERSON = 0
 """The class of persons in detections of models of COCO with 80 classes."""
 
+PERSON_NAMES = frozenset({"person", "people", "pedestrian", "human"})
+"""What annotators call persons, in lower case."""
+Row = tuple[int, int, float, float, float, float, float]
+"""Frame from 1, track, left, top, right, bottom in pixels, score."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:

@@ -1,6 +1,7 @@
-"""Detections and tracks from files: MOTChallenge's text, and CVAT for video 1.1."""
+"""Detections and tracks from files: MOTChallenge's text, CVAT for video 1.1, COCO with tracks, and Label Studio."""
 
 import csv
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ccafl.errors import InputError
-from ccafl.footage.detections import Detections
+from ccafl.footage.coco import coco_rows
+from ccafl.footage.detections import PERSON_NAMES, Detections, Row
 from ccafl.footage.frames import Frame
+from ccafl.footage.label_studio import label_studio_rows
 
 _PERSONS = {-1, 1, 2, 7}  # MOTChallenge's classes: unsaid, pedestrian, person on a vehicle, static person
 _CVAT = ("frame", "xtl", "ytl", "xbr", "ybr")  # attributes of a box
 _TOO_LARGE = 1e9
-_PERSON_NAMES = {"person", "people", "pedestrian", "human"}
-
-Row = tuple[int, int, float, float, float, float, float]  # frame from 1, track, left, top, right, bottom, score
 
 
 class GivenDetections:
@@ -50,16 +50,22 @@ class GivenDetections:
 
 
 class GivenTracks(GivenDetections):
-    """The tracks of a file: both a `ccafl.footage.detections.Detector` and a `ccafl.footage.tracking.Tracker`."""
+    """The tracks of a file: both a `ccafl.footage.detections.Detector` and a `ccafl.footage.tracking.Tracker`.
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    If ``relative``, boxes are in shares of the frame's width and height.
+    """
+
+    def __init__(self, rows: Iterable[Row], *, relative: bool = False) -> None:
         super().__init__(rows)
+        self._relative = relative
         self._last = dict(zip(self._tracks.tolist(), self._frames.tolist(), strict=True))
 
     def __call__(self, frame: Frame) -> Detections:
         """What the file has for the frame's number, with the tracks."""
         rows = self._rows(frame)
-        return Detections(self._boxes[rows], self._scores[rows], self._tracks[rows])
+        height, width = frame.image.shape[:2]
+        scale = np.array([width, height] * 2 if self._relative else [1] * 4, np.float32)
+        return Detections(self._boxes[rows] * scale, self._scores[rows], self._tracks[rows])
 
     def update(self, frame: Frame, detections: Detections) -> NDArray[np.int64]:
         """The tracks of the detections."""
@@ -80,20 +86,25 @@ def read_detections(path: Path) -> GivenDetections:
 
 
 def read_tracks(path: Path) -> GivenTracks:
-    """Tracks of persons: MOTChallenge's ``gt.txt`` or results, or CVAT for video 1.1 if the file ends in ``.xml``.
+    """Tracks of persons: MOTChallenge's ``gt.txt`` or results, CVAT for video 1.1 (``.xml``), COCO or Label
+    Studio's (``.json``).
 
     Rows that MOTChallenge marks as to be ignored, and other classes than persons, are left out.
 
     Raises:
         InputError: the file cannot be read, is not of that form, or has one track twice in a frame.
     """
-    rows = _cvat_rows(path) if path.suffix.lower() == ".xml" else _mot_rows(path, tracks=True)
+    suffix, relative = path.suffix.lower(), False
+    if suffix == ".json":
+        rows, relative = _json_rows(path)
+    else:
+        rows = _cvat_rows(path) if suffix == ".xml" else _mot_rows(path, tracks=True)
     seen: set[tuple[int, int]] = set()
     for frame, track, *_ in rows:
         if (frame, track) in seen:
             raise InputError(f"{path}: has track {track} twice in frame {frame}; correct it")
         seen.add((frame, track))
-    return GivenTracks(rows)
+    return GivenTracks(rows, relative=relative)
 
 
 def _mot_rows(path: Path, *, tracks: bool) -> list[Row]:
@@ -141,7 +152,7 @@ def _cvat_rows(path: Path) -> list[Row]:
             for box in element.iter("box")
         ]
         names = {label for label, *_ in found}
-        persons = {name for name in names if name.lower() in _PERSON_NAMES} or names
+        persons = {name for name in names if name.lower() in PERSON_NAMES} or names
         return [
             _cvat_row(track, box.attrib)
             for label, track, box in found
@@ -154,3 +165,18 @@ def _cvat_rows(path: Path) -> list[Row]:
 def _cvat_row(track: str, box: Mapping[str, str]) -> Row:
     number, frame, left, top, right, bottom = _numbers((track, *map(box.__getitem__, _CVAT)))
     return int(frame) + 1, int(number), left, top, right, bottom, 1.0
+
+
+def _json_rows(path: Path) -> tuple[list[Row], bool]:
+    """The rows of COCO or Label Studio, and whether boxes are in shares of the frame."""
+    try:
+        content = json.loads(path.read_bytes())
+        relative = isinstance(content, list)
+        rows = label_studio_rows(content) if relative else coco_rows(content)
+        if not (np.abs(np.array(rows, np.float64)) < _TOO_LARGE).all():  # NaN neither
+            raise ValueError("a number is too large, or none")
+        return rows, relative
+    except (OSError, KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"{path}: cannot be read as tracks of COCO or Label Studio ({error}); export it again"
+        ) from error
