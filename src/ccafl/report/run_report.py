@@ -298,7 +298,7 @@ def _ranks(ranking: Ranking, test: TestSet, shown: bool) -> str:
     worst, best = rank_lists(test.query_features, test.gallery_features, query, gallery, ranking)
     intro = page.paragraph(
         f"The first ten gallery images for the worst and best queries by average precision (AP), out of "
-        f"{counted(len(query), 'query', 'queries')} with mAP {share(ranking.mAP)}. Each tile shows whether the match is "
+        f"{counted(len(query), 'query', 'queries')} with mAP {share(ranking.mAP)}. Each tile says whether it is "
         "right, its rank, camera and person. Images of the query's person from its own camera are left out."
     )
     return intro + "".join(
