@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks import evaluation, footage, method, pictures, processes, scaling, start, steps
 from benchmarks.measure import Comparison, Limit, Row, check_limit, compare
 from benchmarks.opponents import Opponents, disable_cuda
-from ccafl.ablation import commit, hardware
+from ccafl.provenance import commit, hardware
 
 console = Console()
 Works = dict[str, Callable[[Opponents], Iterable[Comparison | Limit | Row]]]

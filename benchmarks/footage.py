@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import Row, in_own_process, peak_of, timed
-from ccafl.ablation import commit, hardware
 from ccafl.files import write_text
 from ccafl.footage.cameras import open_cameras, read_camera_table
 from ccafl.footage.detections import Detections, Detector
@@ -30,6 +29,7 @@ from ccafl.footage.given import GivenDetections, GivenTracks, read_tracks
 from ccafl.footage.ingest import Counts, Plan, ingest_camera, tracked
 from ccafl.footage.motion import MotionDetector
 from ccafl.footage.tracking import OverlapTracker
+from ccafl.provenance import commit, hardware
 
 FOUND = 0.5  # IoU from which a picture shows the person that it should show
 FPS, PEOPLE = 25, 5  # of the video that the speed is measured with

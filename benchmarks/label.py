@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.footage import FOUND, ious, true_tracks
-from ccafl.ablation import commit, hardware
 from ccafl.data.manifest import table_of
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.files import write_text
@@ -28,6 +27,7 @@ from ccafl.footage.cameras import open_cameras, read_camera_table
 from ccafl.footage.given import read_tracks
 from ccafl.labelling.opening import open_session
 from ccafl.labelling.session import LabellingSession, Question
+from ccafl.provenance import commit, hardware
 
 ANSWERS = (0, 10, 30, 100)
 

@@ -9,7 +9,7 @@ import pytest
 import ccafl
 
 PACKAGE = Path(ccafl.__file__).parent
-FOUNDATION = ["errors", "files", "packages", "signals", "terminal", "words"]  # what every room may use
+FOUNDATION = ["errors", "files", "packages", "provenance", "signals", "terminal", "words"]  # what every room may use
 JOINING = ["pipeline", "ablation", "options", "cli"]
 RESOURCES = ["configs", "weights"]  # files that are read, no code
 

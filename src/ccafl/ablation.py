@@ -1,22 +1,17 @@
 """What each part of CCAFL is worth: training on the same data with and without it, for several seeds."""
 
-import os
-import platform
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
-
-import ccafl
 from ccafl.config import Config, changed, load_config, merged
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, lock, write_json, write_text
 from ccafl.model.network import has_text_tower, resolved
 from ccafl.pipeline import Results, begin_as, train_run
+from ccafl.provenance import commit, hardware
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import say
 from ccafl.training.schedule import shared_epochs
@@ -340,32 +335,3 @@ def _difference(before: Mapping[str, list[float]], after: Mapping[str, list[floa
     differences = [100 * (new - old) for old, new in zip(before[figure], after[figure], strict=True)]
     spread = f" ± {stdev(differences):.1f}" if len(differences) > 1 else ""
     return f"{mean(differences):+.1f}{spread}" if differences else "-"
-
-
-def commit() -> str:
-    """The commit of the running code, with "+" if it was changed since; the version if there is no repository."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        finished = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
-        return finished.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here)) else "")
-    except (OSError, subprocess.CalledProcessError):
-        return f"version {ccafl.__version__}"
-
-
-def hardware() -> str:
-    """The machine's processor, threads and GPUs."""
-    names = [line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return f"{os.cpu_count()} cores of {name}, {torch.get_num_threads()} torch threads, {', '.join(gpus) or 'no GPU'}"
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text().splitlines()
-    except OSError:
-        return []

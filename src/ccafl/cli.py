@@ -32,6 +32,7 @@ from ccafl.options import (
     Model,
     Outside,
     Run,
+    Runs,
     Settings,
     Skip,
     Standardise,
@@ -228,24 +229,28 @@ def associate(
     _show(results, out, json=json)
 
 
-@command(app, "report runs/mine")
+@command(app, "report runs/mine runs/other --out compared.html")
 def report(
-    run: Run,
-    data: Annotated[Path | None, typer.Option(help="The run's images, if they have moved.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="The page; report.html in the run's folder if not given.")] = None,
+    runs: Runs,
+    data: Annotated[Path | None, typer.Option(help="The images, if they have moved.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page; report.html in the run's folder if not given. Several runs need it."),
+    ] = None,
     with_images: Annotated[
         bool, typer.Option("--with-images", help="Show pictures of real persons, too; synthetic ones are always shown.")
     ] = False,
     source: Kind = None,
     allow_outside: Outside = False,
 ) -> None:
-    """Show a run on one offline page: losses, association, figure 5, embedding, rank lists, activation maps."""
+    """Show a run, or several side by side, on one offline page: results with intervals, losses, joins and their errors,
+    CMC and ROC curves, scores; of one run also figure 5, the embedding, rank lists and activation maps.
+    """
     from ccafl import terminal
     from ccafl.report.run_report import report_run
 
-    terminal.say(
-        f"report in {report_run(run, data=data, kind=source, outside=allow_outside, out=out, with_images=with_images)}"
-    )
+    place = report_run(*runs, data=data, kind=source, outside=allow_outside, out=out, with_images=with_images)
+    terminal.say(f"report in {place}")
 
 
 @command(app, "search someone.jpg --db people.db --exclude-camera entrance --sheet found.jpg")

@@ -87,6 +87,11 @@ def _run(path: Path) -> Path:
     return path
 
 
+def _runs(paths: list[Path]) -> list[Path]:
+    """Callback of several runs."""
+    return [_run(path) for path in paths]
+
+
 def _json_file(place: str | None) -> str | None:
     """Callback of ``--json``."""
     if place is not None and place != STDOUT and not place.lower().endswith(".json"):
@@ -108,6 +113,12 @@ class Fusion(StrEnum):
 
 
 Run = Annotated[Path, typer.Argument(help="Folder of a trained run.", show_default=False, callback=_run)]
+Runs = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN...", help="Folders of trained runs; several are compared.", show_default=False, callback=_runs
+    ),
+]
 Encoder = Annotated[
     str,
     typer.Argument(

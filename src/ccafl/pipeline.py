@@ -178,6 +178,7 @@ def train_run(
             if fabric.is_global_zero:
                 folder.write_config(config)
                 folder.write_data(data, source.kind)
+                folder.write_environment()
         fabric.barrier()
         budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
         store = _store(images.paths, config, budget, "training images", shown)

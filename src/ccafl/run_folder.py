@@ -15,6 +15,7 @@ from ccafl.config import CHANGE_NO_RESULT, Config, dump, load_config
 from ccafl.data.tables import rows_of_csv, table_text
 from ccafl.errors import InputError
 from ccafl.files import check_free, disk_errors, lock, read_object, write_json, write_text
+from ccafl.provenance import commit, hardware, versions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +70,11 @@ class RunFolder:
     def data(self) -> Path:
         """Where the images were when the run began."""
         return self.path / "data.json"
+
+    @property
+    def environment(self) -> Path:
+        """The code, machine and libraries that the run began with."""
+        return self.path / "environment.json"
 
     @property
     def events(self) -> Path:
@@ -199,6 +205,14 @@ class RunFolder:
     def write_data(self, path: Path, kind: str) -> None:
         """Record path and kind of the run's data."""
         write_text(self.data, json.dumps({"path": str(path.resolve()), "source": kind}) + "\n")
+
+    def read_environment(self) -> dict[str, Any]:
+        """What `write_environment` wrote; empty if that cannot be read."""
+        return read_object(self.environment) or {}
+
+    def write_environment(self) -> None:
+        """Record the code's commit, the hardware and the libraries' versions."""
+        write_json(self.environment, {"commit": commit(), "hardware": hardware(), "versions": versions()})
 
     def read_results(self) -> dict[str, Any] | None:
         """The run's results; None before its end.

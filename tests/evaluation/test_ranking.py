@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccafl.evaluation import ranking, reranking
-from ccafl.evaluation.association_quality import association_quality
-from ccafl.evaluation.ranking import rank, rank_by_distance
+from ccafl.evaluation.association_quality import association_quality, mixed_groups
+from ccafl.evaluation.ranking import rank, rank_by_camera_pair, rank_by_distance
 from ccafl.evaluation.reranking import k_reciprocal, k_reciprocal_by_features
 
 seeds = st.integers(0, 10**6)
@@ -76,6 +76,31 @@ def test_a_query_without_a_match_is_left_out_and_counted():
     assert ours.average_precisions.isnan().tolist() == [True, False]
 
 
+@given(seeds)
+def test_ranking_by_camera_pair_is_the_protocol_on_two_cameras(seed):
+    random = torch.Generator().manual_seed(seed)
+    query, gallery = (torch.randn(count, 4, generator=random) for count in (6, 40))
+    query_ids, query_cameras, gallery_ids, gallery_cameras = random_truth(random)
+    ours = rank_by_camera_pair(query, gallery, query_ids, query_cameras, gallery_ids, gallery_cameras, 3)
+    for one, other in itertools.product(range(3), repeat=2):
+        asked, seen = query_cameras == one, gallery_cameras == other
+        truth = query_ids[asked], query_cameras[asked], gallery_ids[seen], gallery_cameras[seen]
+        if one == other or not (truth[0][:, None] == truth[2]).any():
+            assert ours.queries[one, other] == 0
+            assert ours.mAP[one, other].isnan()
+        else:
+            pair = rank(query[asked], gallery[seen], *truth)
+            assert ours.mAP[one, other].item() == pytest.approx(pair.mAP)
+            assert ours.queries[one, other] == len(truth[0]) - pair.unmatched
+
+
+def test_the_first_place_of_every_query():
+    query, gallery = torch.eye(2), torch.tensor([[1.0, 0], [0.9, 0.1], [0.1, 0.9]])
+    ids, cameras = torch.tensor([1, 3]), torch.tensor([0, 0])
+    found = rank(query, gallery, ids, cameras, torch.tensor([2, 1, 2]), torch.tensor([1, 1, 1]))
+    assert found.first_places.tolist() == [2, float("inf")]
+
+
 def test_distractors_stay_and_junk_goes():
     query, gallery = torch.tensor([[1.0, 0]]), torch.tensor([[1.0, 0], [1, 0.1], [1, 0.2]])
     one, other = torch.tensor([1]), torch.tensor([1, 1, 1])
@@ -125,3 +150,13 @@ def test_association_quality_counts_pairs(seed):
     ours = association_quality(association, persons)
     assert ours.precision == pytest.approx(len(found & true) / len(found) if found else 1)
     assert ours.recall == pytest.approx(len(found & true) / len(true) if true else 1)
+
+
+def test_mixed_groups_by_hand():
+    groups = torch.tensor([-1, 0, 0, 1, 1, 1, 2, 2, -1])
+    kinds = torch.tensor([5, 5, 6, 7, 7, 8, 9, 9, 6])
+    found, count = mixed_groups(groups, kinds, 5)
+    assert [members.tolist() for members in found] == [[3, 4, 5], [1, 2]]  # two wrong pairs, one wrong pair
+    assert count == 2
+    assert [members.tolist() for members in mixed_groups(groups, kinds, 1)[0]] == [[3, 4, 5]]
+    assert mixed_groups(groups.clamp(max=-1), kinds, 5) == ([], 0)

@@ -41,5 +41,27 @@ def association_quality(association: Tensor, persons: Tensor) -> AssociationQual
     return AssociationQuality(precision, recall, f1, len(association[joined].unique()))
 
 
+def mixed_groups(groups: Tensor, kinds: Tensor, most: int) -> tuple[list[Tensor], int]:
+    """The groups that hold more than one kind, those with the most pairs of two kinds first.
+
+    With an association and persons, these are joins of several persons; the other way round, they are persons that
+    the association has torn apart.
+
+    Args:
+        groups: (N,) int64, -1 for what is in none.
+        kinds: (N,) int64.
+        most: how many groups to return.
+
+    Returns:
+        (the members of at most ``most`` groups, how many groups there are).
+    """
+    names, places, sizes = groups.unique(return_inverse=True, return_counts=True)
+    cells, inside = torch.stack([places, kinds], 1).unique(dim=0, return_counts=True)
+    alike = torch.zeros(len(names), dtype=torch.int64).index_add_(0, cells[:, 0], inside * (inside - 1) // 2)
+    wrong = (sizes * (sizes - 1) // 2 - alike).masked_fill(names < 0, 0)
+    worst = wrong.argsort(descending=True, stable=True)[: min(most, int((wrong > 0).sum()))]
+    return [(places == place).nonzero().squeeze(1) for place in worst], int((wrong > 0).sum())
+
+
 def _pairs(counts: Tensor) -> int:
     return int((counts * (counts - 1) // 2).sum())

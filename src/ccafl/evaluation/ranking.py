@@ -22,13 +22,29 @@ class Ranking:
         mAP: mean average precision, 0..1, over the queries that have a match.
         cmc: (R,) float64; cmc[r-1] is the share of queries with a match among their first r.
         average_precisions: (Q,) float64, nan for queries without a match.
+        first_places: (Q,) float64, the place of the first match from 1, infinity for queries without one.
         unmatched: number of queries without a match in the gallery; they are left out of every mean.
     """
 
     mAP: float  # noqa: N815 - the field's name for it
     cmc: Tensor
     average_precisions: Tensor
+    first_places: Tensor
     unmatched: int
+
+
+@dataclass(frozen=True, slots=True)
+class CameraPairs:
+    """Rankings between two cameras each.
+
+    Attributes:
+        mAP: (C, C) float64, of the queries of one camera (row) in the pictures of another (column) alone; nan where
+            no query has a match.
+        queries: (C, C) int64, the queries with a match.
+    """
+
+    mAP: Tensor  # noqa: N815 - the field's name for it
+    queries: Tensor
 
 
 def rank(
@@ -56,6 +72,41 @@ def rank(
     )
 
 
+def rank_by_camera_pair(
+    query_features: Tensor,
+    gallery_features: Tensor,
+    query_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_ids: Tensor,
+    gallery_cameras: Tensor,
+    cameras: int,
+) -> CameraPairs:
+    """Rank the pictures of one camera for the queries of another, by the protocol of `rank`, for all pairs of cameras.
+
+    Args:
+        query_features, gallery_features, query_ids, query_cameras, gallery_ids, gallery_cameras: as in `rank`.
+        cameras: C; all cameras are in 0..C-1.
+    """
+    query = F.normalize(query_features)
+    sums, counts = torch.zeros(cameras, cameras, dtype=torch.float64), torch.zeros(cameras, cameras, dtype=torch.int64)
+    for camera in gallery_cameras.unique().tolist():
+        seen = (gallery_cameras == camera) & (gallery_ids != JUNK)
+        gallery = F.normalize(gallery_features[seen])
+        places = _places(
+            lambda rows, gallery=gallery: 1 - query[rows] @ gallery.T,  # type: ignore[misc]
+            query_ids,
+            query_cameras,
+            gallery_ids[seen],
+            gallery_cameras[seen],
+        )
+        precisions = places.average_precisions.cpu()
+        matched = ~precisions.isnan()
+        own = query_cameras.cpu()[matched]
+        sums[:, camera] = torch.bincount(own, precisions[matched], cameras)
+        counts[:, camera] = torch.bincount(own, minlength=cameras)
+    return CameraPairs(sums / counts, counts)
+
+
 def rank_by_distance(
     distances: Callable[[slice], Tensor],
     query_ids: Tensor,
@@ -67,6 +118,25 @@ def rank_by_distance(
 
     Only a block of the matrix is held at a time. Ties keep gallery order.
     """
+    places = _places(distances, query_ids, query_cameras, gallery_ids, gallery_cameras)
+    return _summary(places, int((gallery_ids != JUNK).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where every query's matches are; both (Q,) float64."""
+
+    average_precisions: Tensor
+    first: Tensor
+
+
+def _places(
+    distances: Callable[[slice], Tensor],
+    query_ids: Tensor,
+    query_cameras: Tensor,
+    gallery_ids: Tensor,
+    gallery_cameras: Tensor,
+) -> _Places:
     kept = gallery_ids != JUNK
     gallery_ids, gallery_cameras = gallery_ids[kept], gallery_cameras[kept]
     rows = max(1, _BLOCK_ELEMENTS // max(1, len(kept)))
@@ -80,7 +150,7 @@ def rank_by_distance(
         places = _match_places(of_block, own, is_own & ~own_camera, is_own & own_camera)
         precisions.append(_average_precision(places))
         first_places.append(places.amin(1))
-    return _summary(torch.cat(precisions), torch.cat(first_places), len(kept))
+    return _Places(torch.cat(precisions), torch.cat(first_places))
 
 
 def _same_person(query_ids: Tensor, gallery_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,14 +227,15 @@ def _average_precision(places: Tensor) -> Tensor:
     return (hits / places).sum(1) / places.isfinite().sum(1)
 
 
-def _summary(average_precisions: Tensor, first_places: Tensor, depth: int) -> Ranking:
-    matched = first_places.isfinite()
+def _summary(places: _Places, depth: int) -> Ranking:
+    matched = places.first.isfinite()
     if not matched.any():
         raise ValueError("no query has a match in the gallery from another camera")
-    counts = torch.bincount(first_places[matched].long() - 1, minlength=depth)
+    counts = torch.bincount(places.first[matched].long() - 1, minlength=depth)
     return Ranking(
-        mAP=average_precisions[matched].mean().item(),
+        mAP=places.average_precisions[matched].mean().item(),
         cmc=counts.cumsum(0).double().cpu() / int(matched.sum()),
-        average_precisions=average_precisions.cpu(),
+        average_precisions=places.average_precisions.cpu(),
+        first_places=places.first.cpu(),
         unmatched=int((~matched).sum()),
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ccafl.data.numbering import EvaluationImages
 from ccafl.model.image_encoder import ImageEncoder
+from ccafl.report.drawing import themed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +46,7 @@ def chosen_images(images: EvaluationImages, persons: int = 3, most: int = _PER_R
     return [first[distinct[:, 0] == name][:most] for name in best]
 
 
+@themed
 def activation_figure(
     maps: Sequence[Tensor], pictures: Sequence[Tensor] | None, titles: Sequence[Sequence[str]]
 ) -> "Figure":

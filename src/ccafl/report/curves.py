@@ -1,9 +1,23 @@
-"""Losses, mAP, association and camera measures by epoch, from a run's events."""
+"""Losses, mAP, association and camera measures by epoch, from the events of one run or several."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from ccafl.report.drawing import (
+    COLOURS,
+    MARKS,
+    SOFT,
+    legend_below,
+    percent,
+    picture,
+    plain_label,
+    plain_log,
+    small_axes,
+    themed,
+)
+from ccafl.report.page import Chart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -11,8 +25,6 @@ if TYPE_CHECKING:
 
 Events = Sequence[Mapping[str, Any]]
 
-_COLOURS = ("#0b5cad", "#c4500c", "#2d7d46", "#7a3fa0")
-_MARKS = ("o", "s", "^", "D")
 _ESTIMATED = "estimated precision"
 _LOG_RATIO = 10  # largest over smallest mean loss from which the scale is logarithmic
 
@@ -28,9 +40,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines that share a plot; all values are shares."""
+    """Lines that share a plot; all values are shares. ``meaning`` says what they are."""
 
     title: str
+    meaning: str
     lines: list[Line]
 
 
@@ -45,37 +58,43 @@ def phases(events: Events) -> list[tuple[int, str]]:
     return found
 
 
-def loss_lines(events: Events) -> dict[tuple[int, str], list[tuple[int, float]]]:
+def loss_lines(events: Events) -> dict[tuple[int, str], list[tuple[float, float]]]:
     """(epoch, mean loss) points of every (stage, loss), in order of first appearance."""
-    found: dict[tuple[int, str], list[tuple[int, float]]] = {}
+    found: dict[tuple[int, str], list[tuple[float, float]]] = {}
     for event in sorted(events, key=lambda event: int(event["stage"])):
         for name, value in event.get("losses", {}).items():
             found.setdefault((int(event["stage"]), name), []).append((int(event["epoch"]), float(value)))
     return found
 
 
-def loss_curves(events: Events) -> "Figure":
-    """One small plot per loss, by stage, with phases marked; the events must hold at least one loss."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
+def loss_charts(runs: Mapping[str, Events]) -> list[Chart]:
+    """A chart for every loss of the runs, by stage, with phases marked."""
+    lines = {name: loss_lines(events) for name, events in runs.items()}
+    keys = dict.fromkeys(key for found in lines.values() for key in found)
+    charts = []
+    for stage, loss in sorted(keys, key=lambda key: key[0]):
+        of_runs = [Line(name, found[stage, loss]) for name, found in lines.items() if (stage, loss) in found]
+        title = f"Stage {stage}: {loss.replace('_', ' ')}"
+        drawn = _loss_figure(of_runs, list(runs.values()) if stage == 2 else [], names=len(runs) > 1)
+        rows = [(line.name, epoch, value) for line in of_runs for epoch, value in line.points]
+        what = f"Line chart: mean {loss.replace('_', ' ')} loss of stage {stage} by epoch"
+        charts.append(Chart(title, what, "", picture(drawn), ("run", "epoch", "mean loss"), rows))
+    return charts
 
-    lines = loss_lines(events)
-    columns = 3
-    rows = -(-len(lines) // columns)
-    figure = Figure(figsize=(10, 2.4 * rows), layout="constrained")
-    for place, ((stage, name), points) in enumerate(lines.items(), start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        values = [value for _, value in points]
-        axes.plot(*zip(*points, strict=True), color=_COLOURS[0], marker=".", markersize=4)
-        if min(values) > 0 and max(values) >= _LOG_RATIO * min(values):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(LogFormatter())
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
-        axes.set_title(f"stage {stage}: {name.replace('_', ' ')}", fontsize=9)
-        axes.set_ylabel("mean loss", fontsize=8)
-        _epochs(axes)
-        if stage == 2:
-            _mark_phases(axes, events)
+
+@themed
+def _loss_figure(lines: Sequence[Line], marked: Sequence[Events], *, names: bool) -> "Figure":
+    figure, axes = small_axes()
+    _draw(axes, lines, names=names)
+    values = [value for line in lines for _, value in line.points if math.isfinite(value)]
+    if values and min(values) > 0 and max(values) >= _LOG_RATIO * min(values):
+        axes.set_yscale("log")
+        plain_log(axes.yaxis)
+    axes.set_ylabel("mean loss")
+    _epochs(axes)
+    if marked:
+        _mark_phases(axes, marked)
+    legend_below(figure, axes)
     return figure
 
 
@@ -97,11 +116,15 @@ def quality_plots(events: Events) -> list[Plot]:
     mass += _known((event["epoch"] + 1, event.get("final_same_person_mass")) for event in stage2)
     plots = [
         Plot(
-            "ranking of query and gallery",
+            "Ranking of query and gallery",
+            "mAP: mean over queries of how early all pictures of the person come. Rank-1: queries whose first result "
+            "shows the person.",
             [Line("mAP", after("ranking", "mAP")), Line("rank-1", after("ranking", "rank1"))],
         ),
         Plot(
-            "association of the cameras' labels",
+            "Association of the cameras' labels",
+            "Precision: joined pairs of labels that are one person; estimated without knowing the persons where so "
+            "named. Recall: pairs of one person that are joined. F1: their harmonic mean.",
             [
                 Line(name, at_start("association", key) + after("final_association", key), dotted=name == _ESTIMATED)
                 for name, key in (
@@ -113,17 +136,23 @@ def quality_plots(events: Events) -> list[Plot]:
             ],
         ),
         Plot(
-            "how well features reveal the camera",
+            "How well features reveal the camera",
+            "Probe: how often a linear probe recognises the camera from a feature. Own camera: what share of a query's "
+            "nearest pictures of other persons its own camera took. The closer to chance, the better.",
             [
                 Line("camera probe", after("ranking", "camera_probe")),
-                Line("camera probe by chance", after("ranking", "camera_chance"), dotted=True),
-                Line("nearest other persons from the own camera", after("ranking", "own_camera_neighbours")),
-                Line("the same by chance", after("ranking", "own_camera_chance"), dotted=True),
+                Line("probe by chance", after("ranking", "camera_chance"), dotted=True),
+                Line("own camera among nearest", after("ranking", "own_camera_neighbours")),
+                Line("own camera by chance", after("ranking", "own_camera_chance"), dotted=True),
             ],
         ),
-        Plot("classifier: same person in other cameras", [Line("mean probability", mass)]),
+        Plot(
+            "Classifier: same person in other cameras",
+            "Mean probability that the global ID classifier gives to the same person's identities in other cameras.",
+            [Line("mean probability", mass)],
+        ),
     ]
-    kept = [Plot(plot.title, [line for line in plot.lines if line.points]) for plot in plots]
+    kept = [Plot(plot.title, plot.meaning, [line for line in plot.lines if line.points]) for plot in plots]
     return [plot for plot in kept if plot.lines]
 
 
@@ -131,45 +160,68 @@ def _known(points: Iterable[tuple[float, float | None]]) -> list[tuple[float, fl
     return [(epoch, value) for epoch, value in points if value is not None and not math.isnan(value)]
 
 
-def quality_curves(plots: Sequence[Plot], events: Events) -> "Figure":
-    """Two plots per row, phases marked; from 0 to 1, or to the largest value if all are small."""
-    from matplotlib.figure import Figure
+def quality_charts(runs: Mapping[str, Events]) -> list[Chart]:
+    """A chart for every plot of one run, or for every measure of several runs."""
+    plots = [plot for events in runs.values() for plot in quality_plots(events)]
+    if len(runs) > 1:
+        plots = _by_measure({name: quality_plots(events) for name, events in runs.items()})
+    charts = []
+    for plot in plots:
+        drawn = _quality_figure(plot, list(runs.values()))
+        rows = [(line.name, epoch, value) for line in plot.lines for epoch, value in line.points]
+        what = f"Line chart by epoch: {plot.title}"
+        charts.append(Chart(plot.title, what, plot.meaning, picture(drawn), ("line", "epoch", "share"), rows))
+    return charts
 
-    rows = -(-len(plots) // 2)
-    figure = Figure(figsize=(10, 3.5 * rows), layout="constrained")
-    for place, plot in enumerate(plots, start=1):
-        axes = figure.add_subplot(rows, 2, place)
-        number = -1
-        for line in plot.lines:
-            number += not line.dotted  # the chance level has the colour of the line before it
-            look: dict[str, Any] = {"linestyle": ":"} if line.dotted else {"marker": _MARKS[number], "markersize": 4}
-            axes.plot(*zip(*line.points, strict=True), label=line.name, color=_COLOURS[number], **look)
-        largest = max(value for line in plot.lines for _, value in line.points)
-        axes.set_ylim(0, 1.02 if largest > 0.25 else 1.15 * largest + 1e-3)
-        axes.set_title(plot.title, fontsize=10)
-        axes.set_ylabel("share", fontsize=8)
-        _epochs(axes)
-        _mark_phases(axes, events)
-        axes.legend(fontsize=8, loc="best", framealpha=0.85)
+
+def _by_measure(plots: Mapping[str, Sequence[Plot]]) -> list[Plot]:
+    """A plot for every measure, with a line for every run; chance levels are left out."""
+    found: dict[tuple[str, str, str], list[Line]] = {}
+    for run, of_run in plots.items():
+        for plot in of_run:
+            for line in plot.lines:
+                if not line.dotted or line.name == _ESTIMATED:
+                    found.setdefault((plot.title, line.name, plot.meaning), []).append(Line(run, line.points))
+    return [Plot(f"{title}: {name}", meaning, lines) for (title, name, meaning), lines in found.items()]
+
+
+@themed
+def _quality_figure(plot: Plot, runs: Sequence[Events]) -> "Figure":
+    """From 0 to 100 %, or to the largest value if all are small."""
+    figure, axes = small_axes()
+    _draw(axes, plot.lines)
+    largest = max(value for line in plot.lines for _, value in line.points)
+    axes.set_ylim(0, 1.02 if largest > 0.25 else 1.15 * largest + 1e-3)
+    percent(axes.yaxis)
+    _epochs(axes)
+    _mark_phases(axes, runs)
+    legend_below(figure, axes)
     return figure
+
+
+def _draw(axes: "Axes", lines: Sequence[Line], *, names: bool = True) -> None:
+    number = -1
+    for line in lines:
+        number += not line.dotted  # a dotted line has the colour of the line before it
+        number = max(number, 0)
+        look: dict[str, Any] = {"linestyle": ":"} if line.dotted else {"marker": MARKS[number % 8], "markersize": 4}
+        name = plain_label(line.name) if names else None
+        axes.plot(*zip(*line.points, strict=True), label=name, color=COLOURS[number % 8], **look)
 
 
 def _epochs(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel("epoch", fontsize=8)
+    axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    axes.tick_params(which="both", labelsize=8)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True)
 
 
-def _mark_phases(axes: "Axes", events: Events) -> None:
-    """Mark the start of each stage 2 phase with a light, named line; give all plots the same epoch range."""
-    last = max(int(event["epoch"]) for event in events if event["stage"] == 2) + 1
+def _mark_phases(axes: "Axes", runs: Sequence[Events]) -> None:
+    """Give all plots the same epoch range; mark the start of each stage 2 phase if it is the same in all runs."""
+    last = max(int(event["epoch"]) for events in runs for event in events if event["stage"] == 2) + 1
     axes.set_xlim(-0.03 * last, 1.03 * last)
-    for epoch, name in phases(events):
-        axes.axvline(epoch, color="#888888", linewidth=0.8, linestyle="--", zorder=0)
-        place: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
-        look: dict[str, Any] = {"fontsize": 7, "color": "#555555", "rotation": 90, "va": "top", "zorder": 0}
-        axes.annotate(name, (epoch, 1), (2, -2), **place, **look)
+    if any(phases(events) != phases(runs[0]) for events in runs):
+        return
+    for epoch, _ in phases(runs[0]):
+        axes.axvline(epoch, color=SOFT, linewidth=0.8, linestyle="--", zorder=0)

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ccafl.report.page import plain_label
+from ccafl.report.drawing import MARKS, plain_label, themed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_POINTS = 1200
 FEWEST_POINTS = 10
-_MARKS = "osD^v<>Ph*Xd"
 _PERSONS = 12  # highlighted
 
 
@@ -37,6 +36,7 @@ def sample_persons(persons: Tensor, most: int = MOST_POINTS) -> Tensor:
     return kept.nonzero().squeeze(1)[:most]
 
 
+@themed
 def map_figure(
     places: Tensor, cameras: Tensor, persons: Tensor, camera_names: Sequence[str], labels: Sequence[str]
 ) -> "Figure":
@@ -52,26 +52,27 @@ def map_figure(
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    figure = Figure(figsize=(10, 5.8), layout="constrained")
     palette = colormaps["tab10"]
     by_camera, by_person = figure.subplots(1, 2)
     for number, camera in enumerate(cameras.unique().tolist()):
         own = cameras == camera
-        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)]}
+        look = {"color": palette(number % 10), "marker": MARKS[number % len(MARKS)]}
         name = plain_label(camera_names[camera])
-        by_camera.scatter(*places[own].T.numpy(), s=14, alpha=0.75, linewidths=0, label=name, **look)
-    by_person.scatter(*places.T.numpy(), s=6, color="#bbbbbb", linewidths=0, label="others")
+        by_camera.scatter(*places[own].T.numpy(), s=14, alpha=0.75, linewidths=0, rasterized=True, label=name, **look)
+    by_person.scatter(*places.T.numpy(), s=6, color="#9a9a9a", alpha=0.6, linewidths=0, rasterized=True, label="others")
     names = persons.unique().tolist()
     seen = {name: len(cameras[persons == name].unique()) for name in names if name > 0}
     for number, name in enumerate(sorted(seen, key=lambda name: -seen[name])[:_PERSONS]):
         own = persons == name
-        look = {"color": palette(number % 10), "marker": _MARKS[number % len(_MARKS)]}
+        look = {"color": palette(number % 10), "marker": MARKS[number % len(MARKS)]}
         called = plain_label(labels[int(own.nonzero()[0])])
-        by_person.scatter(*places[own].T.numpy(), s=28, linewidths=0.4, edgecolors="black", label=called, **look)
+        by_person.scatter(*places[own].T.numpy(), s=28, linewidths=0, rasterized=True, label=called, **look)
     for axes, title in ((by_camera, "by camera"), (by_person, "by person")):
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title)
+        axes.spines[:].set_visible(False)
         axes.set_xticks([])
         axes.set_yticks([])
-        legend = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "ncols": 4, "frameon": False}
-        axes.legend(fontsize=8, markerscale=1.4, **legend)
+        legend = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.01), "ncols": 4, "columnspacing": 1}
+        axes.legend(markerscale=1.4, **legend)
     return figure

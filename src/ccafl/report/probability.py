@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ccafl.data.numbering import LabelledImages
 from ccafl.evaluation.camera_agnosticism import same_person_mass
-from ccafl.report.page import plain_label
+from ccafl.report.drawing import COLOURS, GROUND, SOFT, percent, plain_label, themed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,9 +118,10 @@ def _sample(own: int, old: Tensor, new: Tensor, images: LabelledImages, persons:
     return Sample(camera(own), bars, max(rest_before, 0.0), max(rest_after, 0.0))
 
 
-_LOOK = {OWN: ("#0b5cad", ""), SAME: ("#2d7d46", "//"), OTHER: ("#8a8a8a", "..")}
+_LOOK = {OWN: (COLOURS[0], ""), SAME: (COLOURS[2], "//"), OTHER: (SOFT, "..")}
 
 
+@themed
 def probability_figure(samples: Sequence[Sample]) -> "Figure":
     """One row per sample: left before, right after ICAL, the same identities in the same places."""
     from matplotlib.figure import Figure
@@ -133,19 +134,20 @@ def probability_figure(samples: Sequence[Sample]) -> "Figure":
             axes = figure.add_subplot(len(samples), 2, 2 * row + column + 1)
             for place, bar in enumerate(sample.bars):
                 colour, hatch = _LOOK[bar.kind]
-                axes.bar(place, (bar.before, bar.after)[column], color=colour, hatch=hatch, edgecolor="white")
+                axes.bar(place, (bar.before, bar.after)[column], color=colour, hatch=hatch, edgecolor=GROUND)
             rest = (sample.rest_before, sample.rest_after)[column]
-            axes.text(0.99, 0.95, f"not drawn: {rest:.2f}", transform=axes.transAxes, fontsize=8, ha="right", va="top")
-            axes.set_xticks(range(len(sample.bars)), [plain_label(bar.camera) for bar in sample.bars], fontsize=8)
+            axes.text(
+                0.99, 0.95, f"not drawn: {100 * rest:.0f} %", transform=axes.transAxes, fontsize=9, ha="right", va="top"
+            )
+            axes.set_xticks(range(len(sample.bars)), [plain_label(bar.camera) for bar in sample.bars])
             axes.set_ylim(0, 1.15 * top)
-            axes.set_title(plain_label(f"{title}: a picture of camera {sample.camera}"), fontsize=9)
-            axes.set_ylabel("probability", fontsize=8)
-            axes.tick_params(axis="y", labelsize=8)
-            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_title(plain_label(f"{title}: a picture of camera {sample.camera}"))
+            axes.set_ylabel("probability")
+            percent(axes.yaxis)
             if row + 1 == len(samples):
-                axes.set_xlabel("camera of the accumulated identity", fontsize=8)
+                axes.set_xlabel("camera of the accumulated identity")
     patches = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind) for kind, (colour, hatch) in _LOOK.items()
+        Patch(facecolor=colour, hatch=hatch, edgecolor=GROUND, label=kind) for kind, (colour, hatch) in _LOOK.items()
     ]
-    figure.legend(handles=patches, loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(handles=patches, loc="outside lower center", ncols=3)
     return figure

@@ -1,7 +1,6 @@
 """A run's page, made from its folder and its images."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,101 +8,88 @@ import torch
 from torch import Tensor
 
 from ccafl.data.images import load_image
-from ccafl.data.numbering import (
-    EvaluationImages,
-    LabelledImages,
-    evaluation_images,
-    known_cameras,
-    persons_of,
-    unmatched_queries,
-)
-from ccafl.data.records import tested_person
+from ccafl.data.numbering import EvaluationImages, LabelledImages, known_cameras, persons_of
 from ccafl.data.store import ImageStore
 from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, embed_images, load_run
-from ccafl.evaluation.ranking import rank
+from ccafl.evaluation.ranking import Ranking
 from ccafl.files import check_suffix, written_whole
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.packages import require
 from ccafl.report import page
 from ccafl.report.activation import activation_figure, activation_maps, chosen_images, has_map
-from ccafl.report.curves import loss_curves, loss_lines, phases, quality_curves, quality_plots
+from ccafl.report.comparison import column, comparison, environments, losses, opened_test, quality, subtitle
+from ccafl.report.drawing import picture, plain_label
 from ccafl.report.embedding_map import FEWEST_POINTS, layout, map_figure, sample_persons
 from ccafl.report.inputs import Images, OpenedRun, open_images, open_run, shows_nobody, trained_images
-from ccafl.report.page import Section, plain_label
+from ccafl.report.joins import joins_section
+from ccafl.report.measured_test_set import Measures, TestSet, ranking_charts, score_charts
+from ccafl.report.page import Chart, Row, Section
 from ccafl.report.probability import Mass, Probabilities, probabilities, probability_figure
 from ccafl.report.rank_lists import RankList, rank_lists
-from ccafl.run_folder import flattened
+from ccafl.report.results_table import Column, facts_table, measures_table, share
 from ccafl.training.checkpoint import load_checkpoint, load_last, load_state, of_a_checkpoint
+from ccafl.words import counted
 
 _MASS_IMAGES = 2048  # at most this many training images have their probabilities compared
 
 
 def report_run(
     run: Path,
-    *,
+    *more: Path,
     data: Path | None = None,
     kind: str | None = None,
     outside: bool = False,
     out: Path | None = None,
     with_images: bool = False,
 ) -> Path:
-    """Write a run's page, one HTML file that needs no network, and return its path.
+    """Write the page of a run, or of several compared, one HTML file that needs no network, and return its path.
 
     If something is missing (images, a test set, the end of the run), the sections that need it say so.
 
     Args:
         run: a folder made by training.
-        data: where its images are now; None for the recorded place.
+        more: others, which are compared with it.
+        data: where the images are now; None for the place that each run recorded.
         kind: the kind of ``data``, recognised if None.
         outside: let a manifest name images outside of its folder.
-        out: the file; None for ``report.html`` in the run's folder.
+        out: the file; None for ``report.html`` in the run's folder, which several runs do not have.
         with_images: show pictures even if they may show real persons. Drawn pictures are always shown.
 
     Raises:
-        InputError: it is not a run or has not begun, ``data`` cannot be read, the file cannot be written, or a
-            library is missing.
+        InputError: it is not a run or has not begun, ``data`` cannot be read, the file cannot be written, a library is
+            missing, or no file is given for several runs.
     """
     require("report", "matplotlib", "sklearn", what="the report")
-    opened = open_run(run)
-    place = opened.folder.report if out is None else out
+    opened = [open_run(folder) for folder in (run, *more)]
+    if more and out is None:
+        raise InputError("a page that compares runs belongs to none of them; say where to write it with --out")
+    place = opened[0].folder.report if out is None else out
     check_suffix(place, (".html", ".htm"), "the report")
     with written_whole(place) as temporary:  # fails early if it cannot be written
-        temporary.write_text(
-            _page(opened, open_images(opened.folder, data, kind, outside=outside), with_images), encoding="utf-8"
-        )
+        images = [open_images(one.folder, data, kind, outside=outside) for one in opened]
+        text = comparison(opened, images) if more else _page(opened[0], images[0], with_images)
+        temporary.write_text(text, encoding="utf-8")
     return place
 
 
 def _page(run: OpenedRun, images: Images | str, with_images: bool) -> str:
     shown = not isinstance(images, str) and (with_images or shows_nobody(images))
+    test, measured = opened_test(run, images)
     sections = [
-        Section("results", "Results", _results(run)),
-        Section("losses", "Losses", _losses(run)),
-        Section("quality", "Ranking, association and cameras by epoch", _quality(run)),
-        *_image_sections(run, images, shown),
+        Section("results", "Results", _results(run, measured)),
+        Section("losses", "Losses", losses([run])),
+        Section("quality", "Ranking, association and cameras by epoch", quality([run])),
+        Section("joins", "Joins", joins_section(run, images, shown=shown)),
+        Section("ranking", "Ranking", _measured(measured, test, ranking=True)),
+        Section("scores", "Scores of pairs", _measured(measured, test, ranking=False)),
+        *_image_sections(run, images, test, measured, shown),
     ]
-    head = [_subtitle(run), _pictures(images, shown)]
+    head = [subtitle(run), _pictures(images, shown)]
     if not isinstance(images, str) and images.skipped:
-        head.append(f"{images.skipped:,} images could not be read and were left out.")
+        head.append(f"{counted(images.skipped, 'image')} could not be read and were left out.")
     return page.page(f"ccafl run {run.folder.path.resolve().name}", head, sections)
-
-
-def _subtitle(run: OpenedRun) -> str:
-    config, stage2 = run.config, run.config.stage2
-    height, width = config.model.image_size
-    done = sum(event["stage"] == 2 for event in run.events)
-    seconds = run.results.get("seconds", sum(event.get("seconds", 0) for event in run.events))
-    parts = [
-        f"{run.results['dataset']}" if "dataset" in run.results else "not finished",
-        f"mode {config.mode}",
-        f"{config.model.architecture} at {height}x{width}",
-        f"{done} of {stage2.epochs} epochs, {done * stage2.steps_per_epoch:,} steps",
-        f"{seconds / 60:,.1f} minutes",
-        f"seed {config.seed}",
-    ]
-    return " · ".join(parts)
 
 
 def _pictures(images: Images | str, shown: bool) -> str:
@@ -116,49 +102,30 @@ def _pictures(images: Images | str, shown: bool) -> str:
     return "Pictures are shown as requested; they may show real persons, so treat this page as personal data."
 
 
-def _results(run: OpenedRun) -> str:
-    config = page.details("Settings (config.yaml)", run.folder.config.read_text("utf-8"))
+def _results(run: OpenedRun, measured: Measures | str) -> str:
+    about = page.details("Settings (config.yaml)", run.folder.config.read_text("utf-8")) + environments({"": run})
     if not run.results:
-        return page.reason("There are no results: the run has not finished, or its results.json is damaged.") + config
-    rows = [(name.replace("_", " "), _number(value)) for name, value in flattened(run.results, " ").items()]
-    return page.table("The contents of results.json; shares range from 0 to 1.", rows) + config
+        return page.reason("There are no results: the run has not finished, or its results.json is damaged.") + about
+    own = column(run.folder.path.resolve().name, run, measured)
+    columns, caption = [own], "What the run came to."
+    if isinstance(run.results.get("intra"), dict):
+        columns = [Column("camera by camera", run.results["intra"]), own]
+        caption = "What the run came to, beside the same training without joining the cameras."
+    return measures_table(columns, caption) + facts_table([own]) + about
 
 
-def _number(value: Any) -> str:
-    if value is None:
-        return "not measured"
-    return f"{value:.4f}" if isinstance(value, float) and abs(value) <= 1 else str(value)
+def _measured(measured: Measures | str, test: TestSet | str, *, ranking: bool) -> str:
+    if isinstance(measured, str) or isinstance(test, str):
+        return page.reason(str(measured if isinstance(measured, str) else test))
+    if ranking:
+        return page.charts(ranking_charts({"run": measured}, {"run": test.query.camera_names}))
+    drawn = score_charts({"run": measured})
+    return page.charts(drawn) if drawn else page.reason("Too few kinds of pairs to compare.")
 
 
-def _losses(run: OpenedRun) -> str:
-    if not loss_lines(run.events):
-        return page.reason("No epoch has ended yet.")
-    marked = ", ".join(f"{name} from epoch {epoch}" for epoch, name in phases(run.events))
-    caption = (
-        "Mean loss per epoch, one chart for each loss; the scale is logarithmic where a loss changes tenfold or more. "
-        f"Dashed lines mark the phases of stage 2 ({marked or 'none yet'})."
-    )
-    return page.figure(loss_curves(run.events), "Line charts: each loss by epoch", caption)
-
-
-def _quality(run: OpenedRun) -> str:
-    plots = quality_plots(run.events)
-    if not plots:
-        return page.reason("Nothing was measured: no query and gallery, no true persons, or no measured epoch yet.")
-    caption = (
-        "All measures available. Ranking: mAP and rank-1 on query and gallery. Association: how well the labels of "
-        "different cameras that were joined agree with the true persons; the estimated precision is made without "
-        "knowing them. Cameras: how often a linear probe recognises "
-        "the camera from a feature, and what share of a query's nearest images of other persons are from its own "
-        "camera; the closer to chance, the more camera-agnostic. Classifier: the probability it gives to the same "
-        "person in other cameras."
-    )
-    return page.figure(
-        quality_curves(plots, run.events), "Line charts: " + "; ".join(plot.title for plot in plots), caption
-    )
-
-
-def _image_sections(run: OpenedRun, images: Images | str, shown: bool) -> list[Section]:
+def _image_sections(
+    run: OpenedRun, images: Images | str, test: TestSet | str, measured: Measures | str, shown: bool
+) -> list[Section]:
     """The sections that need the images and the network."""
     titles = {
         "probability": "Before and after ICAL (the paper's figure 5)",
@@ -171,7 +138,7 @@ def _image_sections(run: OpenedRun, images: Images | str, shown: bool) -> list[S
         return [Section(name, title, page.reason(str(missing))) for name, title in titles.items()]
     embedder, found = run.embedder, images
     probability = _or_reason(lambda: _probability(run, embedder, found))
-    bodies = {"probability": probability, **_test_sections(run, embedder, found, shown)}
+    bodies = {"probability": probability, **_test_sections(run, embedder, found, test, measured, shown)}
     return [Section(name, title, bodies[name]) for name, title in titles.items()]
 
 
@@ -204,12 +171,17 @@ def _probability(run: OpenedRun, embedder: Embedder, opened: Images) -> str:
         f"same person is identified by {basis}. In the paper, the single peak at the own identity becomes several, one "
         "for each of the person's identities in other cameras. "
     )
-    drawn = page.figure(
-        probability_figure(found.samples),
-        "Bar charts: the classifier's probabilities for a few pictures, before and after ICAL",
-        caption + _peaks(found.before, found.after),
-    )
-    return drawn + _masses(found, len(chosen))
+    header = ("picture", "its camera", "camera of the identity", "kind", "before ICAL", "after ICAL")
+    rows = [
+        (number, sample.camera, bar.camera, bar.kind, bar.before, bar.after)
+        for number, sample in enumerate(found.samples, start=1)
+        for bar in sample.bars
+    ]
+    what = "Bar charts: the classifier's probabilities for a few pictures, before and after ICAL"
+    caption += _peaks(found.before, found.after)
+    drawn = picture(probability_figure(found.samples))
+    chart = Chart("Probabilities of the identities", what, caption, drawn, header, rows, wide=True)
+    return page.charts([chart]) + _masses(found, len(chosen))
 
 
 def _peaks(before: Mass, after: Mass) -> str:
@@ -220,7 +192,7 @@ def _peaks(before: Mass, after: Mass) -> str:
 
 def _change(old: float, new: float) -> str:
     word = "rose" if new > old else "fell"
-    return f"{word} from {old:.4f} to {new:.4f}"
+    return f"{word} from {100 * old:.2f} % to {100 * new:.2f} %"
 
 
 def _masses(found: Probabilities, images: int) -> str:
@@ -229,13 +201,16 @@ def _masses(found: Probabilities, images: int) -> str:
         ("own identity", found.before.own, found.after.own),
         ("all others", found.before.others, found.after.others),
     )
-    rows = [(name, f"{old:.4f}", f"{new:.4f}", f"{new / old:.2f}" if old else "-") for name, old, new in pairs]
+    rows = [
+        Row(name, [f"{100 * old:.2f} %", f"{100 * new:.2f} %", f"{100 * (new - old):+.2f} points"])
+        for name, old, new in pairs
+    ]
     what = f"Mean probability over {images:,} training images, evenly sampled"
     note = page.paragraph(
         "The classifier and the features also learn from the other losses in these epochs, so not all of the "
         "difference is due to ICAL: the curve by epoch above shows how the probability changed before ICAL began."
     )
-    return page.table(what, rows, ("identities", "before ICAL", "after ICAL", "ratio")) + note
+    return page.table(what, rows, ("identities", "before ICAL", "after ICAL", "difference")) + note
 
 
 def _trained(run: OpenedRun, opened: Images) -> tuple[dict[str, Any], LabelledImages, Tensor, str] | str:
@@ -267,35 +242,21 @@ def _cosines(embedder: Embedder, state: dict[str, Any], images: LabelledImages, 
     return cosines
 
 
-@dataclass(frozen=True, slots=True)
-class _TestSet:
-    """Query and gallery, with the name of the person in each image."""
-
-    query: EvaluationImages
-    gallery: EvaluationImages
-    query_labels: list[str]
-    gallery_labels: list[str]
-
-
-def _test_sections(run: OpenedRun, embedder: Embedder, opened: Images, shown: bool) -> dict[str, str]:
+def _test_sections(
+    run: OpenedRun, embedder: Embedder, opened: Images, test: TestSet | str, measured: Measures | str, shown: bool
+) -> dict[str, str]:
     """The sections made from query and gallery; without them, the map shows training images."""
-    source = opened.source
-    if not source.query or not source.gallery:
-        why = page.reason("The data have no query and gallery.")
+    if isinstance(test, str):
+        why = page.reason(test)
         return {"map": _or_reason(lambda: _training_map(run, embedder, opened)), "ranks": why, "activation": why}
-    test = _TestSet(
-        *evaluation_images(source.query, source.gallery),
-        *([tested_person(record) for record in records] for records in (source.query, source.gallery)),
-    )
-    query, gallery = test.query, test.gallery
-    query_features = embed_images(embedder, query, "query")
-    gallery_features = embed_images(embedder, gallery, "gallery")
+    gallery = test.gallery
     kept = sample_persons(gallery.persons)
     labels = [test.gallery_labels[index] for index in kept.tolist()]
     seen = gallery.cameras[kept], gallery.persons[kept], gallery.camera_names
+    ranks = page.reason(measured) if isinstance(measured, str) else _ranks(measured.ranking, test, shown)
     return {
-        "map": _map(gallery_features[kept], *seen, labels, "gallery features"),
-        "ranks": _ranks(query_features, gallery_features, test, shown),
+        "map": _map(test.gallery_features[kept], *seen, labels, "gallery features"),
+        "ranks": ranks,
         "activation": _or_reason(lambda: _activation(embedder, test, shown)),
     }
 
@@ -322,20 +283,23 @@ def _map(
         f"t-SNE of {len(features):,} {what}, the same map twice: coloured by camera, and with a dozen persons "
         "highlighted. Camera-agnostic features mix the cameras (left) and keep each person together (right)."
     )
-    drawn = map_figure(layout(features), cameras, persons, camera_names, labels)
-    return page.figure(drawn, "Two scatter plots of features: by camera and by person", caption, raster=True)
+    places = layout(features)
+    drawn = picture(map_figure(places, cameras, persons, camera_names, labels))
+    rows = [
+        (x, y, camera_names[camera], label)
+        for (x, y), camera, label in zip(places.tolist(), cameras.tolist(), labels, strict=True)
+    ]
+    title, shape = "Map of the features", "Two scatter plots of features: by camera and by person"
+    return page.charts([Chart(title, shape, caption, drawn, ("x", "y", "camera", "person"), rows, wide=True)])
 
 
-def _ranks(query_features: Tensor, gallery_features: Tensor, test: _TestSet, shown: bool) -> str:
+def _ranks(ranking: Ranking, test: TestSet, shown: bool) -> str:
     query, gallery = test.query, test.gallery
-    if len(unmatched_queries(query, gallery)) == len(query):
-        return page.reason("No query's person appears in the gallery in another camera, so nothing can be ranked.")
-    ranking = rank(query_features, gallery_features, query.persons, query.cameras, gallery.persons, gallery.cameras)
-    worst, best = rank_lists(query_features, gallery_features, query, gallery, ranking)
+    worst, best = rank_lists(test.query_features, test.gallery_features, query, gallery, ranking)
     intro = page.paragraph(
-        f"The first ten gallery images for the worst and the best queries by average precision (AP), out of "
-        f"{len(query):,} queries with mAP {ranking.mAP:.4f}. Each tile shows whether the match is right, its rank, "
-        "camera and person. The protocol leaves out images of the query's person from its own camera."
+        f"The first ten gallery images for the worst and best queries by average precision (AP), out of "
+        f"{counted(len(query), 'query', 'queries')} with mAP {share(ranking.mAP)}. Each tile says whether it is "
+        "right, its rank, camera and person. Images of the query's person from its own camera are left out."
     )
     return intro + "".join(
         page.heading(title) + "".join(_rank_list(one, test, shown) for one in lists)
@@ -343,13 +307,13 @@ def _ranks(query_features: Tensor, gallery_features: Tensor, test: _TestSet, sho
     )
 
 
-def _rank_list(one: RankList, test: _TestSet, shown: bool) -> str:
+def _rank_list(one: RankList, test: TestSet, shown: bool) -> str:
     def card(images: EvaluationImages, labels: list[str], index: int, words: list[str], right: bool | None) -> str:
-        picture = load_image(images.paths[index]) if shown else None
+        photo = load_image(images.paths[index]) if shown else None
         camera = images.camera_names[int(images.cameras[index])]
-        return page.tile([*words, camera, labels[index]], picture=picture, right=right)
+        return page.tile([*words, camera, labels[index]], picture=photo, right=right)
 
-    words = ["query", f"AP {one.average_precision:.2f}", f"matches: {one.matches}"]
+    words = ["query", f"AP {share(one.average_precision)}", f"matches: {one.matches}"]
     asked = card(test.query, test.query_labels, one.query, words, None)
     found = [
         card(test.gallery, test.gallery_labels, index, [f"rank {place}"], right)
@@ -358,7 +322,7 @@ def _rank_list(one: RankList, test: _TestSet, shown: bool) -> str:
     return page.tiles(f"Rank list for a query showing {test.query_labels[one.query]}", [asked, *found])
 
 
-def _activation(embedder: Embedder, test: _TestSet, shown: bool) -> str:
+def _activation(embedder: Embedder, test: TestSet, shown: bool) -> str:
     if not has_map(embedder.encoder):
         return page.reason("The image tower has no feature map (a ViT has none).")
     gallery, rows = test.gallery, chosen_images(test.gallery)
@@ -381,5 +345,6 @@ def _activation(embedder: Embedder, test: _TestSet, shown: bool) -> str:
         "Strength of the image tower's last feature map (the norm over its channels); brighter is stronger. One row "
         "per person, one image per camera" + ("." if shown else "; the pictures themselves are not shown.")
     )
-    drawn = activation_figure(maps, pictures, titles)
-    return page.figure(drawn, "Heat maps of the same persons in several cameras", caption, raster=True)
+    drawn = picture(activation_figure(maps, pictures, titles))
+    chart = Chart("Strength by place", "Heat maps of the same persons in several cameras", caption, drawn, wide=True)
+    return page.charts([chart])

@@ -121,6 +121,7 @@ def fork(run: RunFolder, epoch: int, out: RunFolder, config: Config) -> None:
     save_checkpoint(out.last, state)
     with written_whole(out.data) as temporary:
         shutil.copyfile(run.data, temporary)
+    out.write_environment()
     out.write_config(config)  # last: until then the folder is not a run, and forking can be repeated
 
 
