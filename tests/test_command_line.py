@@ -47,7 +47,7 @@ def db(small_run, world, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_the_example_of_a_command_is_accepted_by_it(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for folder in ("pictures", "runs/mine", "site"):
+    for folder in ("pictures", "runs/mine", "runs/other", "site"):
         Path(folder).mkdir(parents=True)
     command = COMMANDS[words]
     program, *example = shlex.split(command.epilog.removeprefix("Example: "))

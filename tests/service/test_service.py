@@ -102,6 +102,9 @@ def test_a_picture_finds_itself_first_then_those_nearest_to_it(shared, people):
         "label": "c1",
         "identity": "1",
         "score": pytest.approx(1, abs=1e-6),
+        "footage": None,
+        "frame": None,
+        "box": None,
     }
 
 
