@@ -65,7 +65,8 @@ def test_adding_says_which_pictures_were_in_the_training(small_run, world, tmp_p
     assert "training" not in capsys.readouterr().err
 
 
-def test_json_is_all_that_is_on_stdout(small_run, world, db, capsys):
+def test_json_is_all_that_is_on_stdout(small_run, world, db, tmp_path, capsys):
+    small_run = shutil.copytree(small_run, tmp_path / "run")
     with_rates = {"mAP", "rank1"}
     cases = {
         ("gallery", "info", "--db", db): {"pictures", "cameras", "identities", "where"},

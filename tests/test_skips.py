@@ -23,7 +23,7 @@ def test_nothing(): ...
 
 def run_pytest(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     """Exit code and output of pytest on `TESTS`, with no program to be found."""
-    for name in ("conftest.py", "milvus_server.py", "small_runs.py"):
+    for name in ("conftest.py", "harm.py", "milvus_server.py", "small_runs.py"):
         shutil.copy(Path(__file__).with_name(name), folder)
     (folder / "test_some.py").write_text(TESTS)
     unset = ("CCAFL_REQUIRE_BROWSER", "CCAFL_MILVUS_SERVER", "CCAFL_TEST_MILVUS_URI")

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
-from test_footage import write_manifest
+from test_frames_and_videos import write_manifest
 
 from block_people import filmed
 from ccafl.gallery.adding import Picture, add_pictures, listed
