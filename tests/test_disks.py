@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from harm import can_mount, on_a_disk
 from small_runs import SMALL, as_options
 from small_runs import run as succeed
+from walking_frames import ingested, walking_frames
 
 PROGRAM = [sys.executable, "-c", "import sys; from ccafl.cli import main; main(sys.argv[1:])"]
 LARGE = ("train", "resume", "export", "export program", "footage", "add", "forget", "export a gallery")
@@ -26,21 +26,12 @@ def things(world, small_run, tmp_path_factory) -> Path:
     """A gallery, footage, and what else commands begin with; tests do not change them."""
     folder = tmp_path_factory.mktemp("things")
     succeed("gallery", "add", small_run, world, "--db", folder / "gallery")
-    frames = folder / "frames"
-    frames.mkdir()
-    for number in range(8):
-        picture = Image.new("RGB", (160, 120), "grey")
-        picture.paste("red", (40 + 5 * number, 20, 70 + 5 * number, 110))
-        picture.save(frames / f"{number}.png")
-    (folder / "cameras.csv").write_text("camera,fps\nhall,4\n")
-    rows = [f"{number + 1},1,{40 + 5 * number},20,30,90,1,1,1" for number in range(8)]
-    (folder / "tracks.txt").write_text("\n".join(rows) + "\n")
+    walking_frames(folder, "hall")
     return folder
 
 
 def command(name: str, disk: Path, world: Path, run: Path, things: Path) -> list[object]:
     picture, own_run, own = next(iter(sorted(world.rglob("*.jpg")))), disk / "run", ("--db", disk / "gallery")
-    given = ("--cameras", things / "cameras.csv", "--tracks", f"hall={things / 'tracks.txt'}")
     training = ("market-split", "--data", world, *as_options(SMALL))
     return {
         "train": ["train", *training, "--out", own_run],
@@ -53,7 +44,7 @@ def command(name: str, disk: Path, world: Path, run: Path, things: Path) -> list
         "report": ["report", run, "--out", disk / "page.html"],
         "export": ["export", run, "--out", disk / "export"],
         "export program": ["export", run, "--program", "--out", disk / "export"],
-        "ingest": ["ingest", f"hall={things / 'frames'}", "--out", disk / "crops", *given],
+        "ingest": ["ingest", *ingested(things, "hall"), "--out", disk / "crops"],
         "pretrain": [
             "pretrain",
             disk / "clip",

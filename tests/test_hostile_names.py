@@ -16,6 +16,7 @@ from ccafl.report.page import thumbnail as page_thumbnail
 from ccafl.run_folder import read_association
 from ccafl.terminal import printable
 from small_runs import SMALL, as_options
+from walking_frames import ingested, walking_frames
 
 CAMERAS = ("=1+1", "[bold]\x1b[2J", "<script>alert(1)</script>")
 LABELS = ("@SUM(A1)", "+a\x9b31m", "-x", ":smile:", "$\\alpha$", "\u202egpj", "'=2", "]]><b>")
@@ -88,23 +89,14 @@ def test_a_manifest_with_hostile_names_is_no_formula_and_read_as_it_was(tmp_path
 
 
 def test_footage_of_a_hostile_camera_is_no_formula(tmp_path, capfd):
-    frames, out = tmp_path / "frames", tmp_path / "out"
-    frames.mkdir()
-    for number in range(8):
-        picture = Image.new("RGB", (160, 120), "grey")
-        picture.paste("red", (40 + 5 * number, 10, 80 + 5 * number, 115))
-        picture.save(frames / f"{number}.png")
-    (tmp_path / "cameras.csv").write_text("camera,fps\n@hall\x1b[2J,4\n")
-    rows = [f"{number + 1},1,{40 + 5 * number},10,40,105,1,1,1" for number in range(8)]
-    (tmp_path / "tracks.txt").write_text("\n".join(rows) + "\n")
-    camera = "@hall\x1b[2J"
-    given = ("--cameras", tmp_path / "cameras.csv", "--tracks", f"{camera}={tmp_path / 'tracks.txt'}")
-    shown(capfd, "ingest", f"{camera}={frames}", "--out", out, *given)
+    camera, out = "@hall\x1b[2J", tmp_path / "out"
+    walking_frames(tmp_path, camera)
+    shown(capfd, "ingest", *ingested(tmp_path, camera), "--out", out)
     no_formulas(out / "manifest.csv")
     records = read_source(out).records
     assert {record.camera for record in records} == {camera}
     assert all(record.path.is_file() for record in records)
-    assert {row["source"] for _, row in rows_of_csv(out / "manifest.csv", ("source",))} == {str(frames)}
+    assert {row["source"] for _, row in rows_of_csv(out / "manifest.csv", ("source",))} == {str(tmp_path / "frames")}
 
 
 def test_thumbnails_carry_nothing_of_the_files_metadata():

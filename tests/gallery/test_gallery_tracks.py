@@ -16,20 +16,10 @@ from ccafl.errors import InputError
 from ccafl.gallery import Entry, Filters, Gallery, add_pictures, listed, search
 from ccafl.gallery.commands import track_named
 from ccafl.gallery.query import CANDIDATES, MOST_OF_TRACK, Grouping, some_of_track
-from colour_people import FakeEncoder, draw
+from colour_people import draw
+from random_vectors import Numbers, unit
 
 COUNT, DIM, PAGE = 400, 8, 64
-
-
-class Numbers(FakeEncoder):
-    def __init__(self) -> None:
-        super().__init__(describes=False)
-        self.dim = DIM
-
-
-def unit(seed: int, *shape: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 VECTORS = unit(0, COUNT, DIM)
@@ -46,7 +36,7 @@ def filled(request, tmp_path_factory):
     uri = request.getfixturevalue("milvus_server") if request.param == "Milvus server" else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ccafl.gallery.vectors._PAGE", PAGE)
-        with Gallery.create(tmp_path_factory.mktemp("tracks") / "gallery.db", Numbers(), uri=uri) as gallery:
+        with Gallery.create(tmp_path_factory.mktemp("tracks") / "gallery.db", Numbers(DIM), uri=uri) as gallery:
             gallery.put(ENTRIES, Encoded(VECTORS, None), {})
             gallery.join(IDENTITIES)
             if request.param == "memory":

@@ -15,21 +15,11 @@ from ccafl.errors import InputError
 from ccafl.evaluation.reranking import k_reciprocal
 from ccafl.gallery import Entry, Filters, Gallery, Query, group_by_identity, merge, search, search_many
 from ccafl.gallery.query import CANDIDATES
-from colour_people import FIRST, FakeEncoder, draw, key_of
+from colour_people import FIRST, draw, key_of
+from random_vectors import Numbers, unit
 
 COUNT, DIM = 3_000, 32
 CAMERAS = ("c0", "c1", "c2", "c3", "")
-
-
-class Numbers(FakeEncoder):
-    def __init__(self) -> None:
-        super().__init__(describes=False)
-        self.dim = DIM
-
-
-def unit(seed: int, *shape: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 VECTORS = unit(0, COUNT, DIM)
@@ -50,7 +40,7 @@ ENTRIES = [
 def filled(request, tmp_path_factory):
     """A gallery of random vectors, searched in its file page by page, in memory, or by a Milvus server."""
     uri = request.getfixturevalue("milvus_server") if request.param == "Milvus server" else None
-    with Gallery.create(tmp_path_factory.mktemp("filled") / "gallery.db", Numbers(), uri=uri) as gallery:
+    with Gallery.create(tmp_path_factory.mktemp("filled") / "gallery.db", Numbers(DIM), uri=uri) as gallery:
         for start in range(0, COUNT, 1_000):
             part = slice(start, start + 1_000)
             gallery.put(ENTRIES[part], Encoded(VECTORS[part], None), {})
@@ -172,7 +162,7 @@ def test_impossible_searches_are_refused(filled):
 
 
 def test_an_empty_gallery_has_nothing(tmp_path):
-    with Gallery.create(tmp_path / "gallery.db", Numbers()) as gallery:
+    with Gallery.create(tmp_path / "gallery.db", Numbers(DIM)) as gallery:
         for _ in range(2):
             assert search(gallery, unit(0, 2, DIM), fusion="max").hits == ()
             assert search(gallery, unit(0, 2, DIM), rerank=True).hits == ()

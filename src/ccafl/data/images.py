@@ -1,5 +1,6 @@
 """Picture files: reading one, and finding those that cannot be read. A picture is the same however it is given."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -106,6 +107,16 @@ def read_image(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> Image.Image:
         return _decoded(file, most_pixels)
     except Exception as error:  # as in load_image
         raise _refusal(error) from error
+
+
+def as_jpeg(image: Image.Image, most: tuple[int, int], quality: int = 85) -> bytes:
+    """The picture as JPEG, reduced to ``most`` pixels (width, height), without what else the file said."""
+    small = image.convert("RGB")
+    small.thumbnail(most)
+    small.info.clear()  # comments and other metadata, which Pillow would write too
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=quality)
+    return file.getvalue()
 
 
 def takes_long(file: IO[bytes], most_pixels: int = MOST_PIXELS) -> bool:

@@ -138,7 +138,7 @@ class FrameFolder:
     created: datetime | None = None
 
     def __init__(self, path: Path, rate: float | None = None) -> None:
-        pictures = images_in(path / "img1") if (path / "img1").is_dir() else images_in(path)
+        pictures = pictures_of(path)
         if not pictures:
             raise InputError(f"{path}: holds no pictures and no videos; give a video, or a folder of frames")
         rate = rate or _rate_said(path)
@@ -211,6 +211,11 @@ class Footage:
                 else:
                     yield Frame(before + number, offset + seconds, image, source.path, number)
             before, ended = before + number, offset + seconds + 1 / source.rate
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The frames of a folder in their order; MOTChallenge's are in its ``img1``."""
+    return list(images_in(folder / "img1" if (folder / "img1").is_dir() else folder))
 
 
 def _rate_said(path: Path) -> float:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ccafl.data.images import TooLargeError, read_image
-from ccafl.data.listing import images_in
 from ccafl.errors import InputError
 from ccafl.footage.extra import needs_video_extra
+from ccafl.footage.frames import pictures_of
 
 # Formats that hold the video themselves. FFmpeg's playlists (hls, dash, concat, ...) name other files.
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,h264,hevc,mjpeg"
@@ -78,8 +78,7 @@ def still(footage: str, number: int, most_pixels: int) -> tuple[Image.Image, flo
         InputError: it is no video, or has no such frame.
     """
     if os.path.realpath(footage) == footage and Path(footage).is_dir():
-        folder = Path(footage)
-        pictures = images_in(folder / "img1") if (folder / "img1").is_dir() else images_in(folder)
+        pictures = pictures_of(Path(footage))
         if number > len(pictures):
             raise GoneError(f"{footage}: has no frame {number} any more")
         with open_regular(str(pictures[number - 1])) as file:

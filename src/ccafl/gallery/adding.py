@@ -1,6 +1,5 @@
 """Add pictures to a gallery: each is read once and encoded in batches; an interrupted addition resumes."""
 
-import io
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from ccafl.data.images import load_image
+from ccafl.data.images import as_jpeg, load_image
 from ccafl.data.listing import IMAGE_SUFFIXES, pictures_below
 from ccafl.data.records import Origin, Record
 from ccafl.encoders.encoder import PictureEncoder
@@ -177,12 +176,7 @@ def add_pictures(
 
 def thumbnail(image: Image.Image) -> bytes:
     """A JPEG no larger than `THUMBNAIL`."""
-    small = image.copy()
-    small.thumbnail(THUMBNAIL)
-    small.info.clear()  # comments and other metadata, which Pillow would write too
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=85)
-    return file.getvalue()
+    return as_jpeg(image, THUMBNAIL)
 
 
 def _read(

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -171,7 +171,7 @@ def forget(
         raise InputError("not clear what to forget; give exactly one of: a person's identity, --camera, --before")
     with Gallery.open(db, read_only=dry_run, uri=uri, token=token) as gallery:
         if camera is not None:
-            _check_cameras(gallery, [camera], "--camera")
+            _check_cameras(gallery, [("--camera", camera)])
         if person is not None and not dry_run:
             return gallery.forget(person)
         if person is not None:
@@ -232,7 +232,7 @@ def _export_csv(db: Path, out: Path, uri: str | None, token: str | None) -> int:
         ):
             table = csv.writer(file, lineterminator="\n")
             table.writerow(("key", "camera", "time", "source", "label", "identity"))
-            for entries, _ in gallery.all():
+            for entries in gallery.all_entries():
                 rows = (_entry(entry).values() for entry in entries)
                 table.writerows([cell(value or "") for value in row] for row in rows)
                 progress.advance(len(entries))
@@ -313,10 +313,8 @@ def find(
         encoder = model_of(gallery, model)
         if text and not encoder.describes:
             raise InputError(f"{encoder.place}: has no trained text tower for descriptions; search by picture")
-        if taken_by is not None:
-            _check_cameras(gallery, [taken_by], "--taken-by")
-        if filters is not None:
-            _check_cameras(gallery, filters.camera_names(), "--camera")
+        wanted = [] if taken_by is None else [("--taken-by", taken_by)]
+        _check_cameras(gallery, [*wanted, *(("--camera", name) for name in (filters or Filters()).camera_names())])
         cameras = () if taken_by is None else (taken_by,) * len(queries)
         parts = [encoder.encode_text([text])] if text else []
         if queries:
@@ -344,11 +342,10 @@ def find(
     return found
 
 
-def _check_cameras(gallery: Gallery, names: Iterable[str], option: str) -> None:
-    """Refuse a camera that the gallery has no picture of, rather than find nothing."""
-    wanted = list(names)
+def _check_cameras(gallery: Gallery, wanted: Sequence[tuple[str, str]]) -> None:
+    """Refuse a camera, given with its option, that the gallery has no picture of, rather than find nothing."""
     known = gallery.info().cameras if wanted else {}
-    for name in wanted:
+    for option, name in wanted:
         if name not in known:
             raise InputError(f"{option} {name}: no camera of this gallery; {listed_names(filter(None, known), name)}")
 

@@ -454,6 +454,10 @@ class Gallery:
         if not self.ledger.tracklets_of(identity):
             raise InputError(f"{self._folder}: no identity {identity}; ccafl search and the page show identities")
 
+    def all_entries(self) -> Iterator[list[Entry]]:
+        """All pictures without their features, in batches."""
+        return (self.entries(rows) for rows in self._pages())
+
     def all(self) -> Iterator[tuple[list[Entry], Encoded]]:
         """All pictures with their features, in batches."""
         for rows in self._vectors.all(vectors=tuple(self._dims)):

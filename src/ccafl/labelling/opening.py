@@ -1,4 +1,4 @@
-"""Opening a site for labelling: its tracks, their features, and what looks wrong with them."""
+"""Opening a site for labelling: its tracks and their features."""
 
 from collections.abc import Sequence
 from dataclasses import replace

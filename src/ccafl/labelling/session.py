@@ -88,7 +88,8 @@ class LabellingSession:
         left = self._left(camera)
         if not len(left):
             return None
-        skipped = torch.tensor([self._is_skipped(pair) for pair in self._joined.pairs[left].tolist()])
+        set_aside = {self._persons(pair) for pair in self._skipped}
+        skipped = torch.tensor([self._persons(pair) in set_aside for pair in self._joined.pairs[left].tolist()])
         worth = self._joined.worth[left].masked_fill(skipped, -1.0)
         best = left[worth.argmax()]
         one, other = self._joined.pairs[best].tolist()
@@ -126,8 +127,7 @@ class LabellingSession:
             return None
         last = self._history[-1]
         if isinstance(last, Link):
-            kept = list(self._links)
-            kept.reverse()
+            kept = self._links[::-1]
             kept.remove(last)
             self._write(kept[::-1])
             self._again = self._number[last.one], self._number[last.other]
@@ -175,9 +175,6 @@ class LabellingSession:
 
     def _persons(self, pair: tuple[int, int] | list[int]) -> tuple[int, ...]:
         return tuple(sorted(self._person[list(pair)].tolist()))
-
-    def _is_skipped(self, pair: list[int]) -> bool:
-        return self._persons(pair) in {self._persons(skipped) for skipped in self._skipped}
 
     def _decided(self, one: int, other: int) -> bool:
         persons = self._persons((one, other))

@@ -199,11 +199,12 @@ def score_charts(runs: Mapping[str, Measures]) -> list[Chart]:
     low, high = _range([measured.scores for measured in runs.values()])
     heights = {name: _heights(measured.scores, low, high) for name, measured in runs.items()}
     top = max(float(part.max()) for _, *parts in heights.values() for part in parts)
+    curves = {name: roc(measured.scores) for name, measured in runs.items()}
+    thresholds = {name: calibrated_threshold(measured.scores) for name, measured in runs.items()}
     charts = []
     for name, (lefts, same, different) in heights.items():
-        scores = runs[name].scores
-        threshold = calibrated_threshold(scores)
-        found, mistaken = roc(scores).at(threshold)
+        scores, threshold = runs[name].scores, thresholds[name]
+        found, mistaken = curves[name].at(threshold)
         caption = (
             f"Cosines of {int(scores.same.sum()):,} pairs of pictures of one person and "
             f"{int(scores.different.sum()):,} of two, all from different cameras; each kind adds up to 100 %. The "
@@ -216,7 +217,7 @@ def score_charts(runs: Mapping[str, Measures]) -> list[Chart]:
         rows = list(zip(lefts.tolist(), same.tolist(), different.tolist(), strict=True))
         drawn = picture(_histogram(lefts, same, different, threshold, top))
         charts.append(Chart(title, "Histograms of cosines of both kinds of pairs", caption, drawn, header, rows))
-    return [*charts, _roc_chart(runs)]
+    return [*charts, _roc_chart(curves, thresholds)]
 
 
 def _range(scores: Sequence[PairScores]) -> tuple[int, int]:
@@ -260,8 +261,7 @@ def _histogram(lefts: Tensor, same: Tensor, different: Tensor, threshold: float,
     return figure
 
 
-def _roc_chart(runs: Mapping[str, Measures]) -> Chart:
-    curves = {name: roc(measured.scores) for name, measured in runs.items()}
+def _roc_chart(curves: Mapping[str, Roc], thresholds: Mapping[str, float]) -> Chart:
     rows: list[tuple[object, ...]] = []
     words = []
     for name, curve in curves.items():
@@ -275,7 +275,7 @@ def _roc_chart(runs: Mapping[str, Measures]) -> Chart:
         "thresholds that calibration chooses. The area is how often a pair of one person scores higher than one of "
         "two. " + " ".join(words)
     )
-    drawn = picture(_roc_figure(curves, {name: calibrated_threshold(one.scores) for name, one in runs.items()}))
+    drawn = picture(_roc_figure(curves, thresholds))
     header = ("run", "threshold", "accepted of different persons", "accepted of the same person")
     return Chart("ROC curve", "Line chart: pairs of one person accepted, by those of two", caption, drawn, header, rows)
 

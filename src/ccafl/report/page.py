@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ccafl.data.images import as_jpeg
 from ccafl.data.tables import cell
 from ccafl.terminal import printable
 
@@ -237,9 +238,4 @@ def side_by_side(parts: Iterable[str]) -> str:
 
 def thumbnail(picture: Image.Image) -> str:
     """A picture as a data URI, at most 64 x 128 pixels (width x height)."""
-    small = picture.convert("RGB")
-    small.thumbnail((64, 128))
-    small.info.clear()  # comments, which Pillow would write too
-    content = io.BytesIO()
-    small.save(content, format="JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(as_jpeg(picture, (64, 128))).decode()}"

@@ -90,10 +90,9 @@ def label(
     settings = ServiceSettings(host="127.0.0.1", port=port)
     with lock(table.parent / f".{table.name}.lock"):
         session = open_session(site, table, cameras=cameras, encoder=encoder, kind=kind, outside=outside)
-        app = create_labelling_app(session, settings)
-        run_app(
-            lambda _: app, settings, Metrics(), lambda at: note(f"label at {at} (Ctrl-C to stop); answers: {table}")
-        )
+        metrics = Metrics()
+        app = create_labelling_app(session, settings, metrics=metrics)
+        run_app(lambda _: app, settings, metrics, lambda at: note(f"label at {at} (Ctrl-C to stop); answers: {table}"))
 
 
 def _secret(token: str | None, file: Path | None) -> str | None:

@@ -16,11 +16,11 @@ from typing import IO, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.responses import Response
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from ccafl.data.images import TooLargeError, read_image
+from ccafl.data.images import TooLargeError, as_jpeg, read_image
 from ccafl.data.records import Origin
 from ccafl.errors import InputError
 from ccafl.footage.stills import GoneError, media_type, open_regular, still
@@ -30,7 +30,7 @@ from ccafl.service.batching import BusyError
 _WAITING = 8  # requests waiting for a file, or reading one
 _VIDEOS = 32  # being sent at the same time
 _PICTURE = 1 << 26  # bytes of a picture's file at most
-_SHOWN = 2048  # pixels; larger pictures are reduced
+_SHOWN = (2048, 2048)  # pixels; larger pictures are reduced
 _BLOCK = 1 << 18  # bytes of a video sent at a time
 _VALID = 6 * 3600.0  # seconds that a pass opens a video
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -132,7 +132,7 @@ class Originals:
                 content = file.read(_PICTURE)
             if hashlib.sha256(content).hexdigest() != entry.key:
                 return None
-            return _jpeg(read_image(io.BytesIO(content), self._pixels))
+            return as_jpeg(read_image(io.BytesIO(content), self._pixels), _SHOWN, 90)
         except InputError:
             return None
 
@@ -143,7 +143,7 @@ class Originals:
         for grown, colour, thick in ((2 * line, _EDGE, line), (line, _MARK, line), (0, _EDGE, 1)):
             edges = (x - grown, y - grown, x + width - 1 + grown, y + height - 1 + grown)
             pen.rectangle(edges, outline=colour, width=thick)
-        return _jpeg(image)
+        return as_jpeg(image, _SHOWN, 90)
 
     def started(self) -> None:
         """A video is being sent."""
@@ -224,11 +224,3 @@ def _origin(entry: Entry) -> Origin:
     if entry.origin is None:
         raise HTTPException(404, "the gallery does not know which footage this picture was cut out of")
     return entry.origin
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    image.thumbnail((_SHOWN, _SHOWN))
-    image.info.clear()
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=90)
-    return file.getvalue()

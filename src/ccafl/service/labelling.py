@@ -1,6 +1,5 @@
 """`ccafl label` over HTTP: a page on the tracks of a site's cameras, and the routes that it calls."""
 
-import io
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Path, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 
-from ccafl.data.images import load_image
+from ccafl.data.images import as_jpeg, load_image
 from ccafl.errors import InputError
 from ccafl.labelling.session import Answer, LabellingSession
 from ccafl.service.app import unprocessable
@@ -22,7 +21,7 @@ from ccafl.service.routes import page_routes
 from ccafl.service.schemas import Status
 
 SHOWN = 8  # pictures of a track
-_SIDE = 512  # pixels of a picture on the page, at most
+_SHOWN_SIZE = (512, 512)  # pixels of a picture on the page, at most
 
 
 class _Strict(BaseModel):
@@ -77,15 +76,18 @@ class LabellingState(BaseModel):
     table: str
 
 
-def create_labelling_app(session: LabellingSession, settings: ServiceSettings) -> FastAPI:
+def create_labelling_app(
+    session: LabellingSession, settings: ServiceSettings, *, metrics: Metrics | None = None
+) -> FastAPI:
     """The page and its routes as an ASGI application.
 
     Args:
         session: only the application may use it while it runs.
         settings: where the service listens and what it accepts.
+        metrics: where requests are counted; its own if not given.
     """
     app = FastAPI(title="ccafl label", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(GuardMiddleware, settings=settings, metrics=Metrics(), passes=Passes())
+    app.add_middleware(GuardMiddleware, settings=settings, metrics=metrics or Metrics(), passes=Passes())
     app.add_exception_handler(RequestValidationError, unprocessable)
     app.include_router(page_routes("label.html"))
     app.include_router(_routes(session))
@@ -170,10 +172,8 @@ def _routes(session: LabellingSession) -> APIRouter:
             opened = load_image(images.paths[number])
         except InputError as error:
             raise HTTPException(404, str(error)) from error
-        opened.thumbnail((_SIDE, _SIDE))
-        file = io.BytesIO()
-        opened.save(file, "JPEG", quality=90)
-        return Response(file.getvalue(), media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+        content = as_jpeg(opened, _SHOWN_SIZE, 90)
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     return router
 
