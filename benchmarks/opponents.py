@@ -47,6 +47,23 @@ class Opponents:
         """The authors' ICAL: ``arcAdversarialLoss``."""
         return self._load("authors_adversarial", AUTHORS, "clustercontrast/losses/cam_based_adversarial_loss.py")
 
+    def classifier(self) -> ModuleType:
+        """The authors' classifiers: ``CAMClassifier``."""
+        return self._load("clustercontrast.models.classifier", AUTHORS, "clustercontrast/models/classifier.py")
+
+    def trainer(self) -> type[Any]:
+        """The authors' training loop, as a class."""
+        assert self.folder is not None
+        checkout = self.folder / AUTHORS / "clustercontrast"
+        for package in ("", ".losses", ".utils"):  # whose own files import more than a step needs
+            name = f"clustercontrast{package}"
+            _stub_modules(name, __path__=[str(checkout / package.removeprefix("."))])
+        _stub_modules("clustercontrast.losses.original_mcnl_loss", MCNL_Loss_global=None)
+        trainers = self._load("clustercontrast.trainers", AUTHORS, "clustercontrast/trainers.py")
+        trainer: type[Any] = trainers.TrainerFp16
+        trainers.__dict__["ViTTrainerFp16"] = trainer  # by which it calls itself
+        return trainer
+
     def ranking(self) -> dict[str, Any]:
         """``evaluate(distances, query persons, gallery persons, query cameras, gallery cameras, depth)`` by name."""
         found = {}

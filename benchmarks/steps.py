@@ -67,7 +67,7 @@ def _steps_of(phase_name: str, name: str, config: Config, share: float, rounds: 
         f"stage 2, {phase_name}: a step without its backbone; {name}, B={batch}",
         "its backbone",
         lambda: list(epoch.steps(store)),  # type: ignore[arg-type]
-        partial(_backbone, encoder, phase, pixels, cameras, steps),
+        partial(backbone, encoder, phase, pixels, cameras, steps),
         lambda ours, theirs: True,  # parts of one step, with nothing to compare
         bar=1 / share,
         rounds=rounds,
@@ -89,7 +89,7 @@ class _FixedEncoder(nn.Module):
         return self.features, self.image_text
 
 
-def _backbone(encoder: nn.Module, phase: Phase, pixels: Tensor, cameras: Tensor, steps: int) -> None:
+def backbone(encoder: nn.Module, phase: Phase, pixels: Tensor, cameras: Tensor, steps: int) -> None:
     """The backbone's forward and backward pass."""
     parameters = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     for _ in range(steps):
@@ -115,7 +115,7 @@ def epoch_of(config: Config, phase: Phase, fabric: Fabric) -> EncoderEpoch:
     )
     network = build_network(config.model, IDENTITIES, CAMERAS, seed=0)
     learners = set_up(fabric, network.encoder, network.classifier, config.stage2)
-    features = torch.nn.functional.normalize(torch.randn(len(identities), network.encoder.reid_dim))
-    text = torch.randn(IDENTITIES, network.encoder.image_text_dim)
+    features = torch.nn.functional.normalize(torch.randn(len(identities), network.encoder.reid_dim)).to(fabric.device)
+    text = torch.randn(IDENTITIES, network.encoder.image_text_dim).to(fabric.device)
     association = torch.arange(IDENTITIES) % 750
     return EncoderEpoch(fabric, config, learners, images, EpochStart(features, text, association), phase, epoch=1)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, not CLIP's, as in the authors' code
 STD = (0.229, 0.224, 0.225)
@@ -28,9 +27,15 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Resized images, (..., 3, H, W) uint8, to what the network takes: float32 with ImageNet's mean and deviation."""
-    mean, std = ([255 * share for share in shares] for shares in (MEAN, STD))
-    return functional.normalize(images.to(torch.float32), mean, std, inplace=True)  # overwrites the new copy
+    """Resized images, (..., 3, H, W) uint8, to what the network takes: float32 with ImageNet's mean and deviation.
+
+    It does not wait for the images' device, as torchvision's function does.
+    """
+    mean, std = (
+        torch.tensor([255 * share for share in shares]).view(3, 1, 1).to(images.device, non_blocking=True)
+        for shares in (MEAN, STD)
+    )
+    return images.to(torch.float32).sub_(mean).div_(std)
 
 
 @dataclass(frozen=True, slots=True)

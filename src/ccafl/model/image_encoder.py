@@ -66,7 +66,7 @@ class ImageEncoder(nn.Module):
         if self.norm_cameras is None:
             pooled, projected = self.tower.of_cameras(images, image_text, cameras)
             return self.bnneck(pooled), projected
-        order = self.norm_cameras.sort(cameras, len(images))
+        order = self.norm_cameras.sort(cameras, len(images)).to(images.device, non_blocking=True)
         place = order.argsort()
         pooled, projected = self.tower(images[order], image_text)
         return self.bnneck(pooled)[place], None if projected is None else projected[place]

@@ -85,7 +85,7 @@ class _IdentityClassification:
         self.stage2, self.images, self.classifier = config.stage2, images, classifier
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
-        identities = self.images.identities[indices].to(features.device)
+        identities = _sent(self.images.identities[indices], features.device)
         return identity_loss(self.classifier(features), identities, self.stage2.adversarial.scale)
 
 
@@ -131,7 +131,7 @@ class IntraLearning(_IdentityClassification):
         cameras = self.images.cameras[indices]
         for camera in cameras.unique().tolist():
             rows = (cameras == camera).nonzero().squeeze(1)
-            yield camera, rows.to(device), self.images.labels[indices[rows]].to(device)
+            yield camera, _sent(rows, device), _sent(self.images.labels[indices[rows]], device)
 
 
 class InterLearning(_IdentityClassification):
@@ -167,11 +167,11 @@ class InterLearning(_IdentityClassification):
         rows, labels = _associated(self.association, self.images, indices)
         if not len(rows):
             return alone
-        on_device = rows.to(features.device)
+        on_device = _sent(rows, features.device)
         features = features[on_device]
         losses = inter_camera_losses(
             features,
-            labels.to(features.device),
+            _sent(labels, features.device),
             self.memory,
             None if image_text is None else image_text[on_device],
             self.texts,
@@ -187,7 +187,7 @@ class InterLearning(_IdentityClassification):
         if self.alone is None:
             return {}
         rows = (self.association[self.images.identities[indices]] < 0).nonzero().squeeze(1)
-        on_device = rows.to(features.device)
+        on_device = _sent(rows, features.device)
         losses = self.alone.losses(
             features[on_device],
             None if image_text is None else image_text[on_device],
@@ -202,9 +202,9 @@ class InterLearning(_IdentityClassification):
         positives = adversarial_positives(self.association, self.images.identity_cameras, identities)
         return adversarial_loss(
             self.classifier(features, frozen_weights=True),
-            identities.to(features.device),
+            _sent(identities, features.device),
             self.identity_cameras,
-            positives.to(features.device),
+            _sent(positives, features.device),
             margin=settings.margin,
             epsilon=settings.epsilon,
             boost=settings.boost,
@@ -214,7 +214,7 @@ class InterLearning(_IdentityClassification):
     def update(self, features: Tensor, indices: Tensor) -> None:
         rows, labels = _associated(self.association, self.images, indices)
         if len(rows):
-            self.memory.update(features[rows.to(features.device)], labels.to(features.device))
+            self.memory.update(features[_sent(rows, features.device)], _sent(labels, features.device))
         if self.alone is not None:
             self.alone.update(features, indices)
 
@@ -233,7 +233,7 @@ class GlobalLearning:
         self.groups, self.batch_cameras = _groups(images, start, phase), self.stage2.inter_camera.batch_cameras
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
-        rows, labels = (part.to(features.device) for part in _associated(self.association, self.images, indices))
+        rows, labels = (_sent(part, features.device) for part in _associated(self.association, self.images, indices))
         cosines: Tensor = self.classifier(features[rows])[:, : self.joined]
         if not len(rows):
             return cosines.sum()  # 0
@@ -241,7 +241,7 @@ class GlobalLearning:
         return global_classification_loss(cosines, labels, stage2.adversarial.scale, stage2.label_smoothing)
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
-        rows, labels = (part.to(features.device) for part in _associated(self.association, self.images, indices))
+        rows, labels = (_sent(part, features.device) for part in _associated(self.association, self.images, indices))
         if not len(rows):
             return {}
         features, stage2 = features[rows], self.stage2
@@ -277,3 +277,8 @@ def _associated(association: Tensor, images: LabelledImages, indices: Tensor) ->
     labels = association[images.identities[indices]]
     rows = (labels >= 0).nonzero().squeeze(1)
     return rows, labels[rows]
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """``values`` on the device; does not wait until it has done the work given to it before, as ``to`` alone does."""
+    return values.to(device, non_blocking=True)

@@ -1,6 +1,7 @@
 """Stage 1, prompt learning (paper, section III): both towers frozen, only the prompt tokens learn."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from lightning_fabric import Fabric
@@ -42,15 +43,15 @@ def learn_prompts_epoch(
     """
     for group in optimizer.param_groups:
         group["lr"] = stage1_learning_rate(settings, epoch)
-    device = image_text_features.device
+    send = partial(Tensor.to, device=image_text_features.device, non_blocking=True)
     for indices in shuffled_batches(len(images), settings.batch_size, seed_for(seed, 1, epoch)):
         with fabric.autocast():
-            text_features = network.text_features(images.identities[indices].to(device))
+            text_features = network.text_features(send(images.identities[indices]))
         loss = prompt_contrastive_loss(
-            image_text_features[indices.to(device)],
+            image_text_features[send(indices)],
             text_features.float(),
-            images.labels[indices].to(device),
-            images.cameras[indices].to(device),
+            send(images.labels[indices]),
+            send(images.cameras[indices]),
         )
         optimizer.zero_grad()
         fabric.backward(loss)
