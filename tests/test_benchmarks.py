@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import measure, other_cameras
+from benchmarks import gpu, measure, other_cameras
 from benchmarks.measure import Comparison, Limit, check_limit, compare, in_own_process, peak_of
 from benchmarks.method import _same_partition
 from benchmarks.opponents import Opponents
@@ -141,3 +141,20 @@ def test_the_table_of_other_cameras_has_the_finished_worlds_and_draws_each_once(
     assert [one.split(" | ")[0] for one in lines] == ["| pairs"]
     assert "| 12.5 | - | - |" in lines[0]
     assert lines[0].count("|") == head.count("|")
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu_in_its_small_form(tmp_path):
+    gpu.main(None, tmp_path / "gpu.json", networks="", compiled=False, small=True)
+    figures = json.loads((tmp_path / "gpu.json").read_text())["figures"]
+    rates = {figure["work"]: figure["value"] for figure in figures if figure["unit"] == "images/s"}
+    assert {"clip-synth, intra-camera", "clip-synth, inter-camera with ICAL"} < set(rates)
+    assert all(rate > 0 for rate in rates.values())
+    assert [figure["value"] for figure in figures if figure["unit"] == "relative"] == [0, 0]  # a CPU against itself
+
+
+def test_a_bar_is_for_a_ratio_or_for_the_most_that_is_allowed():
+    assert gpu.Figure("step", 90, "images/s", "backbone", 100, 0.85).verdict == "met"
+    assert gpu.Figure("step", 80, "images/s", "backbone", 100, 0.85).verdict == "MISSED"
+    assert gpu.Figure("waits", 0, "times", bar=0).verdict == "met"
+    assert gpu.Figure("waits", 1, "times", bar=0).verdict == "MISSED"
+    assert gpu.Figure("seconds", 1, "s").verdict == ""
