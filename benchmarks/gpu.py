@@ -113,7 +113,11 @@ def main(
 
 def _configs(networks: list[str], *, small: bool) -> dict[str, Config]:
     if small:
-        return {"clip-synth": load_config("own", ["model.weights=null", "stage2.identities=4"])}
+        return {
+            "clip-synth": load_config(
+                "own", ["model.weights=null", "stage2.identities=4", "stage2.intra_camera.instances=4"]
+            )
+        }
     return {name: load_config(_NETWORKS[name], ["model.weights=null"]) for name in networks}
 
 
@@ -142,7 +146,7 @@ def _figures(
 
 def _equal(fabric: Fabric) -> Iterator[Figure]:
     """The losses of a step on this device against the CPU's, both in float32."""
-    config = load_config("own", ["model.weights=null"])
+    config = load_config("own", ["model.weights=null", "stage2.identities=4", "stage2.intra_camera.instances=4"])
     allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
     try:
         for name, phase in PHASES.items():

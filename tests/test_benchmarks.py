@@ -17,6 +17,7 @@ from benchmarks.scaling import Growth
 from benchmarks.world import colour_histogram
 from PIL import Image
 
+from allocations import allocating, big_enough
 from ccafl.ablation import rows_of
 from ccafl.config import load_config
 from ccafl.data.records import Record
@@ -41,18 +42,6 @@ def test_a_faster_implementation_meets_its_bar_only_with_equal_results(monkeypat
     unequal = compare(replace(comparison, equal=operator.ne))
     assert not unequal.met
     assert not unequal.equal
-
-
-def allocate(mebibytes: int) -> torch.Tensor:
-    return torch.ones(mebibytes << 18)
-
-
-def allocating(mebibytes: int):
-    return partial(allocate, mebibytes)
-
-
-def big_enough(found: torch.Tensor) -> bool:
-    return len(found) == 256 << 18
 
 
 def test_memory_is_measured_for_the_work_alone():

@@ -75,6 +75,19 @@ def run(trained, tmp_path):
     return Path(shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("report.html")))
 
 
+@pytest.fixture
+def drawn():
+    """For tests that look at charts: they are drawn in full."""
+
+
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    """Elsewhere charts are made but not drawn, which takes most of a page's time."""
+    if {"page", "drawn"}.isdisjoint(request.fixturenames):
+        empty = b'<svg xmlns="http://www.w3.org/2000/svg"><defs></defs></svg>'
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, file, **_: file.write(empty))
+
+
 def section(page: str, name: str) -> str:
     return re.search(f'<section id="{name}">.*?</section>', page, re.DOTALL)[0]
 
@@ -195,7 +208,7 @@ def test_curves_show_the_events(trained):
     assert curves["mean probability"][-1] == (4, last["final_same_person_mass"])
 
 
-def test_users_names_are_shown_literally(world, trained, tmp_path):
+def test_users_names_are_shown_literally(drawn, world, trained, tmp_path):
     names = {"c1": "_left", "c2": r"$\foo$", "c3": "<b>&"}
     rows = [{**row, "camera": names[row["camera"]]} for row in rows_of(world)]
     tests = [row for row in rows if row["split"] != "train"]
@@ -445,7 +458,7 @@ def test_a_missing_library_is_named(trained, monkeypatch):
 # --- In a browser -----------------------------------------------------------------------------------------------------
 
 
-def test_in_a_browser_without_network(browser, trained, tmp_path):
+def test_in_a_browser_without_network(drawn, browser, trained, tmp_path):
     file = report_run(trained, out=tmp_path / "page.html")
     problems = []
 
