@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ccafl.data.records import Origin
 from ccafl.encoders.encoder import Encoded
 from ccafl.errors import InputError
 from ccafl.gallery import Entry, Filters, Gallery, add_pictures, listed, search
-from ccafl.gallery.commands import track_named
+from ccafl.gallery.commands import rejoin, track_named
 from ccafl.gallery.query import CANDIDATES, MOST_OF_TRACK, Grouping, some_of_track
 from colour_people import draw
 from random_vectors import Numbers, unit
@@ -192,3 +193,30 @@ def test_a_track_is_named_by_camera_and_label(filmed_gallery):
     for name in ("hall", "hall/", "/0", "yard/back"):
         with pytest.raises(InputError, match="no such track"):
             track_named(filmed_gallery, name)
+
+
+def test_tracks_of_one_camera_are_joined_unless_they_overlap(tmp_path):
+    """A person's tracks look alike; in c1 each person is lost and found again, and two who look alike meet there."""
+    persons, moments = unit(3, 20, 64), np.random.default_rng(0)
+    twins = {18: 17}  # two persons nobody could tell apart, seen at the same time
+    entries, vectors = [], []
+    for person in range(20):
+        for track, begin in enumerate((0, 30) if person % 2 else (0,)):
+            for second in range(6):
+                time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(seconds=begin + second)
+                key = f"{len(entries):064x}"
+                origin = Origin("/a.mp4", len(entries), (0, 0, 9, 9))
+                entries.append(Entry(key, "c1", time, f"/{key}.jpg", f"{person}-{track}", "", origin))
+                noise = moments.normal(scale=0.02, size=64)
+                vectors.append(persons[twins.get(person, person)] + noise)
+    vectors = np.array(vectors, np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    db = tmp_path / "gallery.db"
+    with Gallery.create(db, Numbers(64)) as gallery:
+        gallery.put(entries, Encoded(vectors, None), {})
+    rejoin(db)
+    with Gallery.open(db, read_only=True) as gallery:
+        joined = gallery.ledger.identities()
+    for person in range(1, 20, 2):
+        assert joined["c1", f"{person}-0"] == joined["c1", f"{person}-1"], person
+    assert joined.get(("c1", "18-0")) != joined["c1", "17-0"], "they were there at the same time"

@@ -80,8 +80,12 @@ def accumulate(records: Sequence[Record]) -> LabelledImages:
 
 
 def _tracks_of(records: Sequence[Record], identity_index: Mapping[tuple[str, str], int]) -> Tensor | None:
-    tracks = {identity_index[record.camera, record.label]: record.track for record in records if record.track}
-    rows = [(identity, begin.timestamp(), end.timestamp()) for identity, (begin, end) in sorted(tracks.items())]
+    return tracks_of({identity_index[record.camera, record.label]: record.track for record in records if record.track})
+
+
+def tracks_of(spans: Mapping[int, tuple[datetime, datetime]]) -> Tensor | None:
+    """Identity, begin and end of every track, (T, 3) float64, from begin and end by identity; None without tracks."""
+    rows = [(identity, begin.timestamp(), end.timestamp()) for identity, (begin, end) in sorted(spans.items())]
     return torch.tensor(rows, dtype=torch.float64) if rows else None
 
 

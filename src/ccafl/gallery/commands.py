@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ccafl.data import records
@@ -426,12 +427,15 @@ def _joined(table: Path) -> dict[Tracklet, str]:
 
 
 def _associated(gallery: Gallery, topology: Path | None) -> dict[Tracklet, str]:
-    """Identities by associating the gallery's own labelled pictures."""
+    """Identities by associating the gallery's own labelled pictures.
+
+    Labels of pictures that were cut out of footage are tracks: those of one camera may be one person, too.
+    """
     try:
         import torch
 
         from ccafl.data.identity_links import numbered
-        from ccafl.data.numbering import seconds_of
+        from ccafl.data.numbering import seconds_of, tracks_of
         from ccafl.training.association import associate_identities
         from ccafl.training.topology import camera_topology
     except ImportError as error:
@@ -440,31 +444,52 @@ def _associated(gallery: Gallery, topology: Path | None) -> dict[Tracklet, str]:
 
     run = RunFolder(Path(gallery.model_place))
     settings = run.read_config().stage2.association if run.begun else Association(rate="auto", centred_by_camera=True)
-    of_pictures: list[Tracklet] = []
-    times: list[datetime | None] = []
-    parts = []
-    with bar("reading features", len(gallery)) as progress:
-        for entries, encoded in gallery.all():
-            labelled = [number for number, entry in enumerate(entries) if entry.label]
-            of_pictures += [(entries[number].camera, entries[number].label) for number in labelled]
-            times += [entries[number].time for number in labelled]
-            parts.append(encoded.features[labelled])
-            progress.advance(len(entries))
-    tracklets = sorted(set(of_pictures))
+    entries, vectors = _labelled(gallery)
+    tracklets = sorted({(entry.camera, entry.label) for entry in entries})
     if not tracklets:
         raise InputError("the gallery has no labelled pictures, so nothing can be joined; add pictures with labels")
     place = {tracklet: number for number, tracklet in enumerate(tracklets)}
     names = {camera: number for number, camera in enumerate(sorted({camera for camera, _ in tracklets}))}
     cameras = torch.tensor([names[camera] for camera, _ in tracklets])
-    features, identities = torch.from_numpy(np.concatenate(parts)), torch.tensor([place[t] for t in of_pictures])
+    of_pictures = [place[entry.camera, entry.label] for entry in entries]
+    features, identities = torch.from_numpy(vectors), torch.tensor(of_pictures)
     links = numbered(
         [Link(kind, *pair, place="") for kind in (MUST_LINK, CANNOT_LINK) for pair in linked(gallery, kind)], tracklets
     )
     places = None
     if topology is not None:
-        places = camera_topology(topology, list(names), cameras, identities, seconds_of(times))
-    found = associate_identities(features, identities, cameras, settings, links, places).identities
+        places = camera_topology(
+            topology, list(names), cameras, identities, seconds_of([entry.time for entry in entries])
+        )
+    tracks = tracks_of(_spans(entries, of_pictures))
+    settings = settings.model_copy(update={"tracks": tracks is not None})
+    found = associate_identities(features, identities, cameras, settings, links, places, tracks=tracks).identities
     return {t: str(identity) for t, identity in zip(tracklets, found.tolist(), strict=True) if identity >= 0}
+
+
+def _labelled(gallery: Gallery) -> tuple[list[Entry], NDArray[np.float32]]:
+    """The pictures with a label, in the order of time, and their features (n, D)."""
+    labelled: list[Entry] = []
+    parts = []
+    with bar("reading features", len(gallery)) as progress:
+        for entries, encoded in gallery.all():
+            numbers = [number for number, entry in enumerate(entries) if entry.label]
+            labelled += [entries[number] for number in numbers]
+            parts.append(encoded.features[numbers])
+            progress.advance(len(entries))
+    earliest = datetime.min.replace(tzinfo=UTC)
+    order = sorted(range(len(labelled)), key=lambda number: labelled[number].time or earliest)
+    vectors = np.concatenate([*parts, np.empty((0, gallery.dim), np.float32)])
+    return [labelled[number] for number in order], vectors[order]
+
+
+def _spans(entries: Sequence[Entry], labels: Sequence[int]) -> dict[int, tuple[datetime, datetime]]:
+    """When each label's pictures begin and end, of the labels that were cut out of footage."""
+    spans: dict[int, tuple[datetime, datetime]] = {}
+    for entry, label in zip(entries, labels, strict=True):
+        if entry.origin is not None and entry.time is not None:
+            spans[label] = (spans.get(label, (entry.time,))[0], entry.time)
+    return spans
 
 
 def _cropped(picture: Image.Image, box: str) -> Image.Image:
