@@ -46,6 +46,18 @@ def test_tracks_of_one_person_join_and_those_of_two_do_not():
     assert (together & ~same).sum() == 0
 
 
+def test_a_track_of_two_persons_is_doubtful():
+    features, labels, cameras, tracks, truth = world()
+    assert len(join_tracks(features, labels, cameras, tracks).doubtful) == 0
+    one, other = 3, 8  # a tracker goes on with another person
+    assert truth[one] != truth[other]
+    changed, begin = labels.clone(), tracks.clone()
+    changed[labels == other] = one
+    begin[one, 2] = begin[other, 2] = tracks[[one, other], 2].max()
+    doubtful = join_tracks(features, changed, cameras, begin[torch.arange(len(begin)) != other]).doubtful
+    assert doubtful.tolist() == [one]
+
+
 def test_neither_time_nor_answers_nor_other_labels_are_overruled():
     features, labels, cameras, tracks, _ = world()
     at_once = tracks.clone()

@@ -156,6 +156,11 @@ class LabellingSession:
         """(N,) int64, the labels as they are joined now."""
         return self._joined.groups
 
+    @property
+    def doubtful(self) -> list[tuple[str, str]]:
+        """Camera and label of the tracks that probably show two persons, one after the other."""
+        return [self.images.names[label] for label in self._joined.doubtful.tolist()]
+
     def _join(self) -> None:
         links = numbered([link for link in self._links if self._is_answer(link)], self.images.names)
         self._person = together_by(links.must, links.cannot, len(self.images.names))

@@ -10,6 +10,9 @@ pairs of a camera's tracks are a mixture of both, whose share is estimated for e
 
 The two that are most similar to each other are joined if that is probable enough; then their common centre is compared
 anew, until nothing more is joined.
+
+A tracker also takes one person for another. A track whose pictures before some moment and after it are as unlike as
+those of strangers probably shows two persons.
 """
 
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ _CERTAIN = 50  # overlapping pairs that are enough to begin with
 _RIDGE = 1e-5  # keeps a line finite where nothing overlaps
 _JOINED = 1 / 3  # probability from which tracks are joined: half the F1 of the result, about, which makes it largest
 _ASKED = 0.01  # below, a pair is not worth a question
+_TWO_PERSONS = -3.0  # log of the ratio of densities, one person to two, below which a track is reported: 1 to 20
+_FEWEST = 2  # pictures before and after the moment
 _PARTNERS = 3  # most similar others of a group that are compared
 _BLOCK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB in float32
 
@@ -40,6 +45,7 @@ class JoinedTracks:
         probability: (Q,) float64, of the two being one person.
         joined: (Q,) bool.
         weight: (Q,) int64, how many pairs of labels the answer decides.
+        doubtful: (M,) int64, tracks that probably show one person first and then another.
     """
 
     groups: Tensor
@@ -47,6 +53,7 @@ class JoinedTracks:
     probability: Tensor
     joined: Tensor
     weight: Tensor
+    doubtful: Tensor
 
     @property
     def worth(self) -> Tensor:
@@ -110,10 +117,14 @@ def join_tracks(
     tracked = torch.zeros(len(cameras), dtype=torch.float64)
     tracked[tracks[:, 0].long()] = 1
     asked: list[tuple[Tensor, ...]] = []
+    doubtful = None
     while True:
         grouped = _grouped(centres, cameras, tracked, person)
         near = _most_similar(grouped, person[apart])
-        probability = _probabilities(near, halves)
+        probability, line = _probabilities(near, halves)
+        if doubtful is None:  # judged by the tracks as they are, before any are joined
+            likeness = _least_similar_parts(features, identities, len(cameras))
+            doubtful = ((line[0] + line[1] * likeness < _TWO_PERSONS) & (tracked > 0)).nonzero().squeeze(1)
         pairs, likely = _mutual(near, probability)
         pairs, likely = pairs[likely >= _JOINED], likely[likely >= _JOINED]
         order = likely.argsort(descending=True, stable=True)
@@ -129,7 +140,7 @@ def join_tracks(
     pairs, likely = _doubtful(near, probability)
     asked.append((*_between(centres, grouped, pairs), likely, torch.zeros(len(pairs)).bool()))
     between, weight, likely, joined = (torch.cat(parts) for parts in zip(*asked, strict=True))
-    return JoinedTracks(grouped.groups, between, likely, joined, weight)
+    return JoinedTracks(grouped.groups, between, likely, joined, weight, doubtful)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,12 +221,32 @@ def _halves(features: Tensor, identities: Tensor, count: int) -> Tensor:
     return torch.bincount(_bins(centres.prod(1).sum(1).cpu())[sizes > 1], minlength=_BINS).double()
 
 
+def _least_similar_parts(features: Tensor, identities: Tensor, count: int) -> Tensor:
+    """How similar each label's pictures before the moment where they change most are to those after it: (N,) float64.
+
+    Infinity for a label with too few pictures.
+    """
+    identities = identities.cpu()
+    sizes = torch.bincount(identities, minlength=count)
+    order = identities.argsort(stable=True)
+    label = identities[order]
+    first = (sizes.cumsum(0) - sizes)[label]
+    before = torch.arange(len(order)) - first + 1  # pictures
+    cut = ((before >= _FEWEST) & (sizes[label] - before >= _FEWEST)).nonzero().squeeze(1)
+    sums = F.pad(features[order.to(features.device)].double().cumsum(0), (0, 0, 1, 0)).cpu()
+    begin, end = sums[first[cut]], sums[(first + sizes[label])[cut]]
+    likeness = F.cosine_similarity(sums[cut + 1] - begin, end - sums[cut + 1], dim=1)
+    least = torch.full((count,), torch.inf, dtype=torch.float64)
+    return least.scatter_reduce_(0, label[cut], likeness, "amin")
+
+
 def _bins(similarities: Tensor) -> Tensor:
     return ((similarities + 1) * (_BINS / 2)).long().clamp(0, _BINS - 1)
 
 
-def _probabilities(near: _Near, halves: Tensor) -> Tensor:
-    """Estimated probability of each group and each partner being one person: (G, k) float64; 0 without a partner.
+def _probabilities(near: _Near, halves: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimated probability of each group and each partner being one person: (G, k) float64; 0 without a partner. And
+    the straight line (2,) that gives the log of the ratio of densities by similarity.
 
     Expectation maximisation. At first, only what is certain counts; all pairs count as strangers if little is.
     """
@@ -234,7 +265,7 @@ def _probabilities(near: _Near, halves: Tensor) -> Tensor:
         share = ((near.others * probability).sum(1, keepdim=True) + 1) / (number + 1 / usual)
         if (probability - before).abs().max() < _SETTLED:
             break
-    return probability[near.cameras[:, None], near.bins].masked_fill(near.partners < 0, 0.0)
+    return probability[near.cameras[:, None], near.bins].masked_fill(near.partners < 0, 0.0), line
 
 
 def _log_ratio(at: Tensor, one: Tensor, two: Tensor, start: Tensor) -> Tensor:

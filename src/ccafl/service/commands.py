@@ -11,6 +11,7 @@ from ccafl.gallery.commands import model_of
 from ccafl.gallery.gallery import Gallery
 from ccafl.packages import require
 from ccafl.terminal import note
+from ccafl.words import counted
 
 
 def serve(
@@ -90,6 +91,12 @@ def label(
     settings = ServiceSettings(host="127.0.0.1", port=port)
     with lock(table.parent / f".{table.name}.lock"):
         session = open_session(site, table, cameras=cameras, encoder=encoder, kind=kind, outside=outside)
+        if doubtful := [f"{camera}/{track}" for camera, track in session.doubtful]:
+            shows = "shows" if len(doubtful) == 1 else "show"
+            note(
+                f"{counted(len(doubtful), 'track')} probably {shows} two persons, one after the other; look at the "
+                f"pictures, and remove those that do: {', '.join(doubtful)}"
+            )
         metrics = Metrics()
         app = create_labelling_app(session, settings, metrics=metrics)
         run_app(lambda _: app, settings, metrics, lambda at: note(f"label at {at} (Ctrl-C to stop); answers: {table}"))
