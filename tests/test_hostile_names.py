@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import shutil
 import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_footage_of_a_hostile_camera_is_no_formula(tmp_path):
     assert {record.camera for record in records} == {camera}
     assert all(record.path.is_file() for record in records)
     assert {row["source"] for _, row in rows_of_csv(out / "manifest.csv", ("source",))} == {str(tmp_path / "frames")}
+
+
+def test_a_name_makes_no_line_of_its_own(data, run, tmp_path):
+    """Not even among the names of skipped images, which have a line each."""
+    shutil.copytree(data, tmp_path / "data")
+    bad = next((tmp_path / "data" / "=1+1").glob("*/1.png")).with_name("a.png\nerror: \x1b[2J\u2028forged.png")
+    bad.write_bytes(b"no picture")
+    out = tmp_path / "features.parquet"
+    said = shown("extract", run, "--images", tmp_path / "data", "--out", out, "--skip-unreadable")
+    assert "forged" in said
+    assert not any(line.startswith(("error", "forged")) for line in said.splitlines())
 
 
 def test_thumbnails_carry_nothing_of_the_files_metadata():

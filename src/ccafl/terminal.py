@@ -112,9 +112,10 @@ def say(text: str) -> None:
     output.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def note(text: str) -> None:
-    """Lines on stderr, without markup."""
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+def note(*lines: str) -> None:
+    """Lines on stderr, without markup; the end of a line within one, as a file's name may hold it, is written out."""
+    for line in lines:
+        console.print(printable(line).replace("\n", "\\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def remark(text: str) -> None:
