@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from ccafl.config import Config, dump, load_config
 from ccafl.data.source import read_source
+from ccafl.errors import InputError
 from harm import Tally, refused_at_most
 from small_runs import refusal
 
 SECONDS = float(os.environ.get("CCAFL_TEST_FUZZ_SECONDS", "20"))  # for each entrance, in the long form
-FEW, MANY = 30, 500  # examples in the short form, and in a round of the long one
+FEW, MANY = 30, 100  # examples in the short form, and in a round of the long one
 
 
 def _keys(model: type, path: str = "") -> list[str]:
@@ -122,7 +123,21 @@ files = st.one_of(
     st.binary(max_size=100),
 )
 
-COLUMNS = ("image", "camera", "label", "split", "person", "time", "box", "frame", "confidence", "caption", "source")
+COLUMNS = (
+    "image",
+    "camera",
+    "label",
+    "split",
+    "person",
+    "time",
+    "begin",
+    "end",
+    "box",
+    "frame",
+    "confidence",
+    "caption",
+    "source",
+)
 cells = st.one_of(
     anything,
     st.sampled_from(
@@ -248,8 +263,14 @@ def test_inventions_are_read_or_refused(entrance, tally):
         *(".nan", ".inf", "a: b: c", "\u2028", "\x85", "? [a]\n: b", "[" * 5000, "*a", "!!python/object:os.system x"),
     ],
 )
-def test_a_value_that_is_none_is_refused_in_one_line(world, tmp_path, capsys, value):
-    given = ("--data", world, "--out", tmp_path / "run", "--set", f"stage2.adversarial.boost={value}")
+def test_a_value_that_is_none_is_refused(value):
+    with pytest.raises(InputError, match=r"stage2\.adversarial\.boost"):
+        load_config("own", [f"stage2.adversarial.boost={value}"])
+
+
+def test_a_value_with_line_ends_is_refused_in_one_line(world, capsys):
+    value = "[a\x85b\u2028c\nd"
+    given = ("--data", world, "--set", f"stage2.adversarial.boost={value}")
     assert "stage2.adversarial.boost" in refusal(capsys, "train", "market-split", *given)
 
 
