@@ -31,7 +31,7 @@ test-full-size: $(DEVELOP)  ## a step of each phase with RN50 at 256x128, 16 x 8
 	$(BIN)/pytest -m full_size
 
 test-faults: $(DEVELOP)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults -n auto --dist loadfile
 
 test-install: $(DEVELOP)  ## the wheel, installed into an empty environment, works outside of this folder; downloads PyTorch
 	$(BIN)/pytest -m install -s
