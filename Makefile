@@ -9,7 +9,8 @@ DEVELOP := $(VENV)/.develop
 # Where the environment forbids it to keep bytecode, every process would compile all that it imports anew: 10 s each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types unit test-full-size test-faults test-install test-lowest bench docs format clean
+.PHONY: demo test lint types unit test-full-size test-faults test-install test-lowest bench docs format \
+	lock locked licences clean
 
 demo: $(READY)  ## draw a synthetic world, train on it with and without joining the cameras, compare (minutes)
 	$(BIN)/ccafl demo --out runs/demo
@@ -30,7 +31,7 @@ test-full-size: $(DEVELOP)  ## a step of each phase with RN50 at 256x128, 16 x 8
 	$(BIN)/pytest -m full_size
 
 test-faults: $(DEVELOP)  ## faults and hostile input at length (docs/reliability.md); prints what was tried and survived
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults -n auto --dist loadfile
 
 test-install: $(DEVELOP)  ## the wheel, installed into an empty environment, works outside of this folder; downloads PyTorch
 	$(BIN)/pytest -m install -s
@@ -52,6 +53,24 @@ docs: $(READY)  ## the documentation's site, into site/: links checked, nothing 
 format: $(DEVELOP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock:  ## renew requirements.lock from pyproject.toml and constraints.txt: all packages of the tests, with hashes (needs uv)
+	echo '--editable .' | $(LOCK) --group pyproject.toml:dev --universal --no-emit-package ccafl > requirements.lock
+	echo trackeval | $(LOCK) --no-deps >> requirements.lock
+
+LOCK = uv pip compile - --constraint constraints.txt --generate-hashes --python-version 3.11 --no-annotate --no-header \
+	--quiet --default-index https://pypi.org/simple
+
+# Before make test, which then installs nothing. The lock names PyPI's files only.
+locked:  ## install what the tests need from requirements.lock: each file is refused if its hash is another
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --no-build-isolation --editable .
+	touch $(READY) $(DEVELOP)
+
+licences: $(DEVELOP)  ## docs/licences.md: the licence of everything that the tests install; fails where one is GPL or AGPL
+	$(BIN)/python docs/licences.py > docs/licences.md.new
+	mv docs/licences.md.new docs/licences.md
 
 clean:
 	rm -rf $(VENV) .venv-lowest site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import evaluation, footage, method, pictures, processes, scaling, start, steps
+from benchmarks import checkpoints, evaluation, footage, method, pictures, processes, scaling, start, steps
 from benchmarks.measure import Comparison, Limit, Row, check_limit, compare
 from benchmarks.opponents import Opponents, disable_cuda
 from ccafl.provenance import commit, hardware
@@ -36,6 +36,7 @@ WORKS: Works = {
     "steps": lambda _: steps.tiny_steps(),
     "steps-full": lambda _: steps.full_steps(),
     "prompts": method.prompts,
+    "digests": lambda _: checkpoints.digests(),
     "processes": lambda _: processes.processes(),
     "start": lambda _: start.start(),
     "ingest": lambda _: footage.speed(),

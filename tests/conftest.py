@@ -84,19 +84,18 @@ def small_run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was tried and survived; how many tests were skipped, why, and how to have them run."""
     every = [report for reports in terminalreporter.stats.values() for report in reports]
-    counted = {
-        report.nodeid.rpartition("::")[2]: tally
-        for report in every
-        if getattr(report, "when", None) == "teardown"
-        for name, tally in report.user_properties
-        if name == "tally"
-    }
-    if counted:
+    tried, survived = Counter[str](), Counter[str]()
+    for report in every:
+        if getattr(report, "when", None) == "teardown":
+            test = report.nodeid.rpartition("::")[2].partition("[")[0]
+            for _, counted in (tally for tally in report.user_properties if tally[0] == "tally"):
+                tried[test] += counted[0]
+                survived[test] += counted[1]
+    if tried:
         terminalreporter.section("harm done")
-        for test, (tried, survived) in counted.items():
-            terminalreporter.line(f"{test}: tried {tried:,}, survived {survived:,}")
-        tried, survived = (sum(numbers) for numbers in zip(*counted.values(), strict=True))
-        terminalreporter.line(f"tried {tried:,}, survived {survived:,}")
+        for test in tried:
+            terminalreporter.line(f"{test}: tried {tried[test]:,}, survived {survived[test]:,}")
+        terminalreporter.line(f"tried {tried.total():,}, survived {survived.total():,}")
     reports = terminalreporter.stats.get("skipped", [])
     if not reports:
         return

@@ -42,7 +42,7 @@ _LARGEST = 1 << 20  # bytes of a file
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Model(_Settings):
@@ -280,16 +280,17 @@ def validated(settings: dict[str, Any], where: str) -> Config:
 
 def dump(config: Config) -> str:
     """The configuration as YAML, with every key."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
+    except Exception as error:  # PyYAML fails in many ways on values that are not what their tag says
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{where}{line}: is not valid YAML ({getattr(error, 'problem', error)}); fix it") from error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())[:200]
+        raise InputError(f"{where}{line}: is not valid YAML ({problem}); fix it") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -316,7 +317,12 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     return float(str(loader.construct_scalar(node)))
 
 
-_Loader.add_implicit_resolver("!exponent", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would read as a number."""
+
+
+for _either in (_Loader, _Dumper):
+    _either.add_implicit_resolver("!exponent", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 _Loader.add_constructor("!exponent", _number)
 
 

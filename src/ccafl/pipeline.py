@@ -148,10 +148,10 @@ def train_run(
             _claim(folder, config, fabric, held, resume=resume)
         shown = fabric.is_global_zero
         if shown and reasons:
-            note("\n".join(reasons))
+            note(*reasons)
         aside = [part for part in left_out(data, source) if part.pictures] if shown else []
         if aside:
-            note("\n".join(sentences(aside)))
+            note(*sentences(aside))
         source = readable(source, data, skip=skip_unreadable, shown=shown)
         images, truth = accumulate(source.train), persons_of(source.train)
         labelled, groups = images, torch.arange(len(images.identity_cameras))

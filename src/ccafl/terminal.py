@@ -24,7 +24,7 @@ console = Console(stderr=True)
 output = Console()
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _UNLIMITED = 10_000  # characters in a line
 
@@ -112,9 +112,10 @@ def say(text: str) -> None:
     output.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
-def note(text: str) -> None:
-    """Lines on stderr, without markup."""
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+def note(*lines: str) -> None:
+    """Lines on stderr, without markup; the end of a line within one, as a file's name may hold it, is written out."""
+    for line in lines:
+        console.print(printable(line).replace("\n", "\\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def remark(text: str) -> None:

@@ -98,11 +98,4 @@ def _refuse_or_list(bad: Mapping[Path, str], *, skip: bool | None, shown: bool) 
         or_skip = "" if skip is None else ", or skip such images with --skip-unreadable"
         raise InputError(f"{path}: {reason}{more}; fix or remove{or_skip}")
     if bad and shown:
-        note(
-            "\n".join(
-                [
-                    f"skipped {counted(len(bad), 'unreadable image')}:",
-                    *(f"  {path}: {why}" for path, why in bad.items()),
-                ]
-            )
-        )
+        note(f"skipped {counted(len(bad), 'unreadable image')}:", *(f"  {path}: {why}" for path, why in bad.items()))

@@ -77,7 +77,7 @@ def ingest(
     done = {plan.footage.camera: finished(out, plan.footage.camera, plan.settings) for plan in plans}
     with disk_errors(out, "choose another output"):
         out.mkdir(parents=True, exist_ok=True)
-    note("\n".join(lines))
+    note(*lines)
     left = [plan for plan in plans if done[plan.footage.camera] is None]
     with bar("frames", sum(plan.footage.expected_frames for plan in left)) as progress:
         for plan in left:

@@ -94,7 +94,7 @@ def add(
             done = add_pictures(gallery, encoder, pictures, skip_unreadable=skip_unreadable, advance=advance)
         if done.skipped:
             lines = (f"  {why}" for why in done.skipped.values())
-            note("\n".join((f"skipped {counted(len(done.skipped), 'unreadable picture')}:", *lines)))
+            note(f"skipped {counted(len(done.skipped), 'unreadable picture')}:", *lines)
         if seen := _in_training(RunFolder(Path(model)), pictures):
             were = "was" if seen == 1 else "were"
             note(
