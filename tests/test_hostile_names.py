@@ -15,8 +15,11 @@ from ccafl.gallery.adding import thumbnail as gallery_thumbnail
 from ccafl.report.page import thumbnail as page_thumbnail
 from ccafl.run_folder import read_association
 from ccafl.terminal import printable
+from colour_people import FakeEncoder, filled, people
 from small_runs import SMALL, as_options
 from walking_frames import ingested, walking_frames
+
+__all__ = ["people"]
 
 CAMERAS = ("=1+1", "[bold]\x1b[2J", "<script>alert(1)</script>")
 LABELS = ("@SUM(A1)", "+a\x9b31m", "-x", ":smile:", "$\\alpha$", "\u202egpj", "'=2", "]]><b>")
@@ -97,6 +100,17 @@ def test_footage_of_a_hostile_camera_is_no_formula(tmp_path, capfd):
     assert {record.camera for record in records} == {camera}
     assert all(record.path.is_file() for record in records)
     assert {row["source"] for _, row in rows_of_csv(out / "manifest.csv", ("source",))} == {str(tmp_path / "frames")}
+
+
+def test_a_persons_hostile_name_is_no_formula_and_no_command(tmp_path, people, capfd):
+    db, name = tmp_path / "gallery.db", "=HYPERLINK(1)[bold]\x9b2J"
+    with filled(db, FakeEncoder(), people) as gallery:
+        gallery.name("0", name)
+    assert "=HYPERLINK(1)[bold]" in shown(capfd, "gallery", "info", "--db", db)
+    shown(capfd, "gallery", "export", tmp_path / "out.csv", "--db", db)
+    no_formulas(tmp_path / "out.csv")
+    rows = [row for _, row in rows_of_csv(tmp_path / "out.csv", ("identity", "name"))]
+    assert {row["identity"]: row["name"] for row in rows} == {"0": name, "1": "", "2": "", "": ""}
 
 
 def test_thumbnails_carry_nothing_of_the_files_metadata():

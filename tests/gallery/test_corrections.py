@@ -314,6 +314,11 @@ def test_a_name_follows_most_of_its_labels_through_later_joins(gallery):
     gallery.name("a", "")
     assert gallery.ledger.names() == {"b": "Bob"}  # y1 lost Bob's name with Ann's
     assert gallery.info().names == {"b": "Bob"}
+    link(gallery, y0, c1, same=False)
+    gallery.forget("b")
+    assert gallery.ledger.read("select label from names") == [(c1[1],)]
+    assert gallery.ledger.joined().keys().isdisjoint((y0, e1))
+    assert gallery.ledger.read("select * from changes") == []
 
 
 def test_a_gallery_of_an_earlier_version_keeps_its_joins_and_takes_corrections(tmp_path, people):

@@ -47,6 +47,7 @@ class Persons(BaseModel):
 
     persons: list[Person]
     total: int
+    joined: int = Field(description="How many of all are persons, not labels")
     offset: int
 
 
@@ -232,7 +233,7 @@ def _persons(gallery: Gallery, limit: int, offset: int) -> Persons:
         )
         for own in found[offset : offset + limit]
     ]
-    return Persons(persons=shown, total=len(found), offset=offset)
+    return Persons(persons=shown, total=len(found), joined=sum(own.identity != "" for own in found), offset=offset)
 
 
 def _pictures(gallery: Gallery, camera: str | None, limit: int, offset: int) -> Pictures | None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -234,8 +234,7 @@ def api_routes(
     @router.get("/corrections", tags=["corrections"])
     async def all_corrections() -> list[CorrectionMade]:
         """All corrections."""
-        made = await batcher.run(corrections, gallery)
-        return [CorrectionMade.model_validate(correction, from_attributes=True) for correction in made]
+        return await batcher.run(_corrections, gallery)
 
     table: _Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
@@ -325,6 +324,18 @@ def _track_of(gallery: Gallery, key: str) -> list[Entry]:
     if not found:
         raise HTTPException(404, "no such picture in the gallery")
     return gallery.of_track(found[0].camera, found[0].label) if found[0].label else found
+
+
+def _corrections(gallery: Gallery) -> list[CorrectionMade]:
+    keys = gallery.catalogue().of_label
+    return [
+        CorrectionMade(
+            **asdict(made),
+            key_a=next(iter(keys.get((made.camera_a, made.label_a), ())), None),
+            key_b=next(iter(keys.get((made.camera_b, made.label_b), ())), None),
+        )
+        for made in corrections(gallery)
+    ]
 
 
 def _with_cameras(gallery: Gallery, form: SearchFields, digests: list[str]) -> tuple[Question, list[str]]:

@@ -243,6 +243,8 @@ class CorrectionMade(BaseModel):
     label_a: str
     camera_b: str
     label_b: str
+    key_a: Key | None = Field(None, description="Of the first label's latest picture, if it has one left")
+    key_b: Key | None = Field(None, description="Of the second's")
 
 
 class CameraPictures(BaseModel):

@@ -240,6 +240,7 @@ async function run({ quietly = false } = {}) {
   running?.abort();
   searched = asked();
   fill(byId("problem"));
+  document.body.classList.toggle("looking", noQuery());
   document.body.classList.toggle("starting", noQuery() && !state.browse);
   if (noQuery()) return look({ quietly });
   for (const { name, problem } of activeFilters(state, inWords())) {
@@ -253,6 +254,7 @@ async function run({ quietly = false } = {}) {
     if (control.signal.aborted) return;
     answer = found;
     looked = null;
+    byId("found").style.minHeight = "";
     api.remember(found.hits);
     state.uploads.forEach((upload, n) => upload.camera || (upload.known = found.taken_by[n])); // by the same file
     panel.show(state);
@@ -392,6 +394,7 @@ async function look({ quietly = false } = {}) {
   const control = (running = new AbortController());
   const [place, { browse }] = [byId("found"), state];
   answer = null;
+  place.style.minHeight = quietly ? `${place.offsetHeight}px` : ""; // so that nothing jumps while it is drawn anew
   if (!quietly) {
     looked = null;
     fill(place);
@@ -426,7 +429,7 @@ async function lookAtAll(place, signal) {
   api.remember(pictures);
   const last = Math.min(total, state.offset + state.limit);
   const order = state.browse === "people" ? "most cameras first, then the latest" : "the latest first";
-  byId("status").textContent = `${count(total)}, ${order}`;
+  byId("status").textContent = `${state.browse === "people" ? count(total) : several(total, "picture")}, ${order}`;
   byId("pages").hidden = last >= total && !state.offset;
   byId("previous-page").disabled = !state.offset;
   byId("next-page").disabled = last >= total;

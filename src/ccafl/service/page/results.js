@@ -2,7 +2,7 @@
 
 import { showThumbnail } from "./api.js";
 import { fill, h, keepingFocus, tabStops } from "./dom.js";
-import { cameraName, given, labelName, longTime, personName, score, several, shortTime } from "./format.js";
+import { cameraName, given, labelName, personName, score, several, shortTime } from "./format.js";
 
 /**
  * Draw an answer.
@@ -39,7 +39,7 @@ export function showResults(place, answer, view, cameras, selection, open) {
 /** A picture's accessible name. */
 export function nameOf(hit, rank) {
   const who = hit.identity ? personName(hit.identity, hit.name) : "not joined";
-  const parts = [rank && `rank ${rank}`, `camera ${cameraName(hit.camera)}`, longTime(hit.time), who];
+  const parts = [rank && `rank ${rank}`, `camera ${cameraName(hit.camera)}`, shortTime(hit.time), who];
   return parts.filter(Boolean).join(", ");
 }
 

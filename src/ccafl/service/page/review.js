@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { fill, h } from "./dom.js";
-import { cameraName, given, longTime, personName, several, shortTime } from "./format.js";
+import { cameraName, given, personName, several, timeSpan } from "./format.js";
 
 const KEYS = { y: "yes", n: "no", s: "skip", " ": "skip", u: "undo" };
 
@@ -103,9 +103,9 @@ export function review(dialog, changed) {
       fill(pair);
       return;
     }
-    const estimate = question.probability === null ? "not each other’s nearest" : `estimate ${Math.round(100 * question.probability)} %`;
-    const now = question.joined ? `joined now, as ${who(question.one)}` : "apart now";
-    fill(asks, h("p", {}, h("strong", {}, "Is this the same person?")), h("p", { class: "hint" }, `${now}; ${estimate}`));
+    const estimate = question.probability === null ? "not each other’s nearest" : `estimated probability ${Math.round(100 * question.probability)}%`;
+    const now = question.joined ? `Joined now, as ${who(question.one)}` : "Apart now";
+    fill(asks, h("p", {}, h("strong", {}, "Is this the same person?")), h("p", { class: "hint" }, `${now}; ${estimate}.`));
     fill(pair, side(question.one), side(question.other));
   }
 
@@ -117,7 +117,7 @@ export function review(dialog, changed) {
       : "All labels that might be one person are decided, or there are too few to compare.";
 
   function side(own) {
-    const when = !own.first ? "" : own.first === own.last ? longTime(own.first) : `${shortTime(own.first)} – ${shortTime(own.last)}`;
+    const when = own.first ? timeSpan(own.first, own.last) : "";
     const title = `${cameraName(own.camera)} ${given(own.label)}`;
     return h(
       "section",

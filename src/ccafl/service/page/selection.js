@@ -76,7 +76,8 @@ export function selectionBar(bar, corrected) {
     different.disabled = !left;
     const those = labels().length > 4 ? several(labels().length, "label") : listed(labels());
     const can = [];
-    if (!same.disabled) can.push(`“Same person” joins ${those}.`);
+    if (!same.disabled)
+      can.push(one ? `“Same person” confirms that ${those} are one.` : `“Same person” joins ${those}.`);
     if (!different.disabled) can.push(`“Not this person” takes ${those} out of ${persons[0]}.`);
     if (one && left === 0 && !unlabelled) can.push(`These are all labels of ${persons[0]}: to take some out, leave out those that do show the person.`);
     hint.textContent = unlabelled
@@ -107,7 +108,8 @@ export function selectionBar(bar, corrected) {
 
   /** Return the focus to where it was before the bar. */
   function rest() {
-    const place = last?.isConnected ? last : bar.closest("dialog") ? null : document.getElementById("results-heading");
+    const tile = last?.closest("li")?.querySelector("[data-open]");
+    const place = last?.isConnected ? tile ?? last : bar.closest("dialog") ? null : document.getElementById("results-heading");
     place?.focus({ preventScroll: true });
   }
 

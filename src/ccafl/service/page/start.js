@@ -2,9 +2,9 @@
 
 import * as api from "./api.js";
 import { fill, h, keepingFocus, tabStops } from "./dom.js";
-import { cameraName, clockOf, dateOf, labelName, longTime, personName, several, shortTime } from "./format.js";
+import { cameraName, clockOf, dateOf, given, labelName, longTime, personName, several, shortTime } from "./format.js";
 
-const PEOPLE = 18; // on the start page
+const PEOPLE = 24; // on the start page at most
 const STRIP = 24; // pictures of a camera there
 
 /**
@@ -35,19 +35,28 @@ export async function showStartPage(place, gallery, actions, signal) {
   );
   const found = await api.persons(PEOPLE, 0, signal);
   if (!found.total) return people.remove(); // no picture has a label
-  const one = found.persons.every((person) => !person.identity) ? "label" : "person";
+  const loose = found.total - found.joined;
+  const says = [found.joined && several(found.joined, "person", "people"), loose && `${several(loose, "label")} not joined`];
   fill(
     people,
     shelfHead(
       "People",
       "people-heading",
-      several(found.total, one, one === "person" ? "people" : "labels"),
+      says.filter(Boolean).join(", "),
       found.total > PEOPLE && "All people",
       () => actions.browse("people"),
     ),
     peopleGrid(found.persons, actions.open),
   );
+  if (found.total > PEOPLE) wholeRows(people.querySelector(".people"));
   tabStops(people);
+}
+
+/** Leave out the tiles of a row that they do not fill: two rows, or four where they are short. */
+function wholeRows(grid) {
+  const across = getComputedStyle(grid).gridTemplateColumns.split(" ").length;
+  const rows = Math.min(across > 4 ? 2 : 4, Math.floor(grid.childElementCount / across));
+  for (const tile of [...grid.children].slice(Math.max(1, rows) * across)) tile.remove();
 }
 
 /**
@@ -104,9 +113,9 @@ function peopleGrid(persons, open) {
 }
 
 function personTile(person, open) {
-  const { identity, name, cameras, pictures, keys, last } = person;
+  const { identity, name, cameras, keys, last } = person;
   const who = identity ? personName(identity, name) : labelName(person);
-  const where = identity ? several(cameras.length, "camera") : "not joined";
+  const where = identity ? several(cameras.length, "camera") : "not joined yet";
   return h(
     "li",
     {},
@@ -115,7 +124,7 @@ function personTile(person, open) {
       { type: "button", class: "open", data: { open: keys[0], at: `person ${keys[0]}` }, on: { click: () => open(keys[0]) } },
       h("span", { class: "face" }, api.showThumbnail(h("img", { alt: "" }), keys[0])),
       h("span", { class: "who" }, who),
-      h("span", { class: "faint" }, `${where}, ${several(pictures, "picture")}`),
+      h("span", { class: "faint" }, where),
       last && h("span", { class: "faint" }, shortTime(last)),
     ),
   );
@@ -164,7 +173,7 @@ function cameraStrip({ name, pictures }, number, actions, signal) {
 
 function stripTile(picture, open) {
   const { key, time, identity, name, label } = picture;
-  const who = identity ? personName(identity, name) : label ? labelName(picture) : "";
+  const who = identity ? personName(identity, name) : label ? given(label) : "";
   return h(
     "li",
     {},
@@ -180,7 +189,8 @@ function stripTile(picture, open) {
 
 function pictureTile(picture, selection, open, camera) {
   const { key, time, identity, name, label } = picture;
-  const who = identity ? personName(identity, name) : label ? labelName(picture) : "No label";
+  const unjoined = !label ? "No label" : camera === null ? labelName(picture) : given(label);
+  const who = identity ? personName(identity, name) : unjoined;
   const where = camera === null && (identity || !label) ? cameraName(picture.camera) : "";
   return h(
     "li",

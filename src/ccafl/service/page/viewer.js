@@ -76,7 +76,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     keepingFocus(body, () =>
       fill(
         body,
-        head(rank ? `Rank ${rank}` : "Picture", hits[at - 1], hits[at + 1], at >= 0),
+        head(rank ? `Rank ${rank}` : picture.identity ? personName(picture.identity, picture.name) : "Picture", hits[at - 1], hits[at + 1], at >= 0),
         h(
           "div",
           { class: "card" },
@@ -157,7 +157,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       "div",
       { class: asked.length ? "beside" : "beside alone" },
       asked.length > 0 && figure(asked.length > 1 ? `Query: ${several(asked.length, "picture")}` : "Query", asked),
-      figure("Result", image),
+      figure(asked.length ? "Result" : "Picture", image),
     );
   }
 
@@ -319,7 +319,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     const place = h("div", { class: "naming" });
     const problem = h("p", { class: "problem", role: "alert" });
     const field = h("input", {
-      type: "text", id: "person-name", maxlength: "200", autocomplete: "off", dir: "auto", value: picture.name, "aria-label": "Name of the person",
+      type: "text", id: "person-name", maxlength: "200", autocomplete: "off", dir: "auto", value: picture.name, "aria-label": "Name of the person", placeholder: "Name",
     });
     const button = h(
       "button",
