@@ -18,8 +18,11 @@ from ccafl.gallery.adding import thumbnail as gallery_thumbnail
 from ccafl.report.page import thumbnail as page_thumbnail
 from ccafl.run_folder import read_association
 from ccafl.terminal import printable
+from colour_people import FakeEncoder, filled, people
 from small_runs import SMALL, as_options
 from walking_frames import ingested, walking_frames
+
+__all__ = ["people"]
 
 CAMERAS = ("=1+1", "[bold]\x1b[2J", "<script>alert(1)</script>")
 LABELS = ("@SUM(A1)", "+a\x9b31m", "-x", ":smile:", "$\\alpha$", "\u202eg\u2028pj", "'=2", "]]><b>")
@@ -148,6 +151,17 @@ def test_a_name_makes_no_line_of_its_own(data, run, tmp_path):
     said = shown("extract", run, "--images", tmp_path / "data", "--out", out, "--skip-unreadable")
     assert "forged" in said
     assert not any(line.startswith(("error", "forged")) for line in said.splitlines())
+
+
+def test_a_persons_hostile_name_is_no_formula_and_no_command(tmp_path, people):
+    db, name = tmp_path / "gallery.db", "=HYPERLINK(1)[bold]\x9b2J"
+    with filled(db, FakeEncoder(), people) as gallery:
+        gallery.name("0", name)
+    assert "=HYPERLINK(1)[bold]" in shown("gallery", "info", "--db", db)
+    shown("gallery", "export", tmp_path / "out.csv", "--db", db)
+    no_formulas(tmp_path / "out.csv")
+    rows = [row for _, row in rows_of_csv(tmp_path / "out.csv", ("identity", "name"))]
+    assert {row["identity"]: row["name"] for row in rows} == {"0": name, "1": "", "2": "", "": ""}
 
 
 def test_thumbnails_carry_nothing_of_the_files_metadata():

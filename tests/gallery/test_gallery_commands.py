@@ -287,9 +287,8 @@ def test_export_is_the_gallery(kept, tmp_path):
     assert len(table) == len(rows)
     for written, (entry, features) in zip(table, rows, strict=True):
         assert written["features"] == features.tolist()
-        assert {name: written[name] for name in ("key", "camera", "time", "source", "label", "identity")} == {
-            name: getattr(entry, name) for name in ("key", "camera", "time", "source", "label", "identity")
-        }
+        properties = ("key", "camera", "time", "source", "label", "identity", "name")
+        assert {name: written[name] for name in properties} == {name: getattr(entry, name) for name in properties}
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------

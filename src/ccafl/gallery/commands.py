@@ -35,6 +35,8 @@ from ccafl.words import counted, listed_names
 
 Results = dict[str, Any]
 
+_COLUMNS = ("key", "camera", "time", "source", "label", "identity", "name")  # of an export
+
 
 def add(
     model: Path | str,
@@ -188,7 +190,7 @@ def info(db: Path, *, uri: str | None = None, token: str | None = None) -> Galle
 
 
 def export(db: Path, out: Path, *, uri: str | None = None, token: str | None = None) -> int:
-    """Write all pictures to a table: key, camera, time, source, label, identity; returns how many.
+    """Write all pictures to a table: key, camera, time, source, label, identity, its name; returns how many.
 
     Parquet also has ``features`` and, with a trained text tower, ``image_text``: features to compare with sentences.
 
@@ -202,7 +204,7 @@ def export(db: Path, out: Path, *, uri: str | None = None, token: str | None = N
     import pyarrow.parquet as pq
 
     with Gallery.open(db, read_only=True, uri=uri, token=token) as gallery:
-        texts = [(name, pa.string()) for name in ("source", "label", "identity")]
+        texts = [(name, pa.string()) for name in ("source", "label", "identity", "name")]
         columns = [("key", pa.string()), ("camera", pa.string()), ("time", pa.timestamp("ms", "UTC")), *texts]
         columns.append(("features", pa.list_(pa.float32(), gallery.dim)))
         if gallery.text_dim is not None:
@@ -215,7 +217,7 @@ def export(db: Path, out: Path, *, uri: str | None = None, token: str | None = N
         ):
             count = 0
             for entries, encoded in gallery.all():
-                known = [pa.array([getattr(e, name) for e in entries], kind) for name, kind in columns[:6]]
+                known = [pa.array([getattr(e, name) for e in entries], kind) for name, kind in columns[: len(_COLUMNS)]]
                 vectors = [encoded.features] + ([] if encoded.image_text is None else [encoded.image_text])
                 lists = [pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), part.shape[1]) for part in vectors]
                 writer.write_batch(pa.record_batch([*known, *lists], schema=schema))
@@ -232,10 +234,10 @@ def _export_csv(db: Path, out: Path, uri: str | None, token: str | None) -> int:
             bar("writing", len(gallery)) as progress,
         ):
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(("key", "camera", "time", "source", "label", "identity"))
+            table.writerow(_COLUMNS)
             for entries in gallery.all_entries():
-                rows = (_entry(entry).values() for entry in entries)
-                table.writerows([cell(value or "") for value in row] for row in rows)
+                rows = (_entry(entry) for entry in entries)
+                table.writerows([cell(row[name] or "") for name in _COLUMNS] for row in rows)
                 progress.advance(len(entries))
         return len(gallery)
 
@@ -550,4 +552,5 @@ def _entry(entry: Entry) -> Results:
         "source": entry.source,
         "label": entry.label,
         "identity": entry.identity,
+        "name": entry.name,
     } | ({} if entry.origin is None else asdict(entry.origin))

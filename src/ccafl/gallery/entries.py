@@ -18,6 +18,7 @@ class Entry:
         label: the person's label within its camera, empty if none.
         identity: the person's identity across cameras, empty if none.
         origin: the footage that it was cut out of, if known.
+        name: of the person, empty if nobody gave one.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Entry:
     label: str
     identity: str
     origin: Origin | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, lock, written_whole
+from ccafl.gallery.catalogue import Catalogue
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.ledger import GalleryError, Ledger, Tracklet, keep_origin, keep_thumbnail, without_tracklet
@@ -49,6 +50,7 @@ class GalleryInfo:
         model_place: where that model was: a run's folder or an ONNX file, or the name of weights.
         where: location of the vectors: the gallery's file, or the URI of a Milvus server.
         tracks: number of different tracks of pictures that were cut out of footage.
+        names: of the persons that have one, by identity.
     """
 
     pictures: int
@@ -61,6 +63,7 @@ class GalleryInfo:
     model_place: Path | str
     where: Path | str
     tracks: int = 0
+    names: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For scripts: times in ISO 8601, places as text."""
@@ -96,6 +99,7 @@ class Gallery:
         self._folder, self._lock = folder, lock
         self._memory: InMemory | None = None
         self._statistics: CameraStatistics | None = None
+        self._catalogue: Catalogue | None = None
 
     @classmethod
     def open(
@@ -231,15 +235,15 @@ class Gallery:
         """
         self._check_features(entries, encoded)
         rows = [_row(entry) for entry in entries]
-        self._memory = self._statistics = None
+        self._memory = self._statistics = self._catalogue = None
         kept = [keep_thumbnail(*thumbnail) for thumbnail in thumbnails.items()]
         kept += [keep_origin(entry.key, entry.origin) for entry in entries if entry.origin is not None]
         self._vectors.put(rows, encoded, kept)
 
-    def join(self, identities: Mapping[Tracklet, str]) -> None:
+    def join(self, identities: Mapping[Tracklet, str], joined: Mapping[Tracklet, str] | None = None) -> None:
         """Replace the identities of all cameras' labels.
 
-        This ignores corrections; `corrections.join` applies them.
+        This ignores corrections; `corrections.join` applies them, and gives the identities before them as ``joined``.
 
         Raises:
             InputError: a name that cannot be stored.
@@ -247,7 +251,7 @@ class Gallery:
         for (camera, label), identity in identities.items():
             for name in (camera, label, identity):
                 check_name(name)
-        self.ledger.join(identities)
+        self.ledger.join(identities, joined)
 
     def get(self, keys: Sequence[str]) -> list[Entry]:
         """Pictures in the order of ``keys``; unknown keys are left out."""
@@ -257,6 +261,7 @@ class Gallery:
     def entries(self, rows: Sequence[Row]) -> list[Entry]:
         """Entries of stored rows, with their current identities and their origins."""
         identities = self.ledger.identities((row["camera"], row["label"]) for row in rows if row["label"])
+        names = self.ledger.names()
         origins = self.ledger.origins([row["key"] for row in rows])
         return [
             Entry(
@@ -265,8 +270,9 @@ class Gallery:
                 time_of(row["time"]),
                 row["source"],
                 row["label"],
-                identities.get((row["camera"], row["label"]), ""),
+                (identity := identities.get((row["camera"], row["label"]), "")),
                 origins.get(row["key"]),
+                names.get(identity, ""),
             )
             for row in rows
         ]
@@ -364,6 +370,45 @@ class Gallery:
         """Pictures of a camera's track or label, sorted by time; none if there is no such track."""
         return _by_time(self.entries(self._vectors.of_tracklets([(camera, label)])))
 
+    def catalogue(self) -> Catalogue:
+        """What there is to browse; made once after the pictures have changed, then kept."""
+        if self._catalogue is None:
+            self._catalogue = Catalogue.of(self._pages())
+        return self._catalogue
+
+    def centres(self, tracklets: Sequence[Tracklet]) -> NDArray[np.float32]:
+        """Mean feature of each tracklet's pictures, L2-normalised: (n, D); zeros for one without pictures."""
+        made = np.zeros((len(tracklets), self.dim), np.float32)
+        for number, tracklet in enumerate(tracklets):
+            if keys := self.catalogue().of_label.get(tracklet):
+                mean = self.vectors(keys).mean(0)
+                made[number] = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        return made
+
+    def all_features(self) -> Iterator[tuple[list[Row], NDArray[np.float32]]]:
+        """All pictures' rows and features (n, D), in batches."""
+        if self._memory is not None:
+            features = self._memory.vectors.get(FEATURES)
+            if features is not None:
+                yield self._memory.rows, features.T
+            return
+        for rows in self._vectors.all(vectors=(FEATURES,)):
+            yield rows, np.stack([row[FEATURES] for row in rows])
+
+    def name(self, identity: str, name: str) -> None:
+        """Give a person a name, or with "" none. It belongs to the person's labels, so that a later join keeps it.
+
+        Raises:
+            InputError: there is no such identity, another person has the name, or it cannot be stored.
+        """
+        self.check_identity(identity)
+        name = check_name(" ".join(name.split()))
+        names = self.ledger.names()
+        before = names.pop(identity, "")
+        if name and name in names.values():
+            raise InputError(f"{name}: is another person's name; join the two, or add something to the name")
+        self.ledger.name(self.ledger.tracklets_of(identity), name, before)
+
     def thumbnail(self, key: str) -> bytes | None:
         """The picture's thumbnail, JPEG."""
         return self.ledger.thumbnail(key)
@@ -392,6 +437,7 @@ class Gallery:
             self.model_place,
             self.where,
             len(tracks),
+            self.ledger.names(),
         )
 
     def keys_where(
@@ -429,7 +475,7 @@ class Gallery:
         """
         erased = {key: (row["camera"], row["label"]) for key, row in self._vectors.get(keys).items()}
         if erased:
-            self._memory = self._statistics = None
+            self._memory = self._statistics = self._catalogue = None
             self._vectors.erase(erased)
         return len(erased)
 
@@ -499,13 +545,13 @@ class Gallery:
 
     def _check_features(self, entries: Sequence[Entry], encoded: Encoded) -> None:
         """Refuse vectors of other lengths, and those whose inner products could be something else than numbers."""
-        for field, vectors in ((FEATURES, encoded.features), (IMAGE_TEXT, encoded.image_text)):
-            expected = (len(entries), self._dims[field]) if field in self._dims else None
+        for name, vectors in ((FEATURES, encoded.features), (IMAGE_TEXT, encoded.image_text)):
+            expected = (len(entries), self._dims[name]) if name in self._dims else None
             if (None if vectors is None else vectors.shape) != expected:
-                raise InputError(f"{self._folder}: the model gives other {field} than the gallery holds; use its model")
+                raise InputError(f"{self._folder}: the model gives other {name} than the gallery holds; use its model")
             if vectors is not None and len(unusable := np.flatnonzero(~finite(vectors))):
                 raise InputError(
-                    f"{entries[unusable[0]].source}: the model gives {field} that are not finite numbers; "
+                    f"{entries[unusable[0]].source}: the model gives {name} that are not finite numbers; "
                     "use another run or checkpoint (did its training diverge?)"
                 )
 

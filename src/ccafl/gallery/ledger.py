@@ -21,6 +21,9 @@ Tracklet = tuple[str, str]
 Change = tuple[str, Sequence[Any]]
 """An SQL statement and its values."""
 
+Pair = tuple[Tracklet, Tracklet]
+"""Two tracklets, the smaller first."""
+
 FORGET_STATISTICS: Change = ("delete from statistics", ())
 """What every change of the vectors begins with."""
 
@@ -51,7 +54,22 @@ _ORIGINS = """
 create table if not exists origins (
     key text primary key, footage text not null, frame integer not null, box text not null, checksum integer not null
 ) strict
-"""  # galleries of earlier versions get it when they are opened to be changed
+"""
+_JOINED = """
+create table if not exists joined (camera text, label text, identity text not null, primary key (camera, label)) strict
+"""
+_CHANGES = """
+create table if not exists changes (
+    number integer not null, camera_a text, label_a text, camera_b text, label_b text, before text, after text,
+    primary key (number, camera_a, label_a, camera_b, label_b)
+) strict
+"""
+_NAMES = """
+create table if not exists names (camera text, label text, name text not null, primary key (camera, label)) strict
+"""
+_LATER = (_ORIGINS, _JOINED, _CHANGES, _NAMES)
+"""Galleries of earlier versions get these tables when they are opened to be changed."""
+
 _PRAGMAS = """
 pragma page_size = 16384;
 pragma secure_delete = on;
@@ -96,7 +114,11 @@ class Ledger:
             self._file.executescript(_PRAGMAS + f"pragma query_only = {'on' if read_only else 'off'};")
             self._file.execute("select count(*) from sqlite_master").fetchone()  # undoes an interrupted change
             if not read_only:
-                self._file.execute(_ORIGINS)
+                earlier = {name for (name,) in self._file.execute("select name from sqlite_master")}
+                for table in _LATER:
+                    self._file.execute(table)
+                if "identities" in earlier and "joined" not in earlier:
+                    self._file.execute("insert into joined select * from identities")
         except _FAILURES as error:
             raise GalleryError(f"{path}: cannot be used as a gallery's file ({error}); give another folder") from error
 
@@ -140,7 +162,7 @@ class Ledger:
             GalleryError: what is stored is not what was written.
         """
         found: dict[str, Origin] = {}
-        if self._has_origins():
+        if self._has("origins"):
             for start in range(0, len(keys), _KEYS):
                 some = keys[start : start + _KEYS]
                 for row in self.read(f"select * from origins where key in ({', '.join('?' * len(some))})", *some):
@@ -155,14 +177,26 @@ class Ledger:
 
     def keys_with_origin(self) -> set[str]:
         """Keys of all pictures that were cut out of known footage."""
-        return {key for (key,) in self.read("select key from origins")} if self._has_origins() else set()
+        return {key for (key,) in self.read("select key from origins")} if self._has("origins") else set()
 
-    def _has_origins(self) -> bool:
-        return bool(self.read("select 1 from sqlite_master where name = 'origins'"))
+    def _has(self, table: str) -> bool:
+        return bool(self.read("select 1 from sqlite_master where name = ?", table))
 
-    def join(self, identities: Mapping[Tracklet, str]) -> None:
-        """Replace all identities."""
-        self.write([("delete from identities", ()), *((_JOIN, (*t, i)) for t, i in identities.items())])
+    def join(self, identities: Mapping[Tracklet, str], joined: Mapping[Tracklet, str] | None = None) -> None:
+        """Replace all identities; ``joined`` are those without corrections, the same if not given."""
+        kept = "insert into joined values (?, ?, ?)"
+        self.write(
+            [
+                ("delete from identities", ()),
+                ("delete from joined", ()),
+                *((_JOIN, (*t, i)) for t, i in identities.items()),
+                *((kept, (*t, i)) for t, i in (identities if joined is None else joined).items()),
+            ]
+        )
+
+    def joined(self) -> dict[Tracklet, str]:
+        """The identities of the last join, before corrections."""
+        return {(camera, label): identity for camera, label, identity in self.read("select * from joined")}
 
     def identities(self, tracklets: Iterable[Tracklet] | None = None) -> dict[Tracklet, str]:
         """The identities of these tracklets, or of all; those without one are left out."""
@@ -180,22 +214,69 @@ class Ledger:
         """Kind and the two tracklets of every correction, the smaller tracklet first."""
         return self.read("select * from corrections order by camera_a, label_a, camera_b, label_b")
 
+    def links(self) -> dict[Pair, str]:
+        """Kind of every correction, by its tracklets."""
+        return {((a, b), (c, d)): kind for kind, a, b, c, d in self.corrections()}
+
     def correct(
-        self,
-        identities: Mapping[Tracklet, str],
-        links: Mapping[tuple[Tracklet, Tracklet], str],
-        undone: Iterable[tuple[Tracklet, Tracklet]] = (),
-    ) -> None:
-        """Write identities and the links that explain them, and remove the ``undone`` links, in one transaction."""
+        self, identities: Mapping[Tracklet, str], links: Mapping[Pair, str | None], undone: int | None = None
+    ) -> int:
+        """Write identities, "" for none, and the links that explain them, None for none, in one transaction.
+
+        Args:
+            identities: of the tracklets that change.
+            links: of the pairs that change.
+            undone: the number of an earlier change that this one takes back; it is forgotten.
+
+        Returns:
+            the number of this change, for `change`.
+        """
+        before = self.links()
+        number = 1 + (self.read("select max(number) from changes")[0][0] or 0)
+        leave = "delete from identities where camera = ? and label = ?"
+        note = "insert into changes values (?, ?, ?, ?, ?, ?, ?)"
+        pairs = {(min(pair), max(pair)): kind for pair, kind in links.items()}
+        changed = {pair: kind for pair, kind in pairs.items() if before.get(pair) != kind}
+        noted = (
+            [] if undone is not None else [(note, (number, *p[0], *p[1], before.get(p), k)) for p, k in changed.items()]
+        )
         unlink = "delete from corrections where camera_a = ? and label_a = ? and camera_b = ? and label_b = ?"
         link = "insert or replace into corrections values (?, ?, ?, ?, ?)"
         self.write(
             [
-                *((unlink, (*min(pair), *max(pair))) for pair in undone),
-                *((link, (kind, *min(pair), *max(pair))) for pair, kind in links.items()),
-                *((_JOIN, (*tracklet, identity)) for tracklet, identity in identities.items()),
+                *((link, (kind, *p[0], *p[1])) if kind else (unlink, (*p[0], *p[1])) for p, kind in changed.items()),
+                *((_JOIN, (*t, identity)) if identity else (leave, t) for t, identity in identities.items()),
+                *noted,
+                ("delete from changes where number = ?", (undone,)),
             ]
         )
+        return number
+
+    def change(self, number: int) -> dict[Pair, tuple[str | None, str | None]]:
+        """The kinds of links before and after a change, by pair; none if there is no such change."""
+        rows = self.read("select * from changes where number = ?", number)
+        return {((a, b), (c, d)): (before, after) for _, a, b, c, d, before, after in rows}
+
+    def names(self) -> dict[str, str]:
+        """The names of persons, by identity: a name goes to the person that has most of the labels it was given to."""
+        if not self._has("names"):
+            return {}
+        shared = self.read(
+            "select name, identity from names join identities using (camera, label) "
+            "group by name, identity order by count(*) desc, name, identity"
+        )
+        found: dict[str, str] = {}
+        for name, identity in shared:
+            if identity not in found and name not in found.values():
+                found[identity] = name
+        return found
+
+    def name(self, tracklets: Iterable[Tracklet], name: str, before: str) -> None:
+        """Give labels a name, or with "" none; the name ``before`` is forgotten wherever it was given."""
+        give = "insert or replace into names values (?, ?, ?)"
+        take = "delete from names where camera = ? and label = ?"
+        given = [(give, (*tracklet, name)) if name else (take, tracklet) for tracklet in tracklets]
+        self.write([("delete from names where name = ?", (before,)), *given])
 
     def statistics(self) -> list[tuple[str, float, bytes, bytes]]:
         """Camera, number of pictures, sums and squares of every camera, sorted by name; none where they are unknown."""
@@ -325,6 +406,10 @@ def without_tracklet(tracklet: Tracklet, condition: str = "true", *values: Any) 
         (f"delete from {table} where {camera} = ? and {label} = ? and {condition}", (*tracklet, *values))
         for table, camera, label in (
             ("identities", "camera", "label"),
+            ("joined", "camera", "label"),
+            ("names", "camera", "label"),
+            ("changes", "camera_a", "label_a"),
+            ("changes", "camera_b", "label_b"),
             ("corrections", "camera_a", "label_a"),
             ("corrections", "camera_b", "label_b"),
         )

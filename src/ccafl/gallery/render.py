@@ -18,7 +18,7 @@ def render_found(found: Found) -> RenderableType:
     table = Table("rank", "score", "identity", "camera", "time", "source")
     for rank, hit in enumerate(found.hits, start=1):
         entry = hit.entry
-        cells = (f"{hit.score:.4f}", entry.identity, entry.camera, _time(entry.time), entry.source)
+        cells = (f"{hit.score:.4f}", entry.name or entry.identity, entry.camera, _time(entry.time), entry.source)
         table.add_row(str(rank), *(_text(cell) for cell in cells))
     return table if found.hits else "nothing found"
 
@@ -28,7 +28,14 @@ def _render_tracks(found: Found) -> RenderableType:
     for rank, group in enumerate(found.groups, start=1):
         entry = group.hits[0].entry
         track = f"{entry.camera}/{entry.label}" if entry.label else entry.camera
-        cells = (f"{group.score:.4f}", entry.identity, track, str(group.pictures), _time(entry.time), entry.source)
+        cells = (
+            f"{group.score:.4f}",
+            entry.name or entry.identity,
+            track,
+            str(group.pictures),
+            _time(entry.time),
+            entry.source,
+        )
         table.add_row(str(rank), *(_text(cell) for cell in cells))
     return table
 
@@ -40,6 +47,7 @@ def render_info(info: GalleryInfo) -> RenderableType:
         "pictures": str(info.pictures),
         **{f"camera {name or '(unknown)'}": str(count) for name, count in info.cameras.items()},
         "identities": str(info.identities),
+        **{f"identity {identity}": name for identity, name in sorted(info.names.items(), key=lambda own: own[1])},
         **({"tracks": str(info.tracks)} if info.tracks else {}),
         "taken": f"{_time(info.first)} to {_time(info.last)}" if info.first else "unknown",
         "model": f"{info.model_name} ({info.fingerprint[:12]}), {info.model_place}",

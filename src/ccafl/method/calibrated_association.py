@@ -111,6 +111,21 @@ def associate_calibrated(
     return CalibratedAssociation(identities, precision, shared + shared.T, believed)
 
 
+def likely_pairs(centres: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels of two cameras that are most similar to each other, and the probability that they are one person.
+
+    Args:
+        centres: (N, D), L2-normalised.
+        cameras: (N,) int64, camera of every label, in 0..C-1.
+
+    Returns:
+        (M, 2) int64 and (M,) float64, on the CPU.
+    """
+    candidates, strangers, ratio = _compared(centres, cameras, None)
+    pairs = torch.stack([candidates.first, candidates.second], dim=1)
+    return pairs, _probabilities(candidates, strangers, ratio, _groups(candidates, None))
+
+
 def estimated_precision(joined: Tensor, probability: Tensor, count: int) -> float:
     """Estimated share of the pairs within connected components that are one person; 1 without any.
 

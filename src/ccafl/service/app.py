@@ -15,6 +15,7 @@ from ccafl.encoders.encoder import PictureEncoder
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import GalleryError
 from ccafl.service.batching import BusyError, SearchBatcher
+from ccafl.service.browsing import browsing_routes
 from ccafl.service.footage import Originals, Passes
 from ccafl.service.limits import GuardMiddleware, ServiceSettings, busy
 from ccafl.service.metrics import Metrics
@@ -82,6 +83,7 @@ def create_app(
     app.include_router(page_routes())
     app.include_router(state_routes(batcher, metrics, settings))
     app.include_router(api_routes(gallery, encoder, settings, batcher))
+    app.include_router(browsing_routes(gallery, settings, batcher))
     app.include_router(footage_routes(gallery, settings, batcher, originals, passes))
     return app
 

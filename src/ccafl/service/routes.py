@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.errors import InputError
+from ccafl.gallery import corrections as correcting
 from ccafl.gallery.corrections import corrections, corrections_csv, merge, split
 from ccafl.gallery.entries import Entry
 from ccafl.gallery.gallery import Gallery
@@ -58,7 +59,7 @@ _REASONS = {
     403: "The request comes from another site's page",
     404: "Not found",
     408: "The body did not arrive in time",
-    409: "The correction is not possible; the detail says why",
+    409: "The change is not possible; the detail says why",
     413: "Too large",
     415: "Not a picture that can be read",
     421: "The service does not answer to this host name",
@@ -113,7 +114,7 @@ def state_routes(batcher: SearchBatcher, metrics: Metrics, settings: ServiceSett
 
     @router.get(
         "/metrics",
-        dependencies=_token(settings),
+        dependencies=token_of(settings),
         response_class=Response,
         responses={**plain, **(problems(401) if settings.token else {})},
     )
@@ -128,7 +129,7 @@ def api_routes(
     gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings, batcher: SearchBatcher
 ) -> APIRouter:
     router = APIRouter(
-        prefix="/api", dependencies=_token(settings), responses=problems(503, *([401] if settings.token else []))
+        prefix="/api", dependencies=token_of(settings), responses=problems(503, *([401] if settings.token else []))
     )
     rerank_possible = find_spec("torch") is not None
 
@@ -209,22 +210,16 @@ def api_routes(
         pictures = await batcher.run(gallery.of_identity, identity)
         if not pictures:
             raise HTTPException(404, "no such identity in the gallery")
-        return Identity(identity=identity, pictures=[Picture.of(entry) for entry in pictures])
+        return Identity(identity=identity, name=pictures[0].name, pictures=[Picture.of(entry) for entry in pictures])
 
     @router.get("/track/{key}", tags=["gallery"], responses=problems(404, 422))
     async def track(key: KeyInPath) -> list[Picture]:
         """All pictures of a picture's track, sorted by time."""
         return [Picture.of(entry) for entry in await batcher.run(_track_of, gallery, key)]
 
-    async def corrected(correct: Callable[[Gallery, list[str]], str], keys: Keys) -> Corrected:
-        try:
-            identity = await batcher.run(correct, gallery, keys.keys)
-        except GalleryError:
-            raise
-        except InputError as error:
-            raise HTTPException(409, str(error)) from error
-        await batcher.refresh()
-        return Corrected(identity=identity)
+    async def corrected(correct: Callable[[Gallery, list[str]], correcting.Corrected], keys: Keys) -> Corrected:
+        done = await changed(batcher, correct, gallery, keys.keys)
+        return Corrected(identity=done.identity, change=done.change)
 
     @router.post("/corrections/merge", tags=["corrections"], responses=problems(400, 403, 408, 409, 413, 422))
     async def merge_pictures(keys: Keys) -> Corrected:
@@ -239,8 +234,7 @@ def api_routes(
     @router.get("/corrections", tags=["corrections"])
     async def all_corrections() -> list[CorrectionMade]:
         """All corrections."""
-        made = await batcher.run(corrections, gallery)
-        return [CorrectionMade.model_validate(correction, from_attributes=True) for correction in made]
+        return await batcher.run(_corrections, gallery)
 
     table: _Responses = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
@@ -259,7 +253,7 @@ def footage_routes(
     """What is behind the pictures; only files that the gallery recorded are read."""
     router = APIRouter(
         prefix="/api/pictures/{key}",
-        dependencies=_token(settings),
+        dependencies=token_of(settings),
         responses=problems(404, 422, 503, *([401] if settings.token else [])),
         tags=["footage"],
     )
@@ -309,11 +303,39 @@ def footage_routes(
     return router
 
 
+async def changed(batcher: SearchBatcher, change: Callable[..., T], *arguments: object) -> T:
+    """What a change of the gallery gives.
+
+    Raises:
+        HTTPException: 409, the change is not possible.
+    """
+    try:
+        done = await batcher.run(change, *arguments)
+    except GalleryError:
+        raise
+    except InputError as error:
+        raise HTTPException(409, str(error)) from error
+    await batcher.refresh()
+    return done
+
+
 def _track_of(gallery: Gallery, key: str) -> list[Entry]:
     found = gallery.get([key])
     if not found:
         raise HTTPException(404, "no such picture in the gallery")
     return gallery.of_track(found[0].camera, found[0].label) if found[0].label else found
+
+
+def _corrections(gallery: Gallery) -> list[CorrectionMade]:
+    keys = gallery.catalogue().of_label
+    return [
+        CorrectionMade(
+            **asdict(made),
+            key_a=next(iter(keys.get((made.camera_a, made.label_a), ())), None),
+            key_b=next(iter(keys.get((made.camera_b, made.label_b), ())), None),
+        )
+        for made in corrections(gallery)
+    ]
 
 
 def _with_cameras(gallery: Gallery, form: SearchFields, digests: list[str]) -> tuple[Question, list[str]]:
@@ -338,7 +360,7 @@ def _with_cameras(gallery: Gallery, form: SearchFields, digests: list[str]) -> t
     return replace(asked, query=query), taken_by
 
 
-def _token(settings: ServiceSettings) -> list[Any]:
+def token_of(settings: ServiceSettings) -> list[Any]:
     """Declares in OpenAPI that the token is required; `GuardMiddleware` checks it."""
     return [] if settings.token is None else [Security(HTTPBearer(auto_error=False))]
 

@@ -88,6 +88,7 @@ class Picture(BaseModel):
     source: str = Field(description="The file it came from")
     label: str = Field(description="The person's label within the camera")
     identity: str = Field(description="The person across cameras; empty if unknown")
+    name: str = Field("", description="Of the person; empty if nobody gave one")
     footage: str | None = Field(None, description="The video, or folder of frames, that it was cut out of, if known")
     frame: int | None = Field(None, description="Number of the frame in it, from 1")
     box: list[int] | None = Field(None, description="x, y, width, height in pixels of the upright frame")
@@ -215,6 +216,7 @@ class Identity(BaseModel):
     """A person's pictures, sorted by time."""
 
     identity: str
+    name: str = Field("", description="Empty if nobody gave one")
     pictures: list[Picture]
 
 
@@ -227,9 +229,10 @@ class Keys(BaseModel):
 
 
 class Corrected(BaseModel):
-    """The pictures' new identity."""
+    """What a correction did."""
 
-    identity: str
+    identity: str = Field(description="The pictures' new identity; empty for none")
+    change: int = Field(description="What to take back, to undo it")
 
 
 class CorrectionMade(BaseModel):
@@ -240,6 +243,8 @@ class CorrectionMade(BaseModel):
     label_a: str
     camera_b: str
     label_b: str
+    key_a: Key | None = Field(None, description="Of the first label's latest picture, if it has one left")
+    key_b: Key | None = Field(None, description="Of the second's")
 
 
 class CameraPictures(BaseModel):
@@ -288,4 +293,5 @@ def _properties(entry: Entry) -> dict[str, Any]:
         "source": entry.source,
         "label": entry.label,
         "identity": entry.identity,
+        "name": entry.name,
     } | ({} if entry.origin is None else asdict(entry.origin))

@@ -17,6 +17,7 @@ import { noFilters, readFilters, writeFilters } from "./filters.js";
  * @property {""|"tracks"|"ranked"|"cameras"|"persons"} view empty for the gallery's own: tracks, if it has any
  * @property {number} limit
  * @property {number} offset
+ * @property {string} browse what is looked through without a query: "people", "pictures", or "in:" and a camera
  * @property {string} open the picture in the dialog
  */
 
@@ -36,6 +37,7 @@ export function blank() {
     view: "",
     limit: LIMITS[0],
     offset: 0,
+    browse: "",
     open: "",
   };
 }
@@ -53,6 +55,7 @@ export function toFragment(state) {
   if (state.view) words.set("view", state.view);
   if (state.limit !== LIMITS[0]) words.set("limit", String(state.limit));
   if (state.offset) words.set("offset", String(state.offset));
+  if (state.browse) words.set("browse", state.browse);
   if (state.open) words.set("open", state.open);
   return words.size ? `#${words}` : "#";
 }
@@ -78,6 +81,7 @@ export function fromFragment(fragment, uploads) {
   state.view = one("view", ["", "tracks", "ranked", "cameras", "persons"]);
   state.limit = Number(one("limit", LIMITS.map(String)));
   state.offset = Math.max(0, Math.trunc(Number(words.get("offset")) || 0));
+  state.browse = /^(people|pictures|in:.*)$/s.test(words.get("browse") ?? "") ? words.get("browse") : "";
   state.open = words.get("open") ?? "";
   return state;
 }

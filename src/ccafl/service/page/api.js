@@ -63,17 +63,33 @@ async function refusal(answer) {
 }
 
 const json = async (path, options) => (await call(path, options)).json();
-const sendKeys = (path, keys) =>
-  json(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ keys }) });
+const send = (path, content) =>
+  call(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(content) });
+const sendKeys = async (path, keys) => (await send(path, { keys })).json();
 
 export const gallery = () => json("api/gallery");
 export const search = (form, signal) => json("api/search", { method: "POST", body: form, signal });
 export const merge = (keys) => sendKeys("api/corrections/merge", keys);
 export const split = (keys) => sendKeys("api/corrections/split", keys);
 export const corrections = () => json("api/corrections");
+export const undo = (change) => send("api/corrections/undo", { change });
+export const name = (identity, name) => send("api/names", { identity, name });
+
+const labelOf = ({ camera, label }) => ({ camera, label });
+export const link = async (one, other, kind) =>
+  (await send("api/corrections", { one: labelOf(one), other: labelOf(other), kind })).json();
+export const removeCorrection = async (one, other) =>
+  (await send("api/corrections/remove", { one: labelOf(one), other: labelOf(other) })).json();
+
+export const doubts = (limit) => json(`api/review?limit=${limit}`);
+export const persons = (limit, offset, signal) => json(`api/persons?${new URLSearchParams({ limit, offset })}`, { signal });
+
+/** Pictures, the latest first: of a camera, or with null of all. */
+export const pictures = (camera, limit, offset, signal) =>
+  json(`api/pictures?${new URLSearchParams({ ...(camera === null ? {} : { camera }), limit, offset })}`, { signal });
 
 const known = new Map(); // pictures from earlier answers, by key
-const persons = new Map(); // pictures of identities requested before
+const identities = new Map(); // pictures of identities requested before
 
 /** Remember pictures from an answer. */
 export function remember(pictures) {
@@ -83,7 +99,7 @@ export function remember(pictures) {
 /** Forget all pictures: identities have changed. */
 export function forget() {
   known.clear();
-  persons.clear();
+  identities.clear();
 }
 
 /** A picture if it is remembered, or undefined. */
@@ -95,13 +111,13 @@ export async function picture(key) {
 }
 
 /** An identity's pictures if they are remembered, or undefined. */
-export const rememberedPerson = (identity) => persons.get(identity);
+export const rememberedPerson = (identity) => identities.get(identity);
 
 /** An identity's pictures. */
 export async function person(identity, signal) {
   const { pictures } = await json(`api/identities/${encodeURIComponent(identity)}`, { signal });
   remember(pictures);
-  persons.set(identity, pictures);
+  identities.set(identity, pictures);
   return pictures;
 }
 

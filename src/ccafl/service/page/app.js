@@ -6,10 +6,12 @@ import { showCorrections } from "./corrections.js";
 import { byId, fill, h } from "./dom.js";
 import { kept } from "./files.js";
 import { activeFilters, noFilters, sendFilters } from "./filters.js";
-import { cameraName, count, given, several, timeSpan } from "./format.js";
+import { cameraName, count, given, several } from "./format.js";
 import { queryFigures, queryPanel } from "./query.js";
 import { arrowKeys, showResults } from "./results.js";
+import { review } from "./review.js";
 import { selectionBar } from "./selection.js";
+import { showAll, showStartPage } from "./start.js";
 import { viewer } from "./viewer.js";
 
 const RERANKED = 200; // pictures that a search with re-ranking orders
@@ -18,9 +20,10 @@ const NARROW = matchMedia("(max-width: 899px)");
 let gallery = null;
 let state = fromFragment(location.hash, history.state?.uploads ?? []);
 let answer = null; // to the search shown
+let looked = null; // the pictures shown without a search
 let searched = ""; // what was searched for, see `asked`
 let running = null;
-let panel, selection, dialog;
+let panel, selection, dialog, doubts;
 
 api.whenTokenIsNeeded(askForToken);
 start();
@@ -31,12 +34,13 @@ async function start() {
     gallery = await api.gallery();
   } catch (refusal) {
     byId("status").textContent = "";
-    say(refusal.message, start);
+    say(refusal, start);
     return;
   }
   fill(byId("problem"));
   selection = selectionBar(byId("bar"), corrected);
-  panel = queryPanel(gallery, change, () => change({ ...blank(), view: state.view, limit: state.limit }));
+  doubts = review(byId("review"), corrected);
+  panel = queryPanel(gallery, change, home);
   const names = gallery.cameras.map((camera) => camera.name);
   dialog = viewer(byId("viewer"), names, selection, byId("bar-home"), {
     open,
@@ -45,6 +49,7 @@ async function start() {
     whole: (key) => find({ by: "picture", uploads: [], keys: [], tracks: [key] }),
     query: () => (noQuery() || inWords() ? [] : queryFigures(state)),
     add: (key) => find({ by: "picture", keys: [...new Set([...state.keys, key])] }),
+    renamed: corrected,
   });
   const { pictures, identities, cameras, model } = gallery;
   byId("holds").textContent = `${several(pictures, "picture")}, ${several(cameras.length, "camera")}`;
@@ -59,7 +64,7 @@ async function start() {
 
 function listen() {
   addEventListener("popstate", () => {
-    for (const id of ["boxer", "corrections"]) byId(id).close();
+    for (const id of ["boxer", "corrections", "review"]) byId(id).close();
     state = fromFragment(location.hash, history.state?.uploads ?? []);
     apply();
   });
@@ -67,7 +72,13 @@ function listen() {
     event.preventDefault(); // the fragment is the page's state
     goToResults();
   });
-  byId("show-corrections").addEventListener("click", () => showCorrections(byId("corrections")));
+  byId("home").addEventListener("click", (event) => {
+    event.preventDefault();
+    home();
+    goToResults();
+  });
+  byId("show-corrections").addEventListener("click", () => showCorrections(byId("corrections"), corrected));
+  byId("show-review").addEventListener("click", () => doubts.open());
   for (const radio of document.querySelectorAll("[name=view]"))
     radio.addEventListener("change", () => navigate({ view: radio.value, offset: 0 }));
   byId("limit").addEventListener("change", () => navigate({ limit: Number(byId("limit").value), offset: 0 }));
@@ -114,18 +125,30 @@ function navigate(patch, { replace = false } = {}) {
 
 /** Apply a change of the panel; `again` searches even if nothing changed. */
 function change(patch, { again = false } = {}) {
-  const next = { ...state, ...patch, offset: 0 };
+  const next = { ...state, ...patch, browse: "", offset: 0 };
   const before = running;
-  if (toFragment(next) !== toFragment(state) || next.uploads !== state.uploads) navigate({ ...patch, offset: 0 });
+  if (again && noQuery(next)) return say(missing(next));
+  if (toFragment(next) !== toFragment(state) || next.uploads !== state.uploads) navigate({ ...patch, browse: "", offset: 0 });
   if (!again) return;
   if (running === before) run();
   if (NARROW.matches && !noQuery()) goToResults();
 }
 
+/** What a search lacks, and what to do about it. */
+const missing = (next) =>
+  inWords(next)
+    ? "Nothing to search for yet: describe the person in a sentence, then search."
+    : "Nothing to search for yet: choose, drop or paste a picture of the person, or open somebody below.";
+
+/** Back to the start, without a query. */
+function home() {
+  change({ ...blank(), view: state.view, limit: state.limit });
+}
+
 /** Search from a picture, and go to the results. */
 function find(patch) {
   dialog.hide();
-  navigate({ ...patch, offset: 0, open: "" });
+  navigate({ ...patch, browse: "", offset: 0, open: "" });
   goToResults();
 }
 
@@ -158,7 +181,7 @@ function apply() {
 
 function showPicture() {
   const before = dialog.isOpen();
-  if (state.open) dialog.show(state.open, answer);
+  if (state.open) dialog.show(state.open, answer ?? looked);
   else if (before) {
     const key = byId("viewer").dataset.key;
     dialog.hide();
@@ -169,8 +192,9 @@ function showPicture() {
 
 // --- Searching -------------------------------------------------------------------------------------------------------
 
-const inWords = () => state.by === "words" && gallery.text;
-const noQuery = () => (inWords() ? !state.text : !state.uploads.length && !state.keys.length && !state.tracks.length);
+const inWords = (own = state) => own.by === "words" && gallery.text;
+const noQuery = (own = state) =>
+  inWords(own) ? !own.text : !own.uploads.length && !own.keys.length && !own.tracks.length;
 
 /** The view chosen; the gallery's own is that of tracks, if it has any. */
 const viewOf = () => state.view || (gallery.tracks ? "tracks" : "ranked");
@@ -180,7 +204,7 @@ const GROUPS = { tracks: ["track", 1], cameras: ["camera", 12], persons: ["perso
 function asked() {
   const { open: opened, uploads, ...rest } = state;
   const pictures = uploads.map(({ known, ...upload }) => upload);
-  return noQuery() ? "no query" : JSON.stringify({ ...rest, uploads: pictures, view: viewOf() });
+  return noQuery() ? `no query ${state.browse} ${state.limit} ${state.offset}` : JSON.stringify({ ...rest, uploads: pictures, view: viewOf() });
 }
 
 async function form() {
@@ -216,7 +240,9 @@ async function run({ quietly = false } = {}) {
   running?.abort();
   searched = asked();
   fill(byId("problem"));
-  if (noQuery()) return showStart();
+  document.body.classList.toggle("looking", noQuery());
+  document.body.classList.toggle("starting", noQuery() && !state.browse);
+  if (noQuery()) return look({ quietly });
   for (const { name, problem } of activeFilters(state, inWords())) {
     const why = problem?.(state[name]);
     if (why) return say(why);
@@ -227,6 +253,8 @@ async function run({ quietly = false } = {}) {
     const found = await api.search(await form(), control.signal);
     if (control.signal.aborted) return;
     answer = found;
+    looked = null;
+    byId("found").style.minHeight = "";
     api.remember(found.hits);
     state.uploads.forEach((upload, n) => upload.camera || (upload.known = found.taken_by[n])); // by the same file
     panel.show(state);
@@ -235,7 +263,7 @@ async function run({ quietly = false } = {}) {
     if (state.open) dialog.show(state.open, answer);
   } catch (refusal) {
     if (control.signal.aborted) return;
-    say(refusal.message, () => run());
+    say(refusal, () => run());
   } finally {
     if (!control.signal.aborted) busy(false);
   }
@@ -245,7 +273,7 @@ async function run({ quietly = false } = {}) {
 async function corrected() {
   api.forget();
   await run({ quietly: true });
-  if (state.open && noQuery()) dialog.show(state.open, answer);
+  if (state.open && noQuery()) dialog.show(state.open, answer ?? looked);
 }
 
 function busy(on, quietly = false) {
@@ -265,24 +293,45 @@ function busy(on, quietly = false) {
     );
 }
 
-/** Show a problem instead of results; the query stays as it is. */
-function say(message, again) {
+/**
+ * Show a problem; the query stays as it is. What is shown stays too where the service was lost or is busy, or where
+ * nothing was searched for; a query that is refused has no results.
+ *
+ * @param {string|api.Refusal} problem
+ * @param {() => void} [again]
+ */
+function say(problem, again) {
   running?.abort();
-  answer = null;
-  byId("results-heading").textContent = "Results";
-  byId("status").textContent = "";
-  byId("progress").hidden = byId("results-tools").hidden = byId("pages").hidden = true;
+  const passes = typeof problem === "string" ? noQuery() : [0, 429, 503].includes(problem.status);
+  const stays = passes && (answer !== null || looked !== null || noQuery()) && byId("found").hasChildNodes();
+  byId("progress").hidden = true;
   byId("results").setAttribute("aria-busy", "false");
-  fill(byId("found"));
+  if (!stays) {
+    answer = looked = null;
+    byId("results-heading").textContent = "Results";
+    byId("status").textContent = "";
+    byId("results-tools").hidden = byId("pages").hidden = true;
+    fill(byId("found"));
+  } else if (answer) byId("status").textContent = "From the search before.";
   fill(
     byId("problem"),
     h(
       "div",
       { class: "notice" },
-      h("p", {}, message),
+      h("p", {}, named(problem.message ?? problem)),
       again && h("button", { type: "button", on: { click: again } }, "Try again"),
     ),
   );
+  const { top, bottom } = byId("problem").getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) byId("problem").scrollIntoView({ block: "nearest" });
+}
+
+/** A message of the service about "picture 2", with the name of its file. */
+function named(message) {
+  return message.replace(/^picture (\d+)/, (words, number) => {
+    const file = kept(state.uploads[number - 1]?.id)?.file;
+    return file ? `${words}, ${given(file.name)}` : words;
+  });
 }
 
 function showAnswer() {
@@ -293,6 +342,7 @@ function showAnswer() {
   fill(byId("problem"));
   byId("results-heading").textContent = "Results";
   byId("results-tools").hidden = !hits.length;
+  byId("views").hidden = false;
   byId("pages").hidden = !deeper && !offset;
   byId("previous-page").disabled = !offset;
   byId("next-page").disabled = !deeper;
@@ -339,68 +389,51 @@ function showNothing(offset) {
   );
 }
 
-function showStart() {
+/** Without a query: the start page, or all people or pictures. */
+async function look({ quietly = false } = {}) {
+  const control = (running = new AbortController());
+  const [place, { browse }] = [byId("found"), state];
   answer = null;
-  busy(false);
-  byId("results-heading").textContent = "Who are you looking for?";
+  place.style.minHeight = quietly ? `${place.offsetHeight}px` : ""; // so that nothing jumps while it is drawn anew
+  if (!quietly) {
+    looked = null;
+    fill(place);
+  }
+  byId("results-heading").textContent = !browse
+    ? "Look through the gallery"
+    : browse === "people"
+      ? "People"
+      : browse === "pictures"
+        ? "All pictures"
+        : cameraName(browse.slice(3));
   byId("status").textContent = "";
-  byId("results-tools").hidden = byId("pages").hidden = true;
-  const when = gallery.first ? `, ${timeSpan(gallery.first, gallery.last)} UTC` : "";
-  const most = Math.max(1, ...gallery.cameras.map((camera) => camera.pictures));
-  const rows = gallery.cameras.map(({ name, pictures }) => {
-    const bar = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
-    bar.firstChild.style.width = `${(100 * pictures) / most}%`;
-    return h(
-      "tr",
-      {},
-      h("th", { scope: "row" }, cameraName(name)),
-      h("td", { class: "number" }, count(pictures)),
-      h("td", {}, bar),
-    );
-  });
-  const ways = ["Choose, drop or paste a picture of the person. If it shows a whole scene, draw a box around the person."];
-  if (gallery.text) ways.push("Or describe the person in words.");
-  ways.push(
-    "Open a result to see the person across cameras, or to search from there.",
-    "If pictures are wrongly joined, select them and correct the join.",
-  );
-  fill(
-    byId("found"),
-    h(
-      "div",
-      { class: "start" },
-      h(
-        "ul",
-        { class: "ways" },
-        ways.map((way) => h("li", {}, way)),
-      ),
-      gallery.pictures > 0
-        ? h(
-            "table",
-            {},
-            h("caption", {}, `The gallery: ${several(gallery.pictures, "picture")}${when}`),
-            h(
-              "thead",
-              {},
-              h(
-                "tr",
-                {},
-                h("th", { scope: "col" }, "Camera"),
-                h("th", { scope: "col", class: "number" }, "Pictures"),
-                h("td"),
-              ),
-            ),
-            h("tbody", {}, rows),
-          )
-        : h(
-            "p",
-            { class: "notice calm" },
-            "The gallery holds no pictures yet: ",
-            h("code", {}, "ccafl gallery add"),
-            " adds some.",
-          ),
-    ),
-  );
+  byId("results-tools").hidden = !browse;
+  byId("views").hidden = true;
+  byId("pages").hidden = true;
+  byId("results").setAttribute("aria-busy", "true");
+  try {
+    if (browse) await lookAtAll(place, control.signal);
+    else await showStartPage(place, gallery, { open, browse: (what) => (navigate({ browse: what, offset: 0 }), goToResults()) }, control.signal);
+  } catch (refusal) {
+    if (!control.signal.aborted) say(refusal, () => run());
+  }
+  if (control.signal.aborted) return;
+  byId("results").setAttribute("aria-busy", "false");
+  byId("progress").hidden = true;
+  showPicture();
+}
+
+async function lookAtAll(place, signal) {
+  const { total, pictures } = await showAll(place, state.browse, state, selection, open, signal);
+  looked = { hits: pictures, offset: state.offset, ranked: false };
+  api.remember(pictures);
+  const last = Math.min(total, state.offset + state.limit);
+  const order = state.browse === "people" ? "most cameras first, then the latest" : "the latest first";
+  byId("status").textContent = `${state.browse === "people" ? count(total) : several(total, "picture")}, ${order}`;
+  byId("pages").hidden = last >= total && !state.offset;
+  byId("previous-page").disabled = !state.offset;
+  byId("next-page").disabled = last >= total;
+  byId("page-says").textContent = `${count(Math.min(total, state.offset + 1))} to ${count(last)}`;
 }
 
 // --- The token -------------------------------------------------------------------------------------------------------

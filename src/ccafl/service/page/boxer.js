@@ -153,6 +153,10 @@ export function drawBox(url, name, given) {
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => (held = null));
 
   stage.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && box) {
+      event.preventDefault();
+      return use.click();
+    }
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (!way || !image.naturalWidth) return;
     event.preventDefault();

@@ -39,6 +39,16 @@ function kept(children) {
   return given.map((child) => (child instanceof Node ? child : String(child)));
 }
 
+/** One tab stop for each grid within a place: its first tile, then the one that had the focus last. */
+export function tabStops(place) {
+  for (const grid of place.querySelectorAll("[data-grid]")) {
+    const tiles = [...grid.querySelectorAll("[data-open]")];
+    const stop = tiles.find((tile) => tile === document.activeElement) ?? tiles[0];
+    for (const tile of tiles) tile.tabIndex = tile === stop ? 0 : -1;
+    for (const box of grid.querySelectorAll("input")) box.tabIndex = -1; // Space on the tile ticks it
+  }
+}
+
 /** Redraw a place; the focus stays on the element with the same `data-at`. */
 export function keepingFocus(place, render) {
   const at = place.contains(document.activeElement) ? document.activeElement.dataset.at : undefined;

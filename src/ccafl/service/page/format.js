@@ -14,7 +14,8 @@ export const count = (value) => number.format(value);
 export const several = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 export const score = (value) => value.toFixed(3);
 export const cameraName = (camera) => given(camera) || "no camera";
-export const personName = (identity) => (/^\d+$/.test(identity) ? `Person ${identity}` : given(identity));
+export const personName = (identity, name = "") =>
+  name ? given(name) : /^\d+$/.test(identity) ? `Person ${identity}` : given(identity);
 export const labelName = (picture) => `${cameraName(picture.camera)} ${given(picture.label)}`;
 
 /** A name from outside: it cannot turn the text around it, and what cannot be seen in it is shown. */

@@ -1,8 +1,8 @@
 // The results of a search, in four views.
 
 import { showThumbnail } from "./api.js";
-import { fill, h, keepingFocus } from "./dom.js";
-import { cameraName, given, labelName, longTime, personName, score, several, shortTime } from "./format.js";
+import { fill, h, keepingFocus, tabStops } from "./dom.js";
+import { cameraName, given, labelName, personName, score, several, shortTime } from "./format.js";
 
 /**
  * Draw an answer.
@@ -33,12 +33,13 @@ export function showResults(place, answer, view, cameras, selection, open) {
     persons: () => byPerson(groups, tiles, selection, open),
   }[view];
   keepingFocus(place, () => fill(place, draw()));
+  tabStops(place);
 }
 
 /** A picture's accessible name. */
 export function nameOf(hit, rank) {
-  const who = hit.identity ? personName(hit.identity) : "not joined";
-  const parts = [rank && `rank ${rank}`, `camera ${cameraName(hit.camera)}`, longTime(hit.time), who];
+  const who = hit.identity ? personName(hit.identity, hit.name) : "not joined";
+  const parts = [rank && `rank ${rank}`, `camera ${cameraName(hit.camera)}`, shortTime(hit.time), who];
   return parts.filter(Boolean).join(", ");
 }
 
@@ -70,7 +71,7 @@ function tile(hit, rank, selection, open, size) {
       h("span", { class: "line" }, h("b", {}, rank), h("span", {}, score(hit.score))),
       h("span", { class: "whole" }, cameraName(hit.camera)),
       track && h("span", { class: "whole" }, `Track ${given(hit.label)}`),
-      hit.identity && h("span", { class: "whole who" }, personName(hit.identity)),
+      hit.identity && h("span", { class: "whole who" }, personName(hit.identity, hit.name)),
       hit.time && h("span", { class: "whole faint" }, shortTime(hit.time)),
     ),
   );
@@ -93,7 +94,7 @@ function byCamera(groups, cameras, tiles) {
 function byPerson(groups, tiles, selection, open) {
   const sections = groups.map((one) => {
     const { identity, label, own } = one;
-    const name = identity ? personName(identity) : label ? labelName(one) : cameraName(one.camera);
+    const name = identity ? personName(identity, own[0].name) : label ? labelName(one) : cameraName(one.camera);
     const at = own[0].key;
     const button = (words, about, click) =>
       h(
@@ -112,10 +113,19 @@ function byPerson(groups, tiles, selection, open) {
   return [h("div", { class: "stacks" }, sections)];
 }
 
-/** Arrow keys move from picture to picture. */
+/** Arrow keys move from tile to tile, Space ticks one. */
 export function arrowKeys(place) {
+  place.addEventListener("focusin", ({ target }) => {
+    if (target.matches("[data-open]") && target.closest("[data-grid]")) tabStops(place);
+  });
   place.addEventListener("keydown", (event) => {
-    if (!event.target.matches("[data-open]") || !event.key.startsWith("Arrow")) return;
+    if (!event.target.matches("[data-open]")) return;
+    const box = event.target.parentElement.querySelector("input[data-select]");
+    if (event.key === " " && box) {
+      event.preventDefault();
+      box.click();
+    }
+    if (!event.key.startsWith("Arrow")) return;
     const all = [...place.querySelectorAll("[data-open]")];
     const here = all.indexOf(event.target);
     let next;

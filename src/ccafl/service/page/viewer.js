@@ -16,7 +16,7 @@ const ZOOMS = [1, 1.5, 2, 3, 4];
  * @param {string[]} cameras in the gallery's order
  * @param {Object} selection the selection bar
  * @param {HTMLElement} barHome where the bar is while the dialog is closed
- * @param {{open: Function, close: Function, like: Function, whole: Function, add: Function, query: Function}} actions
+ * @param {{open: Function, close: Function, like: Function, whole: Function, add: Function, query: Function, renamed: Function}} actions
  */
 export function viewer(dialog, cameras, selection, barHome, actions) {
   let shown = "";
@@ -70,13 +70,13 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       return;
     }
     if (shown !== key) return;
-    const rank = at < 0 ? null : answer.offset + at + 1;
+    const rank = at < 0 || answer.ranked === false ? null : answer.offset + at + 1;
     const person = h("section", { class: "person", "aria-labelledby": "person-heading" });
     showPerson(person, picture);
     keepingFocus(body, () =>
       fill(
         body,
-        head(rank ? `Rank ${rank}` : "Picture", hits[at - 1], hits[at + 1], at >= 0),
+        head(rank ? `Rank ${rank}` : picture.identity ? personName(picture.identity, picture.name) : "Picture", hits[at - 1], hits[at + 1], at >= 0),
         h(
           "div",
           { class: "card" },
@@ -157,7 +157,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       "div",
       { class: asked.length ? "beside" : "beside alone" },
       asked.length > 0 && figure(asked.length > 1 ? `Query: ${several(asked.length, "picture")}` : "Query", asked),
-      figure("Result", image),
+      figure(asked.length ? "Result" : "Picture", image),
     );
   }
 
@@ -221,7 +221,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       ["Camera", cameraName(picture.camera)],
       picture.time && ["Taken", `${longTime(picture.time)} UTC`],
       picture.time && localTime(picture.time) && ["Your time", localTime(picture.time)],
-      ["Person", picture.identity ? personName(picture.identity) : "not joined"],
+      ["Person", picture.identity ? personName(picture.identity, picture.name) : "not joined"],
       [picture.footage ? "Track" : "Label", picture.label ? `${given(picture.label)} (of this camera)` : "none"],
       ["Source", given(picture.source)],
       picture.footage && ["Footage", `${given(picture.footage)}, frame ${picture.frame}`],
@@ -290,7 +290,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
       fill(place, heading("Not joined"), h("p", { class: "hint" }, why));
       return;
     }
-    const name = personName(picture.identity);
+    const name = personName(picture.identity, picture.name);
     const pictures = api.rememberedPerson(picture.identity);
     if (!pictures) {
       fill(place, heading(`${name} across cameras`), h("p", { class: "hint", role: "status" }, "Loading…"));
@@ -307,11 +307,57 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
     const open = (key) => actions.open(key, true);
     fill(
       place,
-      heading(`${name} across cameras`),
+      h("div", { class: "named" }, heading(`${name} across cameras`), naming(picture)),
       h("p", { class: "hint" }, says.join(" ")),
       timed.length > 0 && timeline(timed, cameras, picture.key, open),
       list(pictures, picture.key, open),
     );
+  }
+
+  /** A button that turns into a field for the person's name. */
+  function naming(picture) {
+    const place = h("div", { class: "naming" });
+    const problem = h("p", { class: "problem", role: "alert" });
+    const field = h("input", {
+      type: "text", id: "person-name", maxlength: "200", autocomplete: "off", dir: "auto", value: picture.name, "aria-label": "Name of the person", placeholder: "Name",
+    });
+    const button = h(
+      "button",
+      { type: "button", class: "quiet", data: { at: "name" }, on: { click: () => (fill(place, form), field.focus(), field.select()) } },
+      picture.name ? "Rename" : "Give a name",
+    );
+    const back = () => (fill(place, button), button.focus());
+    const form = h(
+      "form",
+      {
+        on: {
+          submit: async (event) => {
+            event.preventDefault();
+            problem.textContent = "";
+            try {
+              await api.name(picture.identity, field.value);
+            } catch (refusal) {
+              problem.textContent = refusal.message;
+              return;
+            }
+            back();
+            actions.renamed();
+          },
+          keydown: (event) => {
+            if (event.key !== "Escape") return;
+            event.preventDefault(); // only the field closes
+            event.stopPropagation();
+            back();
+          },
+        },
+      },
+      field,
+      h("button", { type: "submit", class: "primary" }, "Save"),
+      h("button", { type: "button", on: { click: back } }, "Cancel"),
+      problem,
+    );
+    fill(place, button);
+    return place;
   }
 
   function list(pictures, current, open, heading = "All pictures, by camera and label") {
@@ -341,7 +387,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
           ),
           h(
             "ol",
-            { class: "small" },
+            { class: "small", data: { grid: "" } },
             own.map((one) =>
               h(
                 "li",
@@ -354,7 +400,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
                     class: "open",
                     "aria-label": `Open ${nameOf(one)}`,
                     "aria-current": one.key === current ? "true" : null,
-                    data: { at: `listed ${one.key}` },
+                    data: { at: `listed ${one.key}`, open: one.key },
                     on: { click: () => open(one.key) },
                   },
                   h("span", { class: "frame" }, api.showThumbnail(h("img", { alt: "" }), one.key)),
