@@ -16,6 +16,7 @@ from ccafl import own
 from ccafl.config import Config, changed, load_config, settings_of
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check, how_to_test
+from ccafl.data.drawn import drawn_by_ccafl
 from ccafl.data.folder import MisplacedError
 from ccafl.data.identity_links import IdentityLinks, links_between, merged
 from ccafl.data.left_out import left_out, sentences
@@ -177,7 +178,7 @@ def train_run(
             _claim(folder, config, fabric, held, resume=resume)
             if fabric.is_global_zero:
                 folder.write_config(config)
-                folder.write_data(data, source.kind)
+                folder.write_data(data, source.kind, drawn=drawn_by_ccafl(data))
                 folder.write_environment()
         fabric.barrier()
         budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
@@ -556,6 +557,7 @@ def _results(config: Config, source: Source, data: Path, images: LabelledImages,
         | {name: trained.figures[name] for name in (*camera, *mass) if name in trained.figures}
         | {
             "association": quality or None,
+            "calibration": None if trained.calibration is None else asdict(trained.calibration),
             "joins": None if config.mode != "ccafl" else joins_of(images, trained),
             "dataset": _dataset(source, data),
             "mode": config.mode,

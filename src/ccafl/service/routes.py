@@ -388,7 +388,7 @@ async def _disconnected(request: Request) -> None:
 def _search_answer(answer: Answer, offset: int, taken_by: list[str]) -> SearchAnswer:
     found = answer.found
     return SearchAnswer(
-        hits=[FoundPicture.at(hit.entry, hit.score) for hit in found.hits],
+        hits=[FoundPicture.at(hit) for hit in found.hits],
         identities=[
             FoundIdentity(identity=group.identity, score=group.score, keys=[hit.entry.key for hit in group.hits])
             for group in group_by_identity(found.hits)
@@ -406,5 +406,6 @@ def _search_answer(answer: Answer, offset: int, taken_by: list[str]) -> SearchAn
         ],
         taken_by=taken_by,
         more=found.more,
+        nobody=found.nobody,
         offset=offset,
     )

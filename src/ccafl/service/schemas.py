@@ -19,9 +19,10 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
+from ccafl.calibration import Verdict, verdict
 from ccafl.data.records import parse_time
 from ccafl.errors import InputError
-from ccafl.gallery.entries import Entry
+from ccafl.gallery.entries import Entry, Hit
 from ccafl.gallery.filters import FILTERS, Filter, Filters, ValueKind
 from ccafl.gallery.query import Fusion, Grouping
 from ccafl.gallery.values import LONGEST_NAME, check_name
@@ -102,11 +103,15 @@ class FoundPicture(Picture):
     """A picture found."""
 
     score: float = Field(description="Cosine, or 1 minus the distance after re-ranking")
+    probability: float | None = Field(None, description="Of showing the person; null where that is unknown")
+    verdict: Verdict | None = Field(None, description="What the probability amounts to")
 
     @classmethod
-    def at(cls, entry: Entry, score: float) -> "FoundPicture":
-        """From an entry and its score."""
-        return cls(**_properties(entry), score=score)
+    def at(cls, hit: Hit) -> "FoundPicture":
+        """From a hit."""
+        chance = hit.probability
+        judged = None if chance is None else verdict(chance)
+        return cls(**_properties(hit.entry), score=hit.score, probability=chance, verdict=judged)
 
 
 class FoundIdentity(BaseModel):
@@ -208,6 +213,7 @@ class SearchAnswer(BaseModel):
     groups: list[FoundGroup] = Field(description="Of a grouped search, best first")
     taken_by: list[str] = Field(description="The camera of each uploaded picture, as given or known; empty if unknown")
     more: bool
+    nobody: bool = Field(description="Whether even the best picture is unlikely to show the person")
     offset: int
 
 
