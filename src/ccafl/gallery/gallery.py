@@ -234,10 +234,16 @@ class Gallery:
         """
         self._check_features(entries, encoded)
         rows = [_row(entry) for entry in entries]
-        self._memory = self._statistics = None
+        memory, self._memory, self._statistics = self._memory, None, None
         kept = [keep_thumbnail(*thumbnail) for thumbnail in thumbnails.items()]
         kept += [keep_origin(entry.key, entry.origin) for entry in entries if entry.origin is not None]
         self._vectors.put(rows, encoded, kept)
+        if memory is not None and rows:
+            held = {FEATURES: encoded.features} | (
+                {} if encoded.image_text is None else {IMAGE_TEXT: encoded.image_text}
+            )
+            page = [row | {field: part[place] for field, part in held.items()} for place, row in enumerate(rows)]
+            self._memory = memory.with_pictures(page)
 
     def join(self, identities: Mapping[Tracklet, str]) -> None:
         """Replace the identities of all cameras' labels.

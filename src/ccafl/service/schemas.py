@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Path
 from pydantic import (
@@ -143,10 +143,25 @@ class Moment(BaseModel):
     video: str | None = Field(description="Address of the video, which works without the token for some hours")
 
 
-class SearchFields(BaseModel):
-    """Whom to search for, and how: the fields of `SearchForm`, without the filters."""
+class FormFields(BaseModel):
+    """The fields of a form."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    def of(cls, form: FormData) -> Self:
+        """From the form's fields; empty fields that take one value count as missing.
+
+        Raises:
+            ValidationError: an invalid field.
+        """
+        several = {name for name, field in cls.model_fields.items() if field.default == []}
+        values = {name: form.getlist(name) if name in several else form[name] for name in form}
+        return cls.model_validate({name: value for name, value in values.items() if value != ""})
+
+
+class SearchFields(FormFields):
+    """Whom to search for, and how: the fields of `SearchForm`, without the filters."""
 
     picture: list[Upload] = Field([], description="Pictures of the person")
     box: list[Box] = Field(
@@ -177,17 +192,6 @@ class SearchFields(BaseModel):
     each: int = Field(1, ge=1, le=12, description="Pictures of each group at most")
     limit: int = Field(24, ge=1, le=200)
     offset: int = Field(0, ge=0, le=10_000)
-
-    @classmethod
-    def of(cls, form: FormData) -> "SearchFields":
-        """From the form's fields; empty fields that take one value count as missing.
-
-        Raises:
-            ValidationError: an invalid field.
-        """
-        several = {name for name, field in cls.model_fields.items() if field.default == []}
-        values = {name: form.getlist(name) if name in several else form[name] for name in form}
-        return cls.model_validate({name: value for name, value in values.items() if value != ""})
 
     def filters(self) -> Filters:
         """The filters that the form sets."""
