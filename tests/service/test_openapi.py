@@ -61,14 +61,15 @@ def checked(operation, mode: GenerationMode, **asked) -> Counter:
 
 def test_proper_requests_are_answered_as_described(api):
     statuses = statuses_of(api, GenerationMode.POSITIVE)
-    assert len(statuses) == 17
+    assert len(statuses) == 18
     assert set(statuses["GET /api/gallery"]) == {200}
     assert set(statuses["POST /api/corrections/merge"]) == {409}
 
 
 def test_improper_requests_are_refused_as_described(api):
     statuses = statuses_of(api, GenerationMode.NEGATIVE)
-    assert len(statuses) == 11
+    assert len(statuses) == 12
+    assert set(statuses.pop(ADDING)) == {403}, "there is no token"
     assert set().union(*statuses.values()) <= {400, 404, 422}
 
 
