@@ -6,6 +6,7 @@ the model card (``README.md``). Reading it runs none of its code, as it has none
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, device, load_run
 from ccafl.export.card import hub_card
 from ccafl.files import folder_written_whole, write_json, write_text
+from ccafl.model.downloads import downloaded, hub_address
 from ccafl.model.network import build_encoder
 from ccafl.model.weights import check_fit, read_weights, write_weights
 from ccafl.packages import require
@@ -164,7 +166,9 @@ def _downloaded(repository: str, revision: str | None, token: str | None) -> Pat
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, token=token, allow_patterns=[WEIGHTS, SETTINGS]))
+        fetch = partial(snapshot_download, repository, revision=revision, token=token)
+        patterns = [WEIGHTS, SETTINGS]
+        return Path(downloaded(partial(fetch, allow_patterns=patterns), repository, hub_address()))
     except Exception as error:
         raise _unavailable(repository, error) from error
 

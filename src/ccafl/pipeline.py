@@ -51,6 +51,7 @@ from ccafl.training.fabric import make_fabric
 from ccafl.training.run import Trained, Training
 from ccafl.training.schedule import shared_epochs
 from ccafl.training.topology import camera_topology, counts_of
+from ccafl.words import listed_names
 
 Results = dict[str, Any]
 
@@ -308,7 +309,7 @@ def extract_run(
         raise InputError(f"--camera {camera}: {model} was trained on no cameras; leave it out")
     if camera is not None and camera not in embedder.camera_names:
         raise InputError(
-            f"--camera {camera}: the run was not trained on it; give one of {', '.join(embedder.camera_names)}, or none"
+            f"--camera {camera}: the run was not trained on it; {listed_names(embedder.camera_names, camera)}"
         )
     paths = readable_paths(_pictures(images), skip=skip_unreadable)
     with bar("features", len(paths)) as progress:

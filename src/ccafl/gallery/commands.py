@@ -411,11 +411,15 @@ def track_named(gallery: Gallery, name: str) -> list[Entry]:
     splits = (("/".join(parts[:n]), "/".join(parts[n:])) for n in range(1, len(parts)))
     found = next((entries for camera, label in splits if label and (entries := gallery.of_track(camera, label))), [])
     if not found:
-        cameras = ", ".join(gallery.info().cameras)
-        raise InputError(
-            f"--track {name}: no such track; write it as CAMERA/TRACK, as ccafl search shows it (cameras: {cameras})"
-        )
+        near = listed_names(sorted(_tracks(gallery)), name)
+        raise InputError(f"--track {name}: no such track; write it as CAMERA/TRACK, as ccafl search shows it: {near}")
     return some_of_track(found)
+
+
+def _tracks(gallery: Gallery) -> set[str]:
+    """All tracks and labels, as ``CAMERA/TRACK``."""
+    pages = gallery.all_entries()
+    return {f"{entry.camera}/{entry.label}" for entries in pages for entry in entries if entry.label}
 
 
 def parse_time(text: str, option: str) -> datetime:
