@@ -25,6 +25,7 @@ import pytest
 import uvicorn
 from PIL import Image, ImageDraw
 
+from ccafl.calibration import Calibration
 from ccafl.encoders.encoder import Encoded
 from ccafl.gallery.adding import Picture, add_pictures
 from ccafl.gallery.gallery import Gallery
@@ -49,14 +50,19 @@ JOINED = {  # the last person's labels are not joined
 class FakeEncoder:
     """Sees where colours are, how green the first pixel is, and which named colours occur; uses no model.
 
-    Set ``fingerprint`` for another model, ``describes`` for one without a text tower.
+    Set ``fingerprint`` for another model, ``describes`` for one without a text tower,
+    ``calibration`` for scores as probabilities.
     """
 
-    def __init__(self, *, fingerprint: str = "f" * 64, describes: bool = True) -> None:
+    def __init__(
+        self, *, fingerprint: str = "f" * 64, describes: bool = True, calibration: Calibration | None = None
+    ) -> None:
         self.fingerprint, self.name, self.place, self.runtime = fingerprint, "colours", Path("/colours"), "numpy"
         self.dim, self.describes = 3 * 64 + 2, describes
         self.text_dim = len(COLOURS) if describes else None
         self.camera_names: tuple[str, ...] = CAMERAS
+        self.calibration: Calibration | None = calibration
+        self.drawn = False
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
         small = np.stack([np.asarray(p.convert("RGB").resize((12, 24), Image.Resampling.BOX)) for p in pictures])

@@ -191,11 +191,14 @@ def test_nothing_points_to_a_split_that_would_be_refused(tmp_path, capsys):
     assert "data split" not in capsys.readouterr().out
 
 
-def test_an_unknown_camera_is_refused_with_the_nearest_name(db, world, capsys):
+def test_an_unknown_camera_is_refused_with_the_nearest_name(db, small_run, world, tmp_path, capsys):
     picture = next(path for path in world.rglob("*") if path.suffix in (".png", ".jpg"))
     for option in ("--camera", "--exclude-camera", "--taken-by"):
         assert "did you mean c1?" in refusal(capsys, "search", picture, "--db", db, option, "C1")
     assert "did you mean c1?" in refusal(capsys, "gallery", "forget", "--camera", "C1", "--db", db)
+    extract = ("extract", small_run, "--images", world, "--out", tmp_path / "features.parquet", "--camera", "C1")
+    assert "did you mean c1?" in refusal(capsys, *extract)
+    assert "did you mean c1?" in refusal(capsys, "label", world, "--camera", "C1")
 
 
 def test_an_erasure_can_be_tried_and_is_asked_for_at_a_terminal(db, tmp_path, capsys, monkeypatch):

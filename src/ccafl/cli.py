@@ -282,6 +282,7 @@ def search(
     sheet: Annotated[
         Path | None, typer.Option(help="JPEG or PNG file for a contact sheet.", show_default=False)
     ] = None,
+    csv: Annotated[Path | None, typer.Option(help="CSV file for what was found.", show_default=False)] = None,
     json: Json = None,
     uri: MilvusUri = None,
     token: MilvusToken = None,
@@ -305,10 +306,11 @@ def search(
         rerank=rerank,
         limit=limit,
         sheet=sheet,
+        table=csv,
         uri=uri,
         token=token,
     )
-    _show(commands.as_json(found), sheet, json=json, table=render_found(found))
+    _show(commands.as_json(found), sheet, csv, json=json, table=render_found(found))
 
 
 @command(app, "ingest hall=hall.mp4 yard=recordings/ --out site")

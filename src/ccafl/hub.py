@@ -6,16 +6,19 @@ the model card (``README.md``). Reading it runs none of its code, as it has none
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ccafl.calibration import CALIBRATION
 from ccafl.config import Config, Model
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, device, load_run
 from ccafl.export.card import hub_card
 from ccafl.files import folder_written_whole, write_json, write_text
+from ccafl.model.downloads import downloaded, hub_address
 from ccafl.model.network import build_encoder
 from ccafl.model.weights import check_fit, read_weights, write_weights
 from ccafl.packages import require
@@ -35,6 +38,8 @@ class _Published(BaseModel):
     fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     camera_names: list[str]
     model: dict[str, Any]
+    calibration: dict[str, Any] | None = None
+    drawn: bool = False
 
 
 def save_pretrained(run: Path, out: Path) -> Path:
@@ -60,6 +65,8 @@ def save_pretrained(run: Path, out: Path) -> Path:
         "fingerprint": fingerprint,
         "camera_names": list(embedder.camera_names),
         "model": model.model_dump(mode="json") | {"weights": weights},
+        "calibration": None if embedder.calibration is None else CALIBRATION.dump_python(embedder.calibration),
+        "drawn": embedder.drawn,
     }
     with folder_written_whole(out) as folder:
         write_weights(folder / WEIGHTS, embedder.encoder.state_dict())
@@ -118,6 +125,8 @@ def from_pretrained(
     published = _settings(folder / SETTINGS)
     try:
         model = Model.model_validate_json(json.dumps(published.model))
+        known = published.calibration
+        calibration = None if known is None else CALIBRATION.validate_python(known)
     except ValidationError as error:
         raise InputError(
             f"{folder / SETTINGS}: has other settings than this ccafl; use the version on its card"
@@ -128,7 +137,15 @@ def from_pretrained(
     state = read_weights(folder / WEIGHTS, digest=True)
     check_fit(state, encoder.state_dict(), folder / WEIGHTS, model.architecture)
     encoder.load_state_dict(state)
-    embedder = Embedder(Config(model=model), encoder, published.camera_names, device(), fast=fast)
+    embedder = Embedder(
+        Config(model=model),
+        encoder,
+        published.camera_names,
+        device(),
+        fast=fast,
+        calibration=calibration,
+        drawn=published.drawn,
+    )
     if embedder.fingerprint() != published.fingerprint:
         raise InputError(f"{folder}: weights or settings are not those that were published; get it again")
     return embedder
@@ -149,7 +166,9 @@ def _downloaded(repository: str, revision: str | None, token: str | None) -> Pat
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, token=token, allow_patterns=[WEIGHTS, SETTINGS]))
+        fetch = partial(snapshot_download, repository, revision=revision, token=token)
+        patterns = [WEIGHTS, SETTINGS]
+        return Path(downloaded(partial(fetch, allow_patterns=patterns), repository, hub_address()))
     except Exception as error:
         raise _unavailable(repository, error) from error
 

@@ -16,6 +16,7 @@ from ccafl import own
 from ccafl.config import Config, changed, load_config, settings_of
 from ccafl.data.batches import seed_for
 from ccafl.data.check import Report, check, how_to_test
+from ccafl.data.drawn import drawn_by_ccafl
 from ccafl.data.folder import MisplacedError
 from ccafl.data.identity_links import IdentityLinks, links_between, merged
 from ccafl.data.left_out import left_out, sentences
@@ -50,6 +51,7 @@ from ccafl.training.fabric import make_fabric
 from ccafl.training.run import Trained, Training
 from ccafl.training.schedule import shared_epochs
 from ccafl.training.topology import camera_topology, counts_of
+from ccafl.words import listed_names
 
 Results = dict[str, Any]
 
@@ -177,7 +179,7 @@ def train_run(
             _claim(folder, config, fabric, held, resume=resume)
             if fabric.is_global_zero:
                 folder.write_config(config)
-                folder.write_data(data, source.kind)
+                folder.write_data(data, source.kind, drawn=drawn_by_ccafl(data))
                 folder.write_environment()
         fabric.barrier()
         budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
@@ -307,7 +309,7 @@ def extract_run(
         raise InputError(f"--camera {camera}: {model} was trained on no cameras; leave it out")
     if camera is not None and camera not in embedder.camera_names:
         raise InputError(
-            f"--camera {camera}: the run was not trained on it; give one of {', '.join(embedder.camera_names)}, or none"
+            f"--camera {camera}: the run was not trained on it; {listed_names(embedder.camera_names, camera)}"
         )
     paths = readable_paths(_pictures(images), skip=skip_unreadable)
     with bar("features", len(paths)) as progress:
@@ -556,6 +558,7 @@ def _results(config: Config, source: Source, data: Path, images: LabelledImages,
         | {name: trained.figures[name] for name in (*camera, *mass) if name in trained.figures}
         | {
             "association": quality or None,
+            "calibration": None if trained.calibration is None else asdict(trained.calibration),
             "joins": None if config.mode != "ccafl" else joins_of(images, trained),
             "dataset": _dataset(source, data),
             "mode": config.mode,

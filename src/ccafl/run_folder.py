@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ccafl.config import CHANGE_NO_RESULT, Config, dump, load_config
+from ccafl.data.drawn import drawn_by_ccafl
 from ccafl.data.tables import rows_of_csv, table_text
 from ccafl.errors import InputError
 from ccafl.files import check_free, disk_errors, lock, read_object, write_json, write_text
@@ -202,9 +203,16 @@ class RunFolder:
             return None
         return Path(path), kind if isinstance(kind, str) else None
 
-    def write_data(self, path: Path, kind: str) -> None:
-        """Record path and kind of the run's data."""
-        write_text(self.data, json.dumps({"path": str(path.resolve()), "source": kind}) + "\n")
+    def write_data(self, path: Path, kind: str, *, drawn: bool = False) -> None:
+        """Record path and kind of the run's data, and whether ccafl drew them."""
+        known = {"path": str(path.resolve()), "source": kind} | ({"drawn": True} if drawn else {})
+        write_text(self.data, json.dumps(known) + "\n")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the run was trained on drawn persons: recorded, or, of older runs, seen where the data are."""
+        known = self.read_data()
+        return bool((read_object(self.data) or {}).get("drawn")) or (known is not None and drawn_by_ccafl(known[0]))
 
     def read_environment(self) -> dict[str, Any]:
         """What `write_environment` wrote; empty if that cannot be read."""

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 import ccafl
+from ccafl.calibration import Calibration
 from ccafl.data.transforms import normalise
 from ccafl.encoders.export_metadata import ExportMetadata, read_export_metadata
 from ccafl.errors import InputError
@@ -105,7 +106,8 @@ def test_the_files_describe_themselves_and_reveal_nothing_of_the_machine(trained
     assert [(o.name, o.shape) for o in session.get_outputs()] == [("features", ["batch", 512])]
     extra = {"ccafl.json": ""}
     torch.export.load(exported["program"]["path"], extra_files=extra)
-    expected = ExportMetadata(exported["fingerprint"], "run", SIZE, ccafl.load(trained).camera_names)
+    opened = ccafl.load(trained)
+    expected = ExportMetadata(exported["fingerprint"], "run", SIZE, opened.camera_names, opened.calibration, drawn=True)
     for properties in (session.get_modelmeta().custom_metadata_map, json.loads(extra["ccafl.json"])):
         assert read_export_metadata(properties, trained) == expected
     source = str(Path(ccafl.__file__).parent).encode()
@@ -113,6 +115,11 @@ def test_the_files_describe_themselves_and_reveal_nothing_of_the_machine(trained
         content = (trained / "export" / name).read_bytes()
         assert source not in content
         assert str(trained).encode() not in content
+
+
+def test_a_calibration_is_kept_with_the_file(tmp_path):
+    known = ExportMetadata("f" * 64, "run", SIZE, ("c1",), Calibration(12.5, -4.25, 11.7, joins=True))
+    assert read_export_metadata(known.properties(), tmp_path) == known
 
 
 def test_looking_up_cameras_equals_sorting_by_them():
@@ -172,7 +179,7 @@ def test_the_card_describes_the_model_its_data_its_results_and_its_limits(traine
     results = json.loads((trained / "results.json").read_text())
     headings = re.findall(r"^## (.+)$", card, re.MULTILINE)
     assert headings == [
-        "Files", "In and out", "Training data", "Results", "Limits", "Responsible use", "How it was made",
+        "Files", "In and out", "Training data", "Results", "Scores", "Limits", "Responsible use", "How it was made",
     ]  # fmt: skip
     assert card.startswith("# Model card: `run`\n")
     for text in (

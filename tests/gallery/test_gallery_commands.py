@@ -118,12 +118,17 @@ def test_info_shows_what_a_gallery_holds(kept, trained, world, capsys):
 
 def test_a_search_writes_a_sheet_and_a_table(kept, world, tmp_path, capsys):
     query = records(world)[0]
-    sheet, table = tmp_path / "sheet.jpg", tmp_path / "found.json"
-    run("search", query.path, "--db", kept, "--limit", 5, "--sheet", sheet, "--json", table)
-    shown = capsys.readouterr().out
+    sheet, table, rows = tmp_path / "sheet.jpg", tmp_path / "found.json", tmp_path / "found.csv"
+    run("search", query.path, "--db", kept, "--limit", 5, "--sheet", sheet, "--json", table, "--csv", rows)
+    shown, said = capsys.readouterr()
+    assert said.count("was not calibrated by a training, so scores are cosines") == 1
+    assert "was trained on drawn persons" not in said, "these are drawn, too"
     assert f"written to {sheet}" in shown.replace("\n", "")
     assert re.search(rf"│ 1 +│ 1\.0000 +│ +\d* *│ {query.camera} ", shown)
     found = json.loads(table.read_text())
+    with rows.open() as file:
+        listed = [(row["key"], row["probability"]) for row in csv.DictReader(file)]
+    assert listed == [(hit["key"], "") for hit in found["hits"]]
     assert len(found["hits"]) == 5
     scores = {hit["source"]: hit["score"] for hit in found["hits"]}
     assert scores[str(query.path)] == pytest.approx(max(scores.values()), abs=1e-6), "float32 may swap the very nearest"

@@ -185,7 +185,9 @@ def test_tracks_are_found_and_searched_with_on_the_command_line(filmed_gallery, 
     assert [picture["frame"] for picture in found["tracks"][0]["pictures"]] == [3, 4, 5]
     with pytest.raises(SystemExit, match=r"^2$"):
         main([*arguments, "--track", "hall/7"])
-    assert "--track hall/7: no such track" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--track hall/7: no such track" in said
+    assert "did you mean hall/" in said
 
 
 def test_a_track_is_named_by_camera_and_label(filmed_gallery):

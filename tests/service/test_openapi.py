@@ -15,7 +15,7 @@ from colour_people import CAMERAS, FIRST, FakeEncoder, draw, filled, key_of, png
 
 TOKEN = "a-token-of-the-tests"
 FEW = settings(max_examples=12, suppress_health_check=list(HealthCheck))
-SEARCH = "POST /api/search"
+SEARCH, ADDING = "POST /api/search", "POST /api/pictures"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def statuses_of(api, mode: GenerationMode, **asked) -> dict[str, Counter]:
 def checked(operation, mode: GenerationMode, **asked) -> Counter:
     statuses = Counter()
     # no schema can say that bytes are a picture, or that boxes are as many as pictures: test_searches_... looks at that
-    excluded = [positive_data_acceptance] if operation.label == SEARCH else []
+    excluded = [positive_data_acceptance] if operation.label in (SEARCH, ADDING) else []
 
     @FEW
     @given(operation.as_strategy(generation_mode=mode))
@@ -61,7 +61,7 @@ def checked(operation, mode: GenerationMode, **asked) -> Counter:
 
 def test_proper_requests_are_answered_as_described(api):
     statuses = statuses_of(api, GenerationMode.POSITIVE)
-    assert len(statuses) == 24
+    assert len(statuses) == 25
     assert set(statuses["GET /api/gallery"]) == {200}
     assert set(statuses["POST /api/corrections/merge"]) == {409}
     assert set(statuses["GET /api/persons"]) == set(statuses["GET /api/review"]) == {200}
@@ -70,6 +70,7 @@ def test_proper_requests_are_answered_as_described(api):
 def test_improper_requests_are_refused_as_described(api):
     statuses = statuses_of(api, GenerationMode.NEGATIVE)
     assert len(statuses) == 15
+    assert set(statuses.pop(ADDING)) == {403}, "there is no token"
     assert set().union(*statuses.values()) <= {400, 404, 422}
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ccafl.calibration import Calibration
 from ccafl.service import commands, server
 from ccafl.service.limits import ServiceSettings
 from colour_people import FakeEncoder, filled
@@ -13,7 +14,8 @@ TOKEN = "a-token-of-the-tests"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, people):
     folder = tmp_path_factory.mktemp("command") / "gallery.db"
-    filled(folder, FakeEncoder(), people).close()
+    curve = Calibration(slope=40.0, offset=-34.0, pictures=6.0, joins=True)
+    filled(folder, FakeEncoder(calibration=curve), people).close()
     return folder
 
 
@@ -40,6 +42,17 @@ def test_the_token_is_read_from_a_file_or_the_environment(folder, served, tmp_pa
     run("serve", "--db", folder)
     assert capsys.readouterr().err == ""
     assert [settings.token for settings in served] == [TOKEN, TOKEN, f"{TOKEN}2"]
+
+
+def test_what_the_scores_are_worth_is_said_at_the_start(served, people, tmp_path, monkeypatch, capsys):
+    drawn = FakeEncoder()
+    drawn.drawn = True
+    monkeypatch.setattr(commands, "model_of", lambda gallery, model: drawn)
+    filled(tmp_path / "gallery.db", drawn, people).close()
+    run("serve", "--db", tmp_path / "gallery.db")
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("was trained on drawn persons only, and finds others less well") == 1
+    assert said.count("was not calibrated by a training") == 1
 
 
 def test_a_token_on_the_command_line_is_taken_with_a_warning(folder, served, capsys):

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from ccafl.calibration import Calibration
 from ccafl.errors import InputError
 from ccafl.gallery import add_pictures, query
 from ccafl.gallery.gallery import Gallery
@@ -103,10 +104,22 @@ def test_a_picture_finds_itself_first_then_those_nearest_to_it(shared, people):
         "identity": "1",
         "name": "",
         "score": pytest.approx(1, abs=1e-6),
+        "probability": None,
+        "verdict": None,
         "footage": None,
         "frame": None,
         "box": None,
     }
+
+
+def test_a_calibrated_model_says_how_probable_a_hit_is(tmp_path, people):
+    encoder = FakeEncoder(calibration=Calibration(slope=40.0, offset=-34.0, pictures=6.0, joins=True))
+    with filled(tmp_path / "gallery.db", encoder, people) as gallery, client_of(gallery, encoder) as client:
+        found = search(client, draw(1), limit=200)
+        stranger = search(client, Image.new("RGB", (32, 64), (200, 0, 200)), limit=200)
+    assert {hit["verdict"] for hit in found["hits"]} == {"likely", "unlikely"}
+    assert found["hits"][0]["probability"] > 0.9
+    assert (found["nobody"], stranger["nobody"]) == (False, True)
 
 
 def test_a_box_is_searched_for_instead_of_the_whole_picture(shared):

@@ -181,7 +181,9 @@ def test_the_token_guards_everything_but_the_page(gallery):
                 {},
                 *({"Authorization": a} for a in (f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer")),
             ):
-                answer = client.request("POST" if path == "/api/search" else "GET", path, headers=header)
+                answer = client.request(
+                    "POST" if path in ("/api/search", "/api/pictures") else "GET", path, headers=header
+                )
                 assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         for path in ("/", "/page/app.js", "/health", "/ready"):
             assert client.get(path).status_code == 200

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ccafl.calibration import Calibration
 from ccafl.errors import InputError
 
 
@@ -38,6 +39,8 @@ class PictureEncoder(Protocol):
         text_dim: E, the length of a feature to compare with sentences; None without a trained text tower.
         describes: whether `encode_text` is supported.
         camera_names: the cameras seen in training.
+        calibration: makes cosines probabilities; None where that was not learned.
+        drawn: whether it has only seen persons that ccafl drew.
     """
 
     fingerprint: str
@@ -48,6 +51,8 @@ class PictureEncoder(Protocol):
     text_dim: int | None
     describes: bool
     camera_names: tuple[str, ...]
+    calibration: Calibration | None
+    drawn: bool
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
         """Features of pictures; ``cameras`` are the names of their cameras, which the model may not know."""

@@ -7,11 +7,13 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from ccafl.calibration import CALIBRATION, Calibration
 from ccafl.errors import InputError
 from ccafl.files import embed_digest, has_its_digest, strict_json
 
 FORMAT = "2"  # 1 had no digest
 IMAGES, CAMERAS, FEATURES, IMAGE_TEXT = "images", "cameras", "features", "image_text"
+_CALIBRATION, _DRAWN = "ccafl.calibration", "ccafl.drawn"
 _DIGEST = "ccafl.digest"
 _MARK = _DIGEST.encode() + b"\x12\x40"  # as protobuf writes the key of a text of 64 bytes, the digest
 
@@ -28,16 +30,22 @@ class ExportMetadata:
         name: of the run.
         image_size: (height, width) of the images it takes.
         camera_names: the cameras it was trained on, in the order of their numbers.
+        calibration: what the cosines of features say, if known.
+        drawn: whether it was trained on drawn persons only.
     """
 
     fingerprint: Fingerprint
     name: str
     image_size: tuple[Side, Side]
     camera_names: tuple[str, ...]
+    calibration: Calibration | None = None
+    drawn: bool = False
 
     def properties(self) -> dict[str, str]:
         """As stored in the file; `read_export_metadata` is the inverse. `seal_onnx` fills in the digest."""
-        return {
+        known = {} if self.calibration is None else {_CALIBRATION: CALIBRATION.dump_json(self.calibration).decode()}
+        known |= {_DRAWN: "true"} if self.drawn else {}
+        return known | {
             "ccafl.format": FORMAT,
             "ccafl.fingerprint": self.fingerprint,
             "ccafl.name": self.name,
@@ -70,6 +78,8 @@ def read_export_metadata(properties: Mapping[str, str], where: Path, *, sealed: 
             properties["ccafl.name"],
             _IMAGE_SIZE.validate_json(properties["ccafl.image_size"], strict=True),
             _CAMERA_NAMES.validate_json(properties["ccafl.camera_names"], strict=True),
+            CALIBRATION.validate_json(properties[_CALIBRATION]) if _CALIBRATION in properties else None,
+            properties.get(_DRAWN) == "true",
         )
     except (KeyError, ValidationError) as error:
         raise InputError(f"{where}: is not an export of ccafl; give the model.onnx of ccafl export RUN") from error

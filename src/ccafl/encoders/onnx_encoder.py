@@ -42,6 +42,7 @@ class OnnxEncoder:
         metadata = read_export_metadata(self._session.get_modelmeta().custom_metadata_map, file, sealed=sealed)
         dims = _dims(self._session, metadata, file)
         self.fingerprint, self.name, self.camera_names = metadata.fingerprint, metadata.name, metadata.camera_names
+        self.calibration, self.drawn = metadata.calibration, metadata.drawn
         self.place: Path | str = file.resolve()
         self.runtime = f"onnxruntime, {self._session.get_providers()[0].removesuffix('ExecutionProvider').lower()}"
         self.dim: int = dims[FEATURES]

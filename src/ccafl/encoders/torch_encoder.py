@@ -39,6 +39,7 @@ class TorchEncoder:
         self.describes = self._embedder.describes
         self.text_dim = self._embedder.image_text_dim if self.describes else None
         self.camera_names = self._embedder.camera_names
+        self.calibration, self.drawn = self._embedder.calibration, self._embedder.drawn
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
         """Features of pictures, one forward pass per batch."""

@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccafl.calibration import CALIBRATION, Calibration
 from ccafl.config import Config
 from ccafl.data.images import Picture, as_image, as_list
 from ccafl.data.numbering import EvaluationImages, LabelledImages
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.data.transforms import MEAN, STD, normalise, resized
 from ccafl.errors import InputError
-from ccafl.model.clip import nearest_architectures
+from ccafl.model.clip import SHIPPED, nearest_architectures
 from ccafl.model.embedding import embed_batches, multiplies_bfloat16
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import build_encoder
@@ -41,6 +42,8 @@ class Embedder:
         dim: D, numbers in a feature.
         image_text_dim: E, numbers in an image-text feature; None without a text tower.
         describes: whether image-text features can be compared with sentences: the run had a trained text tower.
+        calibration: what its cosines say; None for untrained weights, runs of earlier versions, and small ones.
+        drawn: whether it has only seen persons that ccafl drew.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class Embedder:
         *,
         fast: bool = False,
         checkpoint: str | None = None,
+        calibration: Calibration | None = None,
+        drawn: bool = False,
     ) -> None:
-        self.config, self.checkpoint = config, checkpoint
+        self.config, self.checkpoint, self.calibration, self.drawn = config, checkpoint, calibration, drawn
         self.camera_names = tuple(camera_names)
         self.device = device
         self.encoder = encoder.to(device).eval()
@@ -182,7 +187,18 @@ def load_run(run: Path, *, checkpoint: str = "last", fast: bool = False) -> Embe
         camera_names = [str(name) for name in state["camera_names"]]
         encoder = build_encoder(config.model, len(camera_names))
         load_state(encoder, state["encoder"], str(path))
-    return Embedder(config, encoder, camera_names, device(), fast=fast, checkpoint=path.stem)
+        found = state.get("calibration")
+        calibration = None if found is None else CALIBRATION.validate_python(found)
+    return Embedder(
+        config,
+        encoder,
+        camera_names,
+        device(),
+        fast=fast,
+        checkpoint=path.stem,
+        calibration=calibration,
+        drawn=folder.drawn,
+    )
 
 
 def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = False) -> Embedder:
@@ -202,7 +218,8 @@ def load_model(model: str | Path, *, checkpoint: str = "last", fast: bool = Fals
     if checkpoint != "last":
         raise InputError(f"--checkpoint {checkpoint}: {weights} is not a run and has no checkpoints; leave it out")
     config = Config(model=weights.settings())
-    return Embedder(config, build_untrained(config.model), (), device(), fast=fast)
+    drawn = config.model.weights == SHIPPED
+    return Embedder(config, build_untrained(config.model), (), device(), fast=fast, drawn=drawn)
 
 
 def named_weights(model: str | Path) -> NamedWeights | None:

@@ -8,12 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ccafl.data.records import JUNK
+from ccafl.method.score_curve import BINS, bins, logistic
 
-BINS = 2000
-"""Bins of the cosine from -1 to 1, each 0.001 wide."""
 _BLOCK_ELEMENTS = 1 << 24  # of the matrix of cosines, held at a time: 64 MiB in float32
-_ROUNDS = 50  # of Newton's method at most
-_RIDGE = 1e-4  # on the slope of the logistic curve, which is infinite where the two kinds do not overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +73,11 @@ def pair_scores(
     gallery, persons, cameras = F.normalize(gallery_features[kept]), gallery_persons[kept], gallery_cameras[kept]
     counts = torch.zeros(2, BINS, dtype=torch.int64)
     for rows in _blocks(len(query_features), len(gallery)):
-        bins = ((F.normalize(query_features[rows]) @ gallery.T + 1) * (BINS / 2)).long().clamp_(0, BINS - 1)
+        found = bins(F.normalize(query_features[rows]) @ gallery.T)
         across = query_cameras[rows, None] != cameras
         same = query_persons[rows, None] == persons
         for kind, chosen in enumerate((across & same, across & ~same)):
-            counts[kind] += torch.bincount(bins[chosen], minlength=BINS).cpu()
+            counts[kind] += torch.bincount(found[chosen], minlength=BINS).cpu()
     return PairScores(*counts)
 
 
@@ -104,20 +101,5 @@ def calibrated_threshold(scores: PairScores) -> float:
 
     Both kinds weigh the same in the fit, however rare pairs of one person are. There must be pairs of each kind.
     """
-    size = len(scores.same)
-    centres = (torch.arange(size, dtype=torch.float64) + 0.5) * (2 / size) - 1
-    inputs = torch.stack([centres, torch.ones_like(centres)], 1)
-    same, different = (counts.double() / counts.sum() / 2 for counts in (scores.same, scores.different))
-    ridge = torch.tensor([_RIDGE, 0], dtype=torch.float64)
-    middle = float(((same + different) * centres).sum())
-    weights = torch.tensor([1.0, -middle], dtype=torch.float64)
-    for _ in range(_ROUNDS):
-        probability = (inputs @ weights).sigmoid()
-        gradient = inputs.T @ ((same + different) * probability - same) + ridge * weights
-        spread = (same + different) * probability * (1 - probability)
-        step = torch.linalg.solve(inputs.T @ (spread[:, None] * inputs) + ridge.diag() + 1e-12 * torch.eye(2), gradient)
-        weights = weights - step
-        if step.abs().max() < 1e-9:
-            break
-    slope, offset = weights.tolist()
+    slope, offset = logistic(scores.same, scores.different)
     return min(max(-offset / slope, -1.0), 1.0) if slope > 0 else 1.0

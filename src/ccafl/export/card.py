@@ -93,6 +93,7 @@ def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written:
         "In and out": _in_and_out(embedder, metadata),
         "Training data": _data(config, metadata, results),
         "Results": _results(results),
+        "Scores": _scores(metadata),
         "Limits": _limits(config, metadata),
         "Responsible use": RESPONSIBLE_USE,
         "How it was made": _making(config, f"`ccafl export RUN {' '.join(f'--{kind}' for kind in written)}`"),
@@ -113,12 +114,15 @@ def hub_card(run: Path, embedder: Embedder, name: str, fingerprint: str) -> str:
         InputError: ``results.json`` is damaged.
     """
     config, results = embedder.config, RunFolder(run).read_results()
-    metadata = ExportMetadata(fingerprint, name, config.model.image_size, embedder.camera_names)
+    metadata = ExportMetadata(
+        fingerprint, name, config.model.image_size, embedder.camera_names, embedder.calibration, embedder.drawn
+    )
     sections = {
         f"Model card: {_inline(name)}": _what(config, metadata, embedder),
         "Use": _USE,
         "Training data": _data(config, metadata, results),
         "Results": _results(results),
+        "Scores": _scores(metadata),
         "Limits": _limits(config, metadata),
         "Responsible use": RESPONSIBLE_USE,
         "How it was made": _making(config, "`ccafl.hub.save_pretrained`"),
@@ -218,6 +222,23 @@ def _results(results: Mapping[str, Any] | None) -> str:
     return "\n".join([head, "", "| measure | value |", "|---|---|", *rows])
 
 
+def _scores(metadata: ExportMetadata) -> str:
+    curve = metadata.calibration
+    if curve is None:
+        return "Not calibrated: a cosine orders pictures, and is no probability of being the same person."
+    fitted = (
+        "pictures of one person in different cameras, as joined in training"
+        if curve.joins
+        else ("pictures of one label, which are more alike than those of different cameras")
+    )
+    return (
+        f"Of pictures whose cosine is c, a share of 1 / (1 + exp(-({curve.slope:.2f} c {curve.offset:+.2f} + log(p / "
+        "(1 - p)))) shows the same person, where p is the share of the person's pictures in the gallery; "
+        f"ccafl assumes {curve.pictures:.1f} pictures, at most half of the gallery. Fitted to {fitted}, and to "
+        "different labels of one camera; on new persons and places it is an estimate."
+    )
+
+
 def _limits(config: Config, metadata: ExportMetadata) -> str:
     height, width = metadata.image_size
     lines = [
@@ -229,6 +250,8 @@ def _limits(config: Config, metadata: ExportMetadata) -> str:
         "those of training; evaluate it on your own data before relying on it.",
         "Its performance for people of different age, skin colour, body or dress was not measured.",
     ]
+    if metadata.drawn:
+        lines.insert(0, "It was trained on drawn persons only; train on your own pictures before using it on people.")
     if config.model.camera_norm:
         lines.append("It keeps statistics for each of its cameras; images from other cameras are matched less well.")
     return "\n".join(f"- {line}" for line in lines)

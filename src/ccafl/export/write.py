@@ -49,7 +49,14 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
     if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _ONNX_LIMIT:
         raise InputError(f"{run}: the encoder exceeds the 2 GiB limit of an ONNX file; export a program instead")
     settings = embedder.config.model
-    metadata = ExportMetadata(embedder.fingerprint(), run.resolve().name, settings.image_size, embedder.camera_names)
+    metadata = ExportMetadata(
+        embedder.fingerprint(),
+        run.resolve().name,
+        settings.image_size,
+        embedder.camera_names,
+        embedder.calibration,
+        embedder.drawn,
+    )
     graph = EncoderGraph(encoder, image_text=embedder.describes)
     traced, probes = _trace(graph, metadata), list(_probes(encoder, metadata, image_text=graph.gives_image_text))
     chosen: dict[str, tuple[str, Write]] = {}

@@ -13,7 +13,7 @@ from PIL import Image
 from ccafl.data.images import as_jpeg, load_image
 from ccafl.data.listing import IMAGE_SUFFIXES, pictures_below
 from ccafl.data.records import Origin, Record
-from ccafl.encoders.encoder import PictureEncoder
+from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.errors import InputError
 from ccafl.files import digest_of
 from ccafl.gallery.entries import Entry
@@ -172,6 +172,31 @@ def add_pictures(
             if advance is not None:
                 advance(len(batch))
     return done
+
+
+def put_opened(
+    gallery: Gallery, pictures: Mapping[str, Picture], images: Mapping[str, Image.Image], encoded: Encoded
+) -> int:
+    """Write opened pictures by key, with their features (in their order), as `add_pictures` would.
+
+    Returns:
+        how many were new.
+
+    Raises:
+        InputError: as `Gallery.put`.
+    """
+    existing = {entry.key: entry for entry in gallery.get(list(pictures))}
+    updated = {key: _updated(picture, existing.get(key)) for key, picture in pictures.items()}
+    chosen = [number for number, picture in enumerate(updated.values()) if picture is not None]
+    entries = [
+        replace(_entry(key, picture, images[key]), source=str(picture.path))
+        for key, picture in updated.items()
+        if picture is not None
+    ]
+    text = None if encoded.image_text is None else encoded.image_text[chosen]
+    thumbnails = {entry.key: thumbnail(images[entry.key]) for entry in entries}
+    gallery.put(entries, Encoded(encoded.features[chosen], text), thumbnails)
+    return len(pictures) - len(existing)
 
 
 def thumbnail(image: Image.Image) -> bytes:

@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ccafl.calibration import verdict
 from ccafl.data import records
+from ccafl.data.drawn import all_drawn
 from ccafl.data.images import SMALLEST_SIDE, load_image
 from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
-from ccafl.data.tables import cell
+from ccafl.data.tables import cell, table_text
 from ccafl.encoders.encoder import PictureEncoder, open_encoder
 from ccafl.errors import InputError
 from ccafl.files import check_suffix, write_text, written_whole
 from ccafl.gallery.adding import Picture, add_pictures, listed
 from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
-from ccafl.gallery.entries import Entry, Found, Group
+from ccafl.gallery.entries import Entry, Found, Group, Hit
 from ccafl.gallery.filters import Filters
 from ccafl.gallery.gallery import Gallery, GalleryInfo, source_of
 from ccafl.gallery.ledger import Tracklet
@@ -97,6 +99,7 @@ def add(
         if done.skipped:
             lines = (f"  {why}" for why in done.skipped.values())
             note(f"skipped {counted(len(done.skipped), 'unreadable picture')}:", *lines)
+        _say_if_drawn(encoder, pictures)
         if seen := _in_training(RunFolder(Path(model)), pictures):
             were = "was" if seen == 1 else "were"
             note(
@@ -270,6 +273,7 @@ def find(
     rerank: bool = False,
     limit: int = 24,
     sheet: Path | None = None,
+    table: Path | None = None,
     uri: str | None = None,
     token: str | None = None,
 ) -> Found:
@@ -291,6 +295,7 @@ def find(
         rerank: order the nearest by k-reciprocal re-ranking.
         limit: how many to find.
         sheet: JPEG or PNG file for a contact sheet.
+        table: CSV file for the hits.
         uri: of the gallery's Milvus server, which a token needs.
         token: for a Milvus server that requires one.
 
@@ -309,6 +314,8 @@ def find(
         )
     if sheet is not None:
         check_suffix(sheet, (".jpg", ".jpeg", ".png"), "a contact sheet")
+    if table is not None:
+        check_suffix(table, (".csv",), "what was found")
     queries = [load_image(image) for image in images]
     if boxes:
         queries = [_cropped(query, box) for query, box in zip(queries, boxes, strict=True)]
@@ -342,7 +349,36 @@ def find(
             _write_sheet(sheet, queries, found, gallery)
         if by_track:
             found = _with_whole_tracks(gallery, found)
+        if images:
+            _say_if_drawn(encoder, [Picture(image) for image in images])
+        else:
+            say_if_drawn(gallery, encoder)
+        if not text:
+            say_if_uncalibrated(gallery)
+    if table is not None:
+        _write_found(found, table)
     return found
+
+
+def say_if_uncalibrated(gallery: Gallery) -> None:
+    """Say that scores are no probabilities, where they are not."""
+    if gallery.calibration is None:
+        note(f"{gallery.model_name}: was not calibrated by a training, so scores are cosines, not probabilities")
+
+
+def say_if_drawn(gallery: Gallery, encoder: PictureEncoder) -> None:
+    """Say that the model has only seen drawn persons, where the gallery's first pictures show others."""
+    entries = next(gallery.all_entries(), []) if encoder.drawn else []
+    _say_if_drawn(encoder, [Picture(Path(entry.source), origin=entry.origin) for entry in entries])
+
+
+def _say_if_drawn(encoder: PictureEncoder, pictures: Sequence[Picture]) -> None:
+    files = (Path(one.origin.footage) if one.origin else one.path for one in pictures)
+    if encoder.drawn and not all_drawn(files):
+        note(
+            f"{encoder.name}: was trained on drawn persons only, and finds others less well; "
+            "train on your own pictures with ccafl train own"
+        )
 
 
 def _check_cameras(gallery: Gallery, wanted: Sequence[tuple[str, str]]) -> None:
@@ -378,11 +414,15 @@ def track_named(gallery: Gallery, name: str) -> list[Entry]:
     splits = (("/".join(parts[:n]), "/".join(parts[n:])) for n in range(1, len(parts)))
     found = next((entries for camera, label in splits if label and (entries := gallery.of_track(camera, label))), [])
     if not found:
-        cameras = ", ".join(gallery.info().cameras)
-        raise InputError(
-            f"--track {name}: no such track; write it as CAMERA/TRACK, as ccafl search shows it (cameras: {cameras})"
-        )
+        near = listed_names(sorted(_tracks(gallery)), name)
+        raise InputError(f"--track {name}: no such track; write it as CAMERA/TRACK, as ccafl search shows it: {near}")
     return some_of_track(found)
+
+
+def _tracks(gallery: Gallery) -> set[str]:
+    """All tracks and labels, as ``CAMERA/TRACK``."""
+    pages = gallery.all_entries()
+    return {f"{entry.camera}/{entry.label}" for entries in pages for entry in entries if entry.label}
 
 
 def parse_time(text: str, option: str) -> datetime:
@@ -517,7 +557,7 @@ def _write_sheet(path: Path, queries: Sequence[Image.Image], found: Found, galle
 
 def as_json(found: Found) -> Results:
     """The hits and their identities, for scripts."""
-    hits = [_entry(hit.entry) | {"score": hit.score} for hit in found.hits]
+    hits = [_entry(hit.entry) | _score(hit) for hit in found.hits]
     groups = [
         {"identity": group.identity, "score": group.score, "keys": [hit.entry.key for hit in group.hits]}
         for group in group_by_identity(found.hits)
@@ -525,7 +565,19 @@ def as_json(found: Found) -> Results:
     tracks = (
         {"tracks": [_track(group) for group in found.groups]} if any(group.entries for group in found.groups) else {}
     )
-    return {"hits": hits, "identities": groups, "more": found.more} | tracks
+    return {"hits": hits, "identities": groups, "more": found.more, "nobody": found.nobody} | tracks
+
+
+def _write_found(found: Found, out: Path) -> None:
+    """Write the hits as CSV, best first."""
+    columns = ("score", "probability", "verdict", "key", "camera", "time", "source", "label", "identity")
+    rows = ([hit[name] for name in columns] for hit in as_json(found)["hits"])
+    write_text(out, table_text(columns, (["" if value is None else value for value in row] for row in rows)))
+
+
+def _score(hit: Hit) -> Results:
+    likely = None if hit.probability is None else verdict(hit.probability)
+    return {"score": hit.score, "probability": hit.probability, "verdict": likely}
 
 
 def _with_whole_tracks(gallery: Gallery, found: Found) -> Found:

@@ -33,10 +33,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A picture found, and its score: the cosine, or 1 minus the distance after re-ranking."""
+    """A picture found.
+
+    Attributes:
+        entry: the picture.
+        score: the cosine, or 1 minus the distance after re-ranking.
+        probability: of showing the person searched for; None where the model is not calibrated, and where the score is
+            no cosine of pictures: with re-ranking, standardised cameras, or by text.
+    """
 
     entry: Entry
     score: float
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,10 @@ class Found:
         hits: best first; of a grouped search group by group.
         more: whether more pictures, or groups, follow.
         groups: of a grouped search, best first.
+        nobody: whether even the best picture of the gallery is unlikely to show the person; False if unknown.
     """
 
     hits: tuple[Hit, ...]
     more: bool
     groups: tuple[Group, ...] = ()
+    nobody: bool = False

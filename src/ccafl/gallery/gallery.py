@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ccafl.calibration import CALIBRATION, Calibration
 from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, lock, written_whole
@@ -80,6 +81,7 @@ class Gallery:
         model_place: where it was: a run's folder or an ONNX file, or the name of an architecture with its weights.
         dim: D, the length of a picture's feature.
         text_dim: E, the length of the feature to compare with sentences; None without a trained text tower.
+        calibration: of that model; None where it has none, and in galleries of earlier versions.
         ledger: thumbnails, identities and corrections.
         where: location of the vectors, the gallery's file or the URI of a Milvus server.
     """
@@ -88,7 +90,7 @@ class Gallery:
         self, folder: Path, lock: IO[bytes] | None, ledger: Ledger, facts: "_Facts", token: str | None
     ) -> None:
         self.fingerprint, self.model_name, self.model_place = facts.fingerprint, facts.model_name, facts.model_place
-        self.dim, self.text_dim = facts.dim, facts.text_dim
+        self.dim, self.text_dim, self.calibration = facts.dim, facts.text_dim, facts.calibration
         self._dims = facts.dims
         self._vectors: VectorStore = (
             MilvusStore(facts.uri, facts.collections, ledger, self._dims, token=token)
@@ -164,6 +166,7 @@ class Gallery:
             encoder.text_dim,
             uri or "",
             new_collections() if uri else "",
+            encoder.calibration,
         )
         with ExitStack() as opened:
             with disk_errors(folder):
@@ -217,7 +220,7 @@ class Gallery:
             self._memory = InMemory.of(self._vectors.all(vectors=tuple(self._dims)))
 
     def __len__(self) -> int:
-        return self._vectors.count()
+        return self._vectors.count() if self._memory is None else len(self._memory.rows)
 
     def put(self, entries: Sequence[Entry], encoded: Encoded, thumbnails: Mapping[str, bytes]) -> None:
         """Write pictures, replacing those with the same keys.
@@ -235,10 +238,16 @@ class Gallery:
         """
         self._check_features(entries, encoded)
         rows = [_row(entry) for entry in entries]
-        self._memory = self._statistics = self._catalogue = None
+        memory, self._memory, self._statistics, self._catalogue = self._memory, None, None, None
         kept = [keep_thumbnail(*thumbnail) for thumbnail in thumbnails.items()]
         kept += [keep_origin(entry.key, entry.origin) for entry in entries if entry.origin is not None]
         self._vectors.put(rows, encoded, kept)
+        if memory is not None and rows:
+            held = {FEATURES: encoded.features} | (
+                {} if encoded.image_text is None else {IMAGE_TEXT: encoded.image_text}
+            )
+            page = [row | {field: part[place] for field, part in held.items()} for place, row in enumerate(rows)]
+            self._memory = memory.with_pictures(page)
 
     def join(self, identities: Mapping[Tracklet, str], joined: Mapping[Tracklet, str] | None = None) -> None:
         """Replace the identities of all cameras' labels.
@@ -581,6 +590,7 @@ class _Facts:
         fingerprint, model_name, model_place, dim, text_dim: as in `Gallery`.
         uri: of the Milvus server that holds the vectors, empty for none.
         collections: with which the names of its collections there begin.
+        calibration: as in `Gallery`.
     """
 
     fingerprint: str
@@ -590,6 +600,7 @@ class _Facts:
     text_dim: int | None
     uri: str
     collections: str
+    calibration: Calibration | None = None
 
     @property
     def dims(self) -> dict[str, int]:
@@ -618,6 +629,7 @@ class _Facts:
                 int(stored["text_dim"]) if stored["text_dim"] else None,
                 stored["uri"],
                 stored["collections"],
+                CALIBRATION.validate_json(stored["calibration"]) if "calibration" in stored else None,
             )
         except (KeyError, TypeError, ValueError):
             facts = None
@@ -629,7 +641,8 @@ class _Facts:
 
     def stored(self) -> dict[str, str]:
         """As the gallery's file holds them."""
-        return {
+        known = {} if self.calibration is None else {"calibration": CALIBRATION.dump_json(self.calibration).decode()}
+        return known | {
             "format": _FORMAT,
             "fingerprint": self.fingerprint,
             "model_name": self.model_name,

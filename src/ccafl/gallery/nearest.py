@@ -71,6 +71,25 @@ class InMemory:
         vectors = {field: np.concatenate(held, axis=1) for field, held in parts.items() if held}
         return cls(rows, vectors, {name: _column(rows, name) for name in {own.column for own in FILTERS.values()}})
 
+    def with_pictures(self, page: list[Row]) -> "InMemory":
+        """Also with these rows, which hold their vectors and take the places of those with the same keys."""
+        places = {row["key"]: place for place, row in enumerate(self.rows)}
+        known = [row for row in page if row["key"] in places]
+        more = InMemory.of([[row for row in page if row["key"] not in places]] if len(known) < len(page) else [])
+        rows = self.rows + more.rows
+        vectors = {
+            field: np.concatenate([held, more.vectors[field]], axis=1) if more.rows else held.copy()
+            for field, held in self.vectors.items()
+            if field != STANDARDISED
+        }
+        for row in known:
+            place = places[row["key"]]
+            for field, held in vectors.items():
+                held[:, place] = row.pop(field)
+            rows[place] = row
+        columns = {name: _column(rows, name) for name in self.columns}
+        return InMemory(rows, vectors or more.vectors, columns)
+
     def standardise(self, statistics: CameraStatistics) -> None:
         """Make the field `STANDARDISED`, if it is not there yet."""
         if STANDARDISED not in self.vectors and self.rows:

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ccafl.calibration import Calibration, verdict
 from ccafl.errors import InputError
 from ccafl.gallery.entries import Entry, Found, Group, Hit
 from ccafl.gallery.filters import Filters
@@ -101,6 +102,31 @@ def search_many(gallery: Gallery, queries: Sequence[Query]) -> list[Found]:
     Raises:
         InputError: as `search`.
     """
+    found = _searched(gallery, queries)
+    size = len(gallery) if gallery.calibration is not None else 0
+    return [_judged(one, query, gallery.calibration, size) for one, query in zip(found, queries, strict=True)]
+
+
+def _judged(found: Found, query: Query, calibration: Calibration | None, size: int) -> Found:
+    """What was found, with the probability of each picture, where its score says one.
+
+    The mean of several pictures is compared by the mean of its cosines with them, which strangers reach as rarely as
+    with one picture.
+    """
+    if calibration is None or query.by_text or query.rerank or query.standardise or not found.hits:
+        return found
+    length = 1.0 if query.fusion == "max" else float(np.linalg.norm(query.features.mean(0, dtype=np.float64)))
+
+    def judged(hits: tuple[Hit, ...]) -> tuple[Hit, ...]:
+        return tuple(replace(hit, probability=calibration.probability(length * hit.score, size)) for hit in hits)
+
+    hits = judged(found.hits)
+    groups = tuple(replace(group, hits=judged(group.hits)) for group in found.groups)
+    best = max(hit.probability or 0.0 for hit in hits)
+    return replace(found, hits=hits, groups=groups, nobody=query.offset == 0 and verdict(best) == "unlikely")
+
+
+def _searched(gallery: Gallery, queries: Sequence[Query]) -> list[Found]:
     batches: dict[tuple[bool, bool, bool, int], list[int]] = defaultdict(list)
     vectors = [_vectors(gallery, query) for query in queries]
     found: dict[int, Found] = {}

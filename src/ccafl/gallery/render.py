@@ -2,34 +2,38 @@
 
 from datetime import datetime
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ccafl.gallery.entries import Found
+from ccafl.calibration import verdict
+from ccafl.gallery.entries import Found, Hit
 from ccafl.gallery.gallery import GalleryInfo
 from ccafl.terminal import printable
+
+NOBODY = "nobody known: even the best picture is unlikely to show this person"
+_SCORES = {False: ("score",), True: ("same person", "verdict", "score")}
 
 
 def render_found(found: Found) -> RenderableType:
     """The hits of a search, best first; of a grouped search each track by its best picture."""
     if found.groups:
         return _render_tracks(found)
-    table = Table("rank", "score", "identity", "camera", "time", "source")
+    table = Table("rank", *_SCORES[_judged(found)], "identity", "camera", "time", "source")
     for rank, hit in enumerate(found.hits, start=1):
         entry = hit.entry
-        cells = (f"{hit.score:.4f}", entry.name or entry.identity, entry.camera, _time(entry.time), entry.source)
+        cells = (*_scores(hit), entry.name or entry.identity, entry.camera, _time(entry.time), entry.source)
         table.add_row(str(rank), *(_text(cell) for cell in cells))
-    return table if found.hits else "nothing found"
+    return _with_verdict(table, found) if found.hits else "nothing found"
 
 
 def _render_tracks(found: Found) -> RenderableType:
-    table = Table("rank", "score", "identity", "track", "pictures", "time", "best picture")
+    table = Table("rank", *_SCORES[_judged(found)], "identity", "track", "pictures", "time", "best picture")
     for rank, group in enumerate(found.groups, start=1):
         entry = group.hits[0].entry
         track = f"{entry.camera}/{entry.label}" if entry.label else entry.camera
         cells = (
-            f"{group.score:.4f}",
+            *_scores(group.hits[0]),
             entry.name or entry.identity,
             track,
             str(group.pictures),
@@ -37,7 +41,22 @@ def _render_tracks(found: Found) -> RenderableType:
             entry.source,
         )
         table.add_row(str(rank), *(_text(cell) for cell in cells))
-    return table
+    return _with_verdict(table, found)
+
+
+def _judged(found: Found) -> bool:
+    return any(hit.probability is not None for hit in found.hits)
+
+
+def _scores(hit: Hit) -> tuple[str, ...]:
+    """The score; and how probably it is the person, where that is known."""
+    if hit.probability is None:
+        return (f"{hit.score:.4f}",)
+    return f"{hit.probability:.0%}", verdict(hit.probability), f"{hit.score:.4f}"
+
+
+def _with_verdict(table: Table, found: Found) -> RenderableType:
+    return Group(table, NOBODY) if found.nobody else table
 
 
 def render_info(info: GalleryInfo) -> RenderableType:

@@ -15,6 +15,7 @@ from ccafl.encoders.encoder import open_encoder
 from ccafl.errors import InputError
 from ccafl.labelling.session import LabellingSession
 from ccafl.terminal import bar
+from ccafl.words import listed_names
 
 _BATCH = 64
 
@@ -44,7 +45,7 @@ def open_session(
     known = sorted({record.camera for record in source.train})
     for camera in cameras:
         if camera not in known:
-            raise InputError(f"--camera {camera}: {site} has no such camera; give one of {', '.join(known)}")
+            raise InputError(f"--camera {camera}: {site} has no such camera; {listed_names(known, camera)}")
     train = [record for record in source.train if not cameras or record.camera in cameras]
     source = readable(replace(source, train=train, query=[], gallery=[]), site, skip=None)
     images = accumulate(source.train)

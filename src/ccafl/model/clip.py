@@ -11,6 +11,7 @@ from open_clip.model import CLIP
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 
 from ccafl.errors import InputError
+from ccafl.model.downloads import downloaded, hub_address
 from ccafl.model.weights import check_fit, first_line, read_weights
 
 # A CLIP for CPUs and small images: 1.8 M parameters in the image tower, a map of 512 channels, features of 256 numbers
@@ -145,7 +146,9 @@ def _existing_file(architecture: str, weights: str) -> Path:
 def _download(tag: dict[str, Any], architecture: str, weights: str) -> Path:
     """The file of a tag, from open_clip's cache or the network."""
     try:
-        return Path(download_pretrained(tag))
+        address = hub_address() if tag.get("hf_hub") else str(tag.get("url"))
+        found = downloaded(lambda: download_pretrained(tag), f"the weights {weights} of {architecture}", address)
+        return Path(found)
     except Exception as error:  # without a network, three libraries raise many kinds of error
         raise InputError(
             f"{weights}: the weights of {architecture} could not be downloaded ({first_line(error)}); "

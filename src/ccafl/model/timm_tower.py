@@ -1,6 +1,7 @@
 """Any image model of timm as a backbone: an image tower without a text tower. Not in the paper."""
 
 import difflib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from ccafl.data.transforms import MEAN, STD
 from ccafl.errors import InputError
+from ccafl.model.downloads import downloaded, hub_address
 from ccafl.model.gem import GeM
 from ccafl.model.tower import Size, Tower
 from ccafl.model.weights import check_fit, first_line, read_weights
@@ -125,7 +127,8 @@ def _check_name(timm: Any, architecture: str, name: str) -> None:
 def _pretrained(timm: Any, tagged: str, architecture: str, options: dict[str, Any]) -> Any:
     """The model with the weights of a tag, from the cache or the network."""
     try:
-        return timm.create_model(tagged, pretrained=True, **options)
+        make = partial(timm.create_model, tagged, pretrained=True, **options)
+        return downloaded(make, f"the weights of {architecture}", hub_address())
     except Exception as error:  # without a network, three libraries raise many kinds of error
         raise InputError(
             f"{tagged}: the weights of {architecture} could not be downloaded ({first_line(error)}); "

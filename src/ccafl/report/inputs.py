@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ccafl.config import Config, NotNegative
+from ccafl.data.drawn import drawn_by_ccafl
 from ccafl.data.identity_links import links_between, merged
 from ccafl.data.numbering import LabelledImages, accumulate
 from ccafl.data.opening import find_unreadable, without
@@ -18,10 +19,7 @@ from ccafl.data.records import Source
 from ccafl.data.source import read_source
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import Embedder, load_run
-from ccafl.files import read_object
 from ccafl.run_folder import RunFolder, read_association
-
-_WORLD_KEYS = {"seed", "persons", "cameras", "images", "size"}  # the keys of a world.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +143,6 @@ def _readable(where: Path, source: Source) -> Images:
         raise InputError(f"{gone}: no such image; fix {where} or give other data")
     bad = find_unreadable(paths)
     return Images(where, without(source, bad), len(bad))
-
-
-def drawn_by_ccafl(data: Path) -> bool:
-    """Whether images come from ccafl's synthetic world, and so show nobody: they have a ``world.json`` beside them."""
-    folder = data if data.is_dir() else data.parent
-    return (read_object(folder / "world.json") or {}).keys() >= _WORLD_KEYS
 
 
 def shows_nobody(images: Images) -> bool:

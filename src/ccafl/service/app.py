@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from ccafl.encoders.encoder import PictureEncoder
 from ccafl.gallery.gallery import Gallery
 from ccafl.gallery.ledger import GalleryError
+from ccafl.service.adding import adding_routes
 from ccafl.service.batching import BusyError, SearchBatcher
 from ccafl.service.browsing import browsing_routes
 from ccafl.service.footage import Originals, Passes
@@ -84,6 +85,7 @@ def create_app(
     app.include_router(state_routes(batcher, metrics, settings))
     app.include_router(api_routes(gallery, encoder, settings, batcher))
     app.include_router(browsing_routes(gallery, settings, batcher))
+    app.include_router(adding_routes(gallery, settings, batcher))
     app.include_router(footage_routes(gallery, settings, batcher, originals, passes))
     return app
 

@@ -5,8 +5,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from time import perf_counter
 from typing import Protocol, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ccafl.encoders.encoder import PictureEncoder
+from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.gallery.entries import Found
 from ccafl.gallery.gallery import Gallery, GalleryInfo
 from ccafl.gallery.query import Query, search_many, some_of_track
@@ -115,6 +116,8 @@ class SearchBatcher:
         self._reading_large = ThreadPoolExecutor(1, "read large")
         self._large = 0
         self._gallery_thread = ThreadPoolExecutor(1, "gallery")
+        self._encoding = ThreadPoolExecutor(1, "encode")
+        self._model = Lock()  # the encoder is not thread-safe
         self._model_thread = Thread(target=self._run_model, name="model", daemon=True)
         self._warmed: Future[None] = Future()
         self._info: GalleryInfo | None = None
@@ -157,6 +160,7 @@ class SearchBatcher:
             self._model_thread.join(_CLOSING)
         self._reading.shutdown(cancel_futures=True)
         self._reading_large.shutdown(cancel_futures=True)
+        self._encoding.shutdown(cancel_futures=True)
         self._gallery_thread.shutdown()
 
     async def search(self, question: Question, readers: Sequence[PictureReader] = ()) -> Answer:
@@ -171,12 +175,7 @@ class SearchBatcher:
             InputError: as `ccafl.gallery.query.search`.
             KeyError: an unknown picture.
         """
-        self.check_ready()
-        count = max(1, len(readers))
-        if self._pictures + count > self._capacity:
-            raise BusyError("too many searches are waiting; try again")
-        self._pictures += count
-        try:
+        with self._room(len(readers)):
             if readers or question.sentence is not None:
                 pending = await self._read(question, readers)
             else:
@@ -184,6 +183,34 @@ class SearchBatcher:
                 pending.answer.set_running_or_notify_cancel()
                 self._submit([pending])
             return await asyncio.wrap_future(pending.answer)
+
+    async def encode(
+        self, readers: Sequence[PictureReader], cameras: Sequence[str]
+    ) -> tuple[list[Image.Image], Encoded]:
+        """Pictures to be added, and their features; the model takes them between two batches of searches.
+
+        Raises:
+            BusyError: not ready, or too much is waiting.
+        """
+        with self._room(len(readers)):
+            pictures = await asyncio.gather(*(self._picture(reader) for reader in readers))
+            encoding = asyncio.get_running_loop().run_in_executor(self._encoding, self._encode, pictures, cameras)
+            return pictures, await encoding
+
+    def _encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str]) -> Encoded:
+        with self._model:
+            return self._encoder.encode(pictures, cameras)
+
+    @contextmanager
+    def _room(self, pictures: int) -> Iterator[None]:
+        """Take the room of as many pictures, or of a search without any, meanwhile."""
+        self.check_ready()
+        count = max(1, pictures)
+        if self._pictures + count > self._capacity:
+            raise BusyError("too many searches are waiting; try again")
+        self._pictures += count
+        try:
+            yield
         finally:
             self._pictures -= count
 
@@ -197,7 +224,7 @@ class SearchBatcher:
         return await asyncio.get_running_loop().run_in_executor(self._gallery_thread, function, *arguments)
 
     async def refresh(self) -> None:
-        """Update `info` after a correction."""
+        """Update `info` after a change."""
         self._set_info(await self.run(self._gallery.info))
 
     def _set_info(self, info: GalleryInfo) -> None:
@@ -293,8 +320,9 @@ class SearchBatcher:
         pictures = [picture for pending in batch for picture in pending.pictures]
         sentences = [pending.question.sentence for pending in batch if pending.question.sentence is not None]
         start = perf_counter()
-        of_pictures = self._encoder.encode(pictures).features if pictures else _NONE
-        of_sentences = self._encoder.encode_text(sentences) if sentences else _NONE
+        with self._model:
+            of_pictures = self._encoder.encode(pictures).features if pictures else _NONE
+            of_sentences = self._encoder.encode_text(sentences) if sentences else _NONE
         if pictures or sentences:
             self._metrics.batch.observe(len(pictures) + len(sentences))
             self._metrics.model.observe(perf_counter() - start)

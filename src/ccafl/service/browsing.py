@@ -19,7 +19,7 @@ from ccafl.gallery.query import some_of_track
 from ccafl.gallery.values import time_of
 from ccafl.service.batching import SearchBatcher
 from ccafl.service.limits import ServiceSettings
-from ccafl.service.routes import changed, problems, token_of
+from ccafl.service.routes import changed, problems, token_required
 from ccafl.service.schemas import Corrected, Key, Name, Picture
 
 _SHOWN = 6  # pictures of a label that is asked about
@@ -152,7 +152,9 @@ class _Reviewing:
 
 def browsing_routes(gallery: Gallery, settings: ServiceSettings, batcher: SearchBatcher) -> APIRouter:
     router = APIRouter(
-        prefix="/api", dependencies=token_of(settings), responses=problems(503, *([401] if settings.token else []))
+        prefix="/api",
+        dependencies=token_required(settings),
+        responses=problems(503, *([401] if settings.token else [])),
     )
     reviewing = _Reviewing()
 

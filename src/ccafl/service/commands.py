@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ccafl.errors import InputError
 from ccafl.files import check_suffix, lock
-from ccafl.gallery.commands import model_of
+from ccafl.gallery.commands import model_of, say_if_drawn, say_if_uncalibrated
 from ccafl.gallery.gallery import Gallery
 from ccafl.packages import require
 from ccafl.terminal import note
@@ -51,7 +51,10 @@ def serve(
     secret = _secret(token, token_file)
     settings = ServiceSettings(host=host, port=port, token=secret, certificate=certificate, key=key)
     with Gallery.open(db, uri=milvus_uri, token=milvus_token) as gallery:
-        run_server(gallery, model_of(gallery, model), settings)
+        encoder = model_of(gallery, model)
+        say_if_drawn(gallery, encoder)
+        say_if_uncalibrated(gallery)
+        run_server(gallery, encoder, settings)
 
 
 def label(

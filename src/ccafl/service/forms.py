@@ -1,16 +1,17 @@
 """The search form: read from a request, checked, and its pictures opened."""
 
 import hashlib
-from collections.abc import AsyncIterator, Container, Iterator
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from PIL import Image
 from pydantic import ValidationError
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ccafl.data.images import SMALLEST_SIDE, TooLargeError, read_image, takes_long
@@ -18,9 +19,10 @@ from ccafl.errors import InputError
 from ccafl.gallery.query import Query
 from ccafl.service.batching import Question
 from ccafl.service.limits import ServiceSettings
-from ccafl.service.schemas import SearchFields, SearchForm
+from ccafl.service.schemas import FormFields, SearchFields, SearchForm
 
 _LARGE = 1024  # pixels; pictures with a longer side are reduced while they wait for the model
+Fields = TypeVar("Fields", bound=FormFields)
 _NOTHING = np.empty((0, 0), np.float32)
 
 
@@ -33,8 +35,8 @@ def form_schema(settings: ServiceSettings) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def received_form(request: Request) -> AsyncIterator[SearchFields]:
-    """The request's search form; its files are closed at the end.
+async def received_form(request: Request, kind: type[Fields]) -> AsyncIterator[Fields]:
+    """The request's form; its files are closed at the end.
 
     Raises:
         HTTPException: 400, it is not a form.
@@ -48,7 +50,7 @@ async def received_form(request: Request) -> AsyncIterator[SearchFields]:
         raise HTTPException(400, "the body cannot be parsed as a form") from error
     try:
         try:
-            fields = SearchForm.of(form)
+            fields = kind.of(form)
         except ValidationError as error:
             raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from error
         yield fields
@@ -74,10 +76,10 @@ def question(form: SearchFields) -> Question:
     return Question(query, tuple(form.key), tuple(form.track), form.text)
 
 
-def digests(form: SearchFields) -> list[str]:
+def digests(uploads: Sequence[UploadFile]) -> list[str]:
     """The keys that the uploaded files would have in the gallery."""
     found = []
-    for upload in form.picture:
+    for upload in uploads:
         upload.file.seek(0)
         found.append(hashlib.file_digest(upload.file, "sha256").hexdigest())  # type: ignore[arg-type]
         upload.file.seek(0)
@@ -134,12 +136,13 @@ class UploadedPicture:
             raise HTTPException(415, f"picture {self.number}: {error}") from error
 
 
-def uploaded_pictures(form: SearchFields, settings: ServiceSettings) -> list[UploadedPicture]:
+def uploaded_pictures(
+    uploads: Sequence[UploadFile], settings: ServiceSettings, boxes: Sequence[str] = ()
+) -> list[UploadedPicture]:
     """The form's pictures, each with its box."""
-    boxes = form.box or [""] * len(form.picture)
     return [
         UploadedPicture(upload.file, number, box, settings.pixels)
-        for number, (upload, box) in enumerate(zip(form.picture, boxes, strict=True), 1)
+        for number, (upload, box) in enumerate(zip(uploads, boxes or [""] * len(uploads), strict=True), 1)
     ]
 
 

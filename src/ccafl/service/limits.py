@@ -37,6 +37,7 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 OVERHEAD = 1 << 20  # bytes of an upload besides its pictures
+_UPLOADS = ("/api/search", "/api/pictures")
 OTHER_BODY = 1 << 18  # bytes of any other request
 HELD = 1 << 27  # bytes in all requests being received or answered; half of them from one client
 _GRACE, _SLOWEST = 30.0, 10_000  # a body may take this many seconds, and one more for this many bytes received
@@ -263,7 +264,7 @@ class GuardMiddleware:
             self._metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
     def _most_bytes(self, path: str) -> int:
-        return self._settings.upload_mb * 1_000_000 + OVERHEAD if path == "/api/search" else OTHER_BODY
+        return self._settings.upload_mb * 1_000_000 + OVERHEAD if path in _UPLOADS else OTHER_BODY
 
     def _refusal(self, scope: Scope, headers: Headers) -> HTTPException | None:
         path = scope["path"]

@@ -44,6 +44,7 @@ from ccafl.service.schemas import (
     Problem,
     SearchAnswer,
     SearchFields,
+    SearchForm,
     Status,
 )
 
@@ -114,7 +115,7 @@ def state_routes(batcher: SearchBatcher, metrics: Metrics, settings: ServiceSett
 
     @router.get(
         "/metrics",
-        dependencies=token_of(settings),
+        dependencies=token_required(settings),
         response_class=Response,
         responses={**plain, **(problems(401) if settings.token else {})},
     )
@@ -129,7 +130,9 @@ def api_routes(
     gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings, batcher: SearchBatcher
 ) -> APIRouter:
     router = APIRouter(
-        prefix="/api", dependencies=token_of(settings), responses=problems(503, *([401] if settings.token else []))
+        prefix="/api",
+        dependencies=token_required(settings),
+        responses=problems(503, *([401] if settings.token else [])),
     )
     rerank_possible = find_spec("torch") is not None
 
@@ -158,13 +161,13 @@ def api_routes(
     )
     async def search(request: Request, response: Response) -> SearchAnswer:
         """Search for a person."""
-        async with received_form(request) as form:
+        async with received_form(request, SearchForm) as form:
             if reason := conflict(form, batcher.info.cameras, settings, encoder.describes, rerank_possible):
                 raise HTTPException(422, reason)
-            keys = await run_in_threadpool(digests, form)
+            keys = await run_in_threadpool(digests, form.picture)
             try:
                 asked, taken_by = await batcher.run(_with_cameras, gallery, form, keys)
-                searching = batcher.search(asked, uploaded_pictures(form, settings))
+                searching = batcher.search(asked, uploaded_pictures(form.picture, settings, form.box))
                 answer = await _until_disconnected(request, searching)
             except KeyError as error:
                 if error.args[0] not in (*form.key, *form.track):
@@ -253,7 +256,7 @@ def footage_routes(
     """What is behind the pictures; only files that the gallery recorded are read."""
     router = APIRouter(
         prefix="/api/pictures/{key}",
-        dependencies=token_of(settings),
+        dependencies=token_required(settings),
         responses=problems(404, 422, 503, *([401] if settings.token else [])),
         tags=["footage"],
     )
@@ -360,7 +363,7 @@ def _with_cameras(gallery: Gallery, form: SearchFields, digests: list[str]) -> t
     return replace(asked, query=query), taken_by
 
 
-def token_of(settings: ServiceSettings) -> list[Any]:
+def token_required(settings: ServiceSettings) -> list[Any]:
     """Declares in OpenAPI that the token is required; `GuardMiddleware` checks it."""
     return [] if settings.token is None else [Security(HTTPBearer(auto_error=False))]
 
@@ -410,7 +413,7 @@ async def _disconnected(request: Request) -> None:
 def _search_answer(answer: Answer, offset: int, taken_by: list[str]) -> SearchAnswer:
     found = answer.found
     return SearchAnswer(
-        hits=[FoundPicture.at(hit.entry, hit.score) for hit in found.hits],
+        hits=[FoundPicture.at(hit) for hit in found.hits],
         identities=[
             FoundIdentity(identity=group.identity, score=group.score, keys=[hit.entry.key for hit in group.hits])
             for group in group_by_identity(found.hits)
@@ -428,5 +431,6 @@ def _search_answer(answer: Answer, offset: int, taken_by: list[str]) -> SearchAn
         ],
         taken_by=taken_by,
         more=found.more,
+        nobody=found.nobody,
         offset=offset,
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Path
 from pydantic import (
@@ -19,9 +19,10 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
+from ccafl.calibration import Verdict, verdict
 from ccafl.data.records import parse_time
 from ccafl.errors import InputError
-from ccafl.gallery.entries import Entry
+from ccafl.gallery.entries import Entry, Hit
 from ccafl.gallery.filters import FILTERS, Filter, Filters, ValueKind
 from ccafl.gallery.query import Fusion, Grouping
 from ccafl.gallery.values import LONGEST_NAME, check_name
@@ -103,11 +104,15 @@ class FoundPicture(Picture):
     """A picture found."""
 
     score: float = Field(description="Cosine, or 1 minus the distance after re-ranking")
+    probability: float | None = Field(None, description="Of showing the person; null where that is unknown")
+    verdict: Verdict | None = Field(None, description="What the probability amounts to")
 
     @classmethod
-    def at(cls, entry: Entry, score: float) -> "FoundPicture":
-        """From an entry and its score."""
-        return cls(**_properties(entry), score=score)
+    def at(cls, hit: Hit) -> "FoundPicture":
+        """From a hit."""
+        chance = hit.probability
+        judged = None if chance is None else verdict(chance)
+        return cls(**_properties(hit.entry), score=hit.score, probability=chance, verdict=judged)
 
 
 class FoundIdentity(BaseModel):
@@ -139,10 +144,25 @@ class Moment(BaseModel):
     video: str | None = Field(description="Address of the video, which works without the token for some hours")
 
 
-class SearchFields(BaseModel):
-    """Whom to search for, and how: the fields of `SearchForm`, without the filters."""
+class FormFields(BaseModel):
+    """The fields of a form."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    def of(cls, form: FormData) -> Self:
+        """From the form's fields; empty fields that take one value count as missing.
+
+        Raises:
+            ValidationError: an invalid field.
+        """
+        several = {name for name, field in cls.model_fields.items() if field.default == []}
+        values = {name: form.getlist(name) if name in several else form[name] for name in form}
+        return cls.model_validate({name: value for name, value in values.items() if value != ""})
+
+
+class SearchFields(FormFields):
+    """Whom to search for, and how: the fields of `SearchForm`, without the filters."""
 
     picture: list[Upload] = Field([], description="Pictures of the person")
     box: list[Box] = Field(
@@ -174,17 +194,6 @@ class SearchFields(BaseModel):
     limit: int = Field(24, ge=1, le=200)
     offset: int = Field(0, ge=0, le=10_000)
 
-    @classmethod
-    def of(cls, form: FormData) -> "SearchFields":
-        """From the form's fields; empty fields that take one value count as missing.
-
-        Raises:
-            ValidationError: an invalid field.
-        """
-        several = {name for name, field in cls.model_fields.items() if field.default == []}
-        values = {name: form.getlist(name) if name in several else form[name] for name in form}
-        return cls.model_validate({name: value for name, value in values.items() if value != ""})
-
     def filters(self) -> Filters:
         """The filters that the form sets."""
         return Filters.of(dict(self))
@@ -209,6 +218,7 @@ class SearchAnswer(BaseModel):
     groups: list[FoundGroup] = Field(description="Of a grouped search, best first")
     taken_by: list[str] = Field(description="The camera of each uploaded picture, as given or known; empty if unknown")
     more: bool
+    nobody: bool = Field(description="Whether even the best picture is unlikely to show the person")
     offset: int
 
 

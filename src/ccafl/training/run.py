@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from ccafl.calibration import CALIBRATION, Calibration
 from ccafl.config import Config, NotNegative
 from ccafl.data.batches import seed_for
 from ccafl.data.identity_links import IdentityLinks
@@ -25,6 +26,7 @@ from ccafl.data.transforms import normalise
 from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.calibrated_association import Believed
+from ccafl.method.score_curve import score_curve
 from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.embedding import embed_batches
@@ -78,12 +80,14 @@ class Trained:
         figures: of the last epoch: mAP, rank1, ... and the association's quality, where available.
         seconds: time spent, all sessions together.
         believed: links of the association and of earlier ones, with their probabilities; None with a fixed rate.
+        calibration: of the last encoder's cosines; None where the images are too few for one.
     """
 
     association: Tensor
     figures: dict[str, float]
     seconds: float
     believed: Believed | None
+    calibration: Calibration | None = None
 
 
 class Training:
@@ -147,6 +151,7 @@ class Training:
         self.seconds = 0.0
         self.association = torch.full((len(images.identity_cameras),), -1)
         self.believed: Believed | None = None
+        self.calibration: Calibration | None = None
         self.figures: dict[str, float] = {}
         resumed, events = self._resume() if self.last.is_file() or self.previous.is_file() else (self.last, [])
         fabric.barrier()  # every process has read the checkpoint before one writes
@@ -175,7 +180,7 @@ class Training:
             self._encoder_stage()
         if self.events is not None:
             self.events.close()
-        return Trained(self.association, self.figures, self.seconds, self.believed)
+        return Trained(self.association, self.figures, self.seconds, self.believed, self.calibration)
 
     def _prompt_stage(self) -> None:
         settings = self.config.stage1
@@ -236,6 +241,7 @@ class Training:
                 if last:
                     features, quality = self._associate(phase_of(self.config, stage2.epochs))
                     event["final_association"] = quality
+                    self.calibration = self._calibrated(features)
                     mass = self.observer.same_person_mass(features, self.classifier, self.images)
                     event["final_same_person_mass"] = mass
                     self.figures |= {"same_person_mass": mass} if mass is not None else {}
@@ -277,6 +283,13 @@ class Training:
         estimate = joined.estimated_precision
         estimated = {} if estimate is None else {"estimated_precision": estimate}
         return features, self.observer.association_quality(joined.identities) | estimated
+
+    def _calibrated(self, features: Tensor) -> Calibration | None:
+        """What the encoder's cosines say, judged by its features of the training images and their joins."""
+        links, probability = (None, None) if self.believed is None else (self.believed.links, self.believed.probability)
+        identities, cameras = self.images.identities, self.images.identity_cameras
+        curve = score_curve(features, identities, cameras, self.association, links, probability)
+        return None if curve is None else Calibration(curve.slope, curve.offset, curve.pictures, curve.joins)
 
     def _phase(self, quality: dict[str, float]) -> Phase:
         """What the epoch does: intra-camera learning instead of inter-camera if too few joins are probably right."""
@@ -409,6 +422,7 @@ class Training:
             "events": list(events),
             "association": self.association,
             "believed": None if self.believed is None else (self.believed.links, self.believed.probability),
+            "calibration": None if self.calibration is None else CALIBRATION.dump_python(self.calibration),
             "encoder": self.encoder.state_dict(),
             "classifier": self.classifier.state_dict(),
             "encoder_optimizer": self.learners.encoder_optimizer.state_dict(),
@@ -439,6 +453,8 @@ class Training:
             self.association = state["association"]
             if state.get("believed") is not None:  # absent in older checkpoints
                 self.believed = Believed(*state["believed"])
+            if state.get("calibration") is not None:  # of the last epoch only
+                self.calibration = CALIBRATION.validate_python(state["calibration"])
             return where, events_of(state, self.folder.events)
 
     def _check_same_data(self, where: Path, state: Mapping[str, Any]) -> None:
@@ -471,6 +487,7 @@ class _RunState(BaseModel):
     figures: dict[str, float]
     association: Tensor
     believed: tuple[Tensor, Tensor] | None = None
+    calibration: dict[str, Any] | None = None
     encoder: dict[str, Tensor]
     classifier: dict[str, Tensor]
     encoder_optimizer: dict[str, Any]

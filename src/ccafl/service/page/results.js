@@ -2,7 +2,7 @@
 
 import { showThumbnail } from "./api.js";
 import { fill, h, keepingFocus, tabStops } from "./dom.js";
-import { cameraName, given, labelName, personName, score, several, shortTime } from "./format.js";
+import { cameraName, given, labelName, likelihood, personName, score, several, shortTime } from "./format.js";
 
 /**
  * Draw an answer.
@@ -32,7 +32,8 @@ export function showResults(place, answer, view, cameras, selection, open) {
     cameras: () => byCamera(groups, cameras, tiles),
     persons: () => byPerson(groups, tiles, selection, open),
   }[view];
-  keepingFocus(place, () => fill(place, draw()));
+  const nobody = answer.nobody && h("p", { class: "nobody", role: "status" }, "Nobody known: even the best is unlikely.");
+  keepingFocus(place, () => fill(place, nobody, draw()));
   tabStops(place);
 }
 
@@ -47,7 +48,7 @@ function tile(hit, rank, selection, open, size) {
   const name = nameOf(hit, rank);
   const track = size && hit.label ? `, track ${given(hit.label)}, ${several(size, "picture")}` : "";
   const meter = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
-  meter.firstChild.style.width = `${100 * Math.min(Math.max(hit.score, 0), 1)}%`;
+  meter.firstChild.style.width = `${100 * Math.min(Math.max(hit.probability ?? hit.score, 0), 1)}%`;
   return h(
     "li",
     { class: "tile" },
@@ -58,7 +59,7 @@ function tile(hit, rank, selection, open, size) {
         type: "button",
         class: "open",
         data: { open: hit.key, at: `open ${hit.key}` },
-        "aria-label": `Open ${name}${track}, score ${score(hit.score)}`,
+        "aria-label": `Open ${name}${track}, ${hit.verdict ? "" : "score "}${likelihood(hit)}`,
         on: { click: () => open(hit.key) },
       },
       h(
@@ -68,7 +69,7 @@ function tile(hit, rank, selection, open, size) {
         size > 1 && h("span", { class: "stack" }, size),
       ),
       meter,
-      h("span", { class: "line" }, h("b", {}, rank), h("span", {}, score(hit.score))),
+      h("span", { class: "line" }, h("b", {}, rank), h("span", { class: hit.verdict ? `badge ${hit.verdict}` : "" }, likelihood(hit))),
       h("span", { class: "whole" }, cameraName(hit.camera)),
       track && h("span", { class: "whole" }, `Track ${given(hit.label)}`),
       hit.identity && h("span", { class: "whole who" }, personName(hit.identity, hit.name)),

@@ -3,7 +3,7 @@
 
 import * as api from "./api.js";
 import { fill, h, keepingFocus } from "./dom.js";
-import { cameraName, clockOf, given, labelName, localTime, longTime, personName, score, several, timeSpan } from "./format.js";
+import { cameraName, clockOf, given, labelName, likelihood, localTime, longTime, personName, score, several, timeSpan } from "./format.js";
 import { nameOf } from "./results.js";
 import { timeline } from "./timeline.js";
 
@@ -217,6 +217,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
 
   function facts(picture, rank) {
     const rows = [
+      picture.verdict && ["Same person", likelihood(picture)],
       rank && ["Score", score(picture.score)],
       ["Camera", cameraName(picture.camera)],
       picture.time && ["Taken", `${longTime(picture.time)} UTC`],
