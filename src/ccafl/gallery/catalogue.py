@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from ccafl.gallery.ledger import Tracklet
 from ccafl.gallery.vectors import Row
 
@@ -34,6 +36,21 @@ class Person:
         return tuple(dict.fromkeys(camera for camera, _ in self.labels))
 
 
+@dataclass(slots=True)
+class LabelPictures:
+    """The pictures of a camera's label.
+
+    Attributes:
+        keys: the latest first, those without a time last.
+        first: when the earliest was taken, in milliseconds since 1970; None if no time is known.
+        last: when the latest was taken.
+    """
+
+    keys: list[str]
+    first: int | None
+    last: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """A gallery's pictures in the order in which people look through them: the latest first, those without a time last.
@@ -41,41 +58,51 @@ class Catalogue:
     Attributes:
         keys: of all pictures.
         of_camera: of each camera's pictures.
-        of_label: of each label's pictures.
-        times: in milliseconds since 1970, by key; only of pictures that have one.
+        of_label: each label's pictures; the labels in the order of their latest.
     """
 
     keys: list[str]
     of_camera: dict[str, list[str]]
-    of_label: dict[Tracklet, list[str]]
-    times: dict[str, int]
+    of_label: dict[Tracklet, LabelPictures]
 
     @classmethod
     def of(cls, pages: Iterable[list[Row]]) -> "Catalogue":
         """From pages of rows."""
-        rows = [(row["time"], row["source"], row["key"], row["camera"], row["label"]) for page in pages for row in page]
-        rows.sort(key=lambda row: (row[0] is None, -(row[0] or 0), row[1]))
-        of_camera, of_label = defaultdict[str, list[str]](list), defaultdict[Tracklet, list[str]](list)
-        for _, _, key, camera, label in rows:
-            of_camera[camera].append(key)
-            if label:
-                of_label[camera, label].append(key)
-        times = {row[2]: row[0] for row in rows if row[0] is not None}
-        return cls([row[2] for row in rows], dict(of_camera), dict(of_label), times)
+        rows = [row for page in pages for row in page]
+        times = np.array([-1 << 60 if row["time"] is None else row["time"] for row in rows], np.int64)
+        keys: list[str] = []
+        of_camera: dict[str, list[str]] = defaultdict(list)
+        of_label: dict[Tracklet, LabelPictures] = {}
+        for place in np.argsort(-times, kind="stable").tolist():
+            row = rows[place]
+            key, time, label = row["key"], row["time"], (row["camera"], row["label"])
+            keys.append(key)
+            of_camera[label[0]].append(key)
+            if own := of_label.get(label):
+                own.keys.append(key)
+                own.first = own.first if time is None else time
+            elif label[1]:
+                of_label[label] = LabelPictures([key], time, time)
+        return cls(keys, dict(of_camera), of_label)
 
     def persons(self, identities: Mapping[Tracklet, str]) -> list[Person]:
         """All persons, and the labels that are not joined: those whom most cameras saw first, of these the latest."""
-        labels: dict[tuple[str, Tracklet | None], list[Tracklet]] = defaultdict(list)
-        for label in self.of_label:  # the latest first
-            identity = identities.get(label, "")
-            labels[identity, None if identity else label].append(label)
-        found = [self._person(identity, own) for (identity, _), own in labels.items()]
+        labels: dict[str | Tracklet, list[Tracklet]] = defaultdict(list)
+        for label in self.of_label:
+            labels[identities.get(label) or label].append(label)
+        found = [self._person(own if isinstance(own, str) else "", some) for own, some in labels.items()]
         return sorted(found, key=lambda person: (-len(person.cameras), person.last is None, -(person.last or 0)))
 
     def _person(self, identity: str, labels: list[Tracklet]) -> Person:
-        latest = {camera: self.of_label[camera, label][0] for camera, label in reversed(labels)}
-        times = [time for label in labels for key in self.of_label[label] if (time := self.times.get(key)) is not None]
-        pictures = sum(len(self.of_label[label]) for label in labels)
-        keys = tuple(latest[camera] for camera in dict.fromkeys(camera for camera, _ in labels))
-        first, last = min(times, default=None), max(times, default=None)
-        return Person(identity, tuple(labels), pictures, first, last, keys)
+        own = [self.of_label[label] for label in labels]
+        latest: dict[str, str] = {}
+        for (camera, _), pictures in zip(labels, own, strict=True):
+            latest.setdefault(camera, pictures.keys[0])
+        return Person(
+            identity,
+            tuple(labels),
+            sum(len(pictures.keys) for pictures in own),
+            min((pictures.first for pictures in own if pictures.first is not None), default=None),
+            own[0].last,
+            tuple(latest.values()),
+        )

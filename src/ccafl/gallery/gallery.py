@@ -389,8 +389,8 @@ class Gallery:
         """Mean feature of each tracklet's pictures, L2-normalised: (n, D); zeros for one without pictures."""
         made = np.zeros((len(tracklets), self.dim), np.float32)
         for number, tracklet in enumerate(tracklets):
-            if keys := self.catalogue().of_label.get(tracklet):
-                mean = self.vectors(keys).mean(0)
+            if pictures := self.catalogue().of_label.get(tracklet):
+                mean = self.vectors(pictures.keys).mean(0)
                 made[number] = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return made
 

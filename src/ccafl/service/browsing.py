@@ -2,13 +2,16 @@
 taking corrections back.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from itertools import islice
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from ccafl.data.links import MUST_LINK
 from ccafl.errors import InputError
@@ -179,6 +182,8 @@ def browsing_routes(gallery: Gallery, settings: ServiceSettings, batcher: Search
             found = reviewing.questions(gallery)
             return Doubts(questions=[_doubt(gallery, own) for own in found[:limit]], total=len(found))
 
+        with suppress(ImportError):  # which `review.compare` reports; here, so that no search waits for the import
+            await run_in_threadpool(import_module, "ccafl.method.calibrated_association")
         try:
             return await batcher.run(asked)
         except GalleryError:

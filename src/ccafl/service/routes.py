@@ -330,12 +330,14 @@ def _track_of(gallery: Gallery, key: str) -> list[Entry]:
 
 
 def _corrections(gallery: Gallery) -> list[CorrectionMade]:
-    keys = gallery.catalogue().of_label
+    known = gallery.catalogue().of_label
+
+    def latest(camera: str, label: str) -> str | None:
+        return known[camera, label].keys[0] if (camera, label) in known else None
+
     return [
         CorrectionMade(
-            **asdict(made),
-            key_a=next(iter(keys.get((made.camera_a, made.label_a), ())), None),
-            key_b=next(iter(keys.get((made.camera_b, made.label_b), ())), None),
+            **asdict(made), key_a=latest(made.camera_a, made.label_a), key_b=latest(made.camera_b, made.label_b)
         )
         for made in corrections(gallery)
     ]
