@@ -13,16 +13,20 @@ from ccafl.footage.extra import needs_video_extra
 from ccafl.footage.frames import Frame
 
 _HEIGHT = 288  # rows in which motion is looked for
+_MOVES = 255  # what the library calls a pixel that is neither background nor shadow
 _MEMORY = 600.0  # seconds of the background; who stands still for about a tenth of it belongs to it
 _THRESHOLD = 2.5  # squared distance from the background, in its variances: low, since single pixels do not count
 _VARIANCE, _LEAST_VARIANCE = 4.0, 1.0  # of a pixel, at first and at least
 _SHADOW = 0.5  # brightness of a shadow, of the background's, at least
 _RELIT = 0.02  # share of a frame by which the light is followed
+_CLEAR, _CLEAREST = 2.0, 3.0  # difference from the background, in the frame's median difference, and in grey levels
+_LASTING = 0.6  # share of the time that what belongs to the background was there
 _SPECK = 20  # pixels; less is noise
 _MOST = 40  # parts that are looked at
 _UPRIGHT = 0.18  # of the height of a part's highest column
 _LEAST_HEIGHT, _LEAST_AREA = 0.06, 0.0008  # of the frame's
 _SLIMMEST, _WIDEST = 0.15, 1.1  # width by height
+_FILLED, _SOLID = 0.2, 0.4  # share of a box that moves: at least, and of persons from whom heights are learned
 _ENOUGH, _REMEMBERED = 50, 500  # persons from whom heights are learned
 _LOWEST, _JOINED, _TALLEST = 0.5, 1.25, 1.8  # of the height that a person has there: kept, joined of parts, and kept
 _FLOODED = 0.5  # share of the frame that moves when the light or the camera changes
@@ -46,6 +50,16 @@ class _Part(NamedTuple):
     def height(self) -> int:
         return self.bottom - self.top
 
+    @property
+    def share(self) -> float:
+        """The share of the box that moves."""
+        return self.area / (self.width * self.height)
+
+    @property
+    def filled(self) -> bool:
+        """Whether enough of the box moves for one person, rather than two far from each other."""
+        return self.share >= _FILLED
+
     def moved(self, right: int, down: int) -> "_Part":
         """The same elsewhere."""
         return _Part(self.left + right, self.top + down, self.right + right, self.bottom + down, self.area)
@@ -67,7 +81,8 @@ class _Heights:
     def see(self, parts: Iterable[_Part], width: int) -> None:
         """Learn from parts in a frame of this width that are slim, and whole as far as can be told."""
         for part in parts:
-            if part.left > 0 and part.right < width and 0.2 <= part.width / part.height <= 0.6:
+            slim = 0.2 <= part.width / part.height <= 0.6
+            if part.left > 0 and part.right < width and slim and part.share >= _SOLID:
                 self._seen.append((part.bottom, part.height))
                 self._count += 1
                 if self._count % _ENOUGH == 0:
@@ -111,6 +126,7 @@ class MotionDetector:
         self._background.setVarMin(_LEAST_VARIANCE)
         self._background.setVarInit(_VARIANCE)
         self._background.setShadowThreshold(_SHADOW)
+        self._background.setBackgroundRatio(_LASTING)
         self._near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 9))
 
     def __call__(self, frame: Frame) -> Detections:
@@ -136,9 +152,16 @@ class MotionDetector:
         return Detections.of(np.clip(boxes, 0, frame_box) / np.float32(scale), scores)
 
     def _moving(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h, w) uint8: 255 where something moves; shadows left out, specks removed, gaps closed."""
-        found = self._background.apply(self._cv2.GaussianBlur(self._evenly_lit(image), (5, 5), 0))
-        _, moving = self._cv2.threshold(found, 200, 255, self._cv2.THRESH_BINARY)
+        """(h, w) uint8: 255 where something moves; shadows and specks left out, gaps closed.
+
+        A pixel's own variance does not cover what compression does to a whole frame now and then: a difference must
+        also be clear beside the frame's median one.
+        """
+        even = self._cv2.GaussianBlur(self._evenly_lit(image), (5, 5), 0)
+        found = self._background.apply(even)
+        apart = self._cv2.absdiff(even, self._background.getBackgroundImage()).max(axis=2)
+        least = max(_CLEAREST, _CLEAR * float(np.median(apart[::2, ::2])))
+        moving = np.where((found == _MOVES) & (apart >= least), np.uint8(255), np.uint8(0))
         mask: NDArray[np.uint8] = self._cv2.morphologyEx(
             self._cv2.medianBlur(moving, 5), self._cv2.MORPH_CLOSE, self._near
         )
@@ -223,6 +246,8 @@ def _distance(one: _Part, other: _Part) -> int:
 def _belong_together(one: _Part, other: _Part, heights: _Heights) -> bool:
     """Whether two parts are one person's: together no larger than a person is there, and one of them much smaller."""
     both = one.with_(other)
+    if not both.filled:
+        return False
     height = heights.at(both.bottom)
     if height is not None:
         small = min(one.height, other.height) < 0.7 * height
@@ -231,7 +256,7 @@ def _belong_together(one: _Part, other: _Part, heights: _Heights) -> bool:
     gap = both.height - one.height - other.height
     return (
         beside >= 0.3 * min(one.width, other.width)
-        and gap <= max(one.height, other.height, 12)
+        and gap <= max(0.5 * max(one.height, other.height), 12)
         and 0.3 * both.height <= both.width <= 0.9 * both.height
     )
 
@@ -254,4 +279,5 @@ def _like_a_person(part: _Part, moving: NDArray[np.uint8]) -> bool:
         part.height >= _LEAST_HEIGHT * moving.shape[0]
         and part.area >= _LEAST_AREA * moving.size
         and _SLIMMEST <= part.width / part.height <= _WIDEST
+        and part.filled
     )
