@@ -352,7 +352,9 @@ function showAnswer() {
     ? "similarity to the description"
     : state.rerank
       ? "1 minus the re-ranked distance"
-      : "cosine, at most 1";
+      : answer.hits.some((hit) => hit.verdict)
+        ? "estimated probability of being the same person"
+        : "cosine, at most 1";
   const what = { tracks: "Tracks", cameras: "Cameras", persons: "Persons" }[viewOf()] ?? "Pictures";
   byId("status").textContent = `${what} ${count(offset + 1)} to ${count(last)}, best first. Score: ${measure}.`;
   showResults(
