@@ -45,8 +45,9 @@ def test_motion_finds_who_soon_stands_still():
 
 
 def test_parts_far_from_each_other_are_not_one_person():
-    head, legs, far = _Part(50, 20, 60, 30, 90), _Part(48, 32, 62, 60, 250), _Part(48, 90, 62, 120, 250)
-    assert _joined([head, legs, far], _Heights()) == [far, head.with_(legs)]
+    body, legs, other = _Part(40, 20, 76, 60, 900), _Part(42, 68, 76, 110, 900), _Part(42, 90, 76, 120, 700)
+    assert _joined([body, legs], _Heights()) == [body.with_(legs)]
+    assert _joined([body, other], _Heights()) == [body, other]
 
 
 def test_motion_says_nothing_when_the_light_changes():
