@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from block_people import HEIGHT, RATE, WIDTH, Walk, edges, scene
 from ccafl.errors import InputError
 from ccafl.footage.frames import Frame
-from ccafl.footage.motion import MotionDetector
+from ccafl.footage.motion import MotionDetector, _Heights, _joined, _Part
 from ccafl.footage.onnx_detector import OnnxDetector
 
 BOX = (60.0, 40.0, 90.0, 120.0)  # where each export finds a person, in a frame of WIDTH x HEIGHT
@@ -34,6 +34,20 @@ def test_motion_finds_who_walks_and_nothing_in_an_empty_scene():
     assert not any(len(each) for each in found[5:30])
     overlaps = [iou(found[n].boxes[0], edges(walk, n)) if len(found[n]) else 0 for n in range(50, 75)]
     assert np.mean(np.array(overlaps) >= 0.5) >= 0.9
+
+
+def test_motion_finds_who_soon_stands_still():
+    """Somebody who comes in the third second and stays is not part of the background five seconds later."""
+    detector, standing = MotionDetector(RATE), Walk(1, 100, 0)
+    found = [detector(frame(scene((standing,) if number > 25 else (), number), number + 1)) for number in range(80)]
+    assert not any(len(each) for each in found[5:20])
+    assert np.mean([len(each) and iou(each.boxes[0], edges(standing, 0)) >= 0.5 for each in found[40:]]) >= 0.8
+
+
+def test_parts_far_from_each_other_are_not_one_person():
+    body, legs, other = _Part(40, 20, 76, 60, 900), _Part(42, 68, 76, 110, 900), _Part(42, 90, 76, 120, 700)
+    assert _joined([body, legs], _Heights()) == [body.with_(legs)]
+    assert _joined([body, other], _Heights()) == [body, other]
 
 
 def test_motion_says_nothing_when_the_light_changes():
