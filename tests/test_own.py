@@ -31,7 +31,7 @@ def visits(config: Config, labels: int) -> float:
 
 def test_data_like_those_the_recipe_was_measured_on_take_its_steps():
     like_market, _ = own_settings(findings(*6 * [(361, 4)]), camera_statistics=False)
-    recipe = load_config("own")
+    recipe = load_config("own", ["stage1.epochs=0"])
     assert like_market == recipe
     assert recipe.stage2.epochs * recipe.stage2.steps_per_epoch == 1200
     plus, _ = own_settings(findings(*6 * [(361, 4)]))
@@ -74,6 +74,14 @@ def test_camera_statistics_need_images_enough_in_every_camera(cameras, chosen):
 def test_one_camera_is_learned_without_joining():
     assert own_settings(findings((40, 4)))[0].mode == "intra"
     assert own_settings(findings((40, 4), (40, 4)))[0].mode == "ccafl"
+
+
+def test_prompts_are_learned_only_for_text_losses(world):
+    chosen, _ = choose_config("own", None, world)
+    assert chosen.stage1.epochs == 0
+    assert rows_of(chosen)["text"].stage1.epochs > 0
+    assert choose_config("own", ["stage2.intra_camera.text=true"], world)[0].stage1.epochs > 0
+    assert choose_config("own", ["stage2.intra_camera.text=true", "stage1.epochs=0"], world)[0].stage1.epochs == 0
 
 
 def test_networks_and_their_text():

@@ -10,6 +10,7 @@ from ccafl.config import Config, changed, load_config, merged
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, lock, write_json, write_text
 from ccafl.model.network import has_text_tower, resolved
+from ccafl.own import with_prompts
 from ccafl.pipeline import Results, begin_as, train_run
 from ccafl.provenance import commit, hardware
 from ccafl.run_folder import RunFolder
@@ -110,10 +111,12 @@ def _has_text(config: Config) -> bool:
 
 
 def _with_text(config: Config) -> Config:
-    """``config`` with its text losses or, if it has none, with both from the beginning."""
+    """``config`` with its text losses or, if it has none, with both from the beginning, and prompts for them."""
     if _has_text(config):
         return config
-    return _stage2(config, intra_camera={"text": True}, inter_camera={"text_from": config.stage2.intra_camera.epochs})
+    return with_prompts(
+        _stage2(config, intra_camera={"text": True}, inter_camera={"text_from": config.stage2.intra_camera.epochs})
+    )
 
 
 def _as_in_the_paper(config: Config, recipe: str) -> Config:

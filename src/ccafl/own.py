@@ -36,6 +36,7 @@ _RECIPES = {"clip-synth": NAME, "RN50": _PAPER, "ViT-B-16": _PAPER + "+vit-b-16"
 _ON_A_GPU = ("RN50", "ViT-B-16")  # the first whose weights can be had
 _LABELS = {NAME: 2167, _PAPER: 3262}  # of the data that a recipe's numbers of steps were chosen for
 _FEWEST_STEPS = 10  # in an epoch
+_NO_PROMPTS = {"epochs": 0}  # of stage 1, whose prompts the text losses alone use
 _PICTURES = 200  # whose sizes are read
 _TIMED = 3  # steps and batches that are timed, of every kind
 
@@ -146,6 +147,14 @@ def own_settings(findings: Findings, *, camera_statistics: bool = True) -> tuple
     ]
 
 
+def with_prompts(config: Config) -> Config:
+    """``config``, with stage 1 as in ``own.yaml`` if it has text losses but learns no prompts for them."""
+    text = config.stage2.intra_camera.text or config.stage2.inter_camera.text_from is not None
+    if not text or config.stage1.epochs:
+        return config
+    return changed(config, {"stage1": {"epochs": load_config(NAME).stage1.epochs}})
+
+
 def _phases(config: Config, findings: Findings) -> tuple[Config, str]:
     stage2 = config.stage2
     if len(findings.cameras) < 2:
@@ -160,11 +169,14 @@ def _phases(config: Config, findings: Findings) -> tuple[Config, str]:
 
 def _text(config: Config) -> tuple[Config, str]:
     if not has_text_tower(config.model) or config.model.weights is None:
-        off = {"stage2": {"intra_camera": {"text": False}, "inter_camera": {"text_from": None}}}
-        return changed(config, off), "off: the network knows no text"
+        off = {"intra_camera": {"text": False}, "inter_camera": {"text_from": None}}
+        return changed(config, {"stage1": _NO_PROMPTS, "stage2": off}), "off: the network knows no text"
     if config.stage2.intra_camera.text or config.stage2.inter_camera.text_from is not None:
         return config, "on: the network knows text"
-    return config, "off: on real images they brought nothing, and descriptions found less (docs/results.md)"
+    return changed(config, {"stage1": _NO_PROMPTS}), (
+        "off, and no prompts are learned: on real images they brought nothing, and descriptions found less "
+        "(docs/results.md)"
+    )
 
 
 def _statistics(config: Config, findings: Findings, *, allowed: bool) -> tuple[Config, str]:
@@ -210,7 +222,7 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
     if config.model.camera_norm:
         measured = (stage2.epochs + 1 + evaluations) * int(images.cameras.bincount().clamp(max=STATISTICS_IMAGES).sum())
         seconds += measured * _image_seconds(fabric, network.encoder.train(), runtime.extraction_batch)
-    if network.prompts is not None and network.text_encoder is not None:
+    if stage1.epochs and network.prompts is not None and network.text_encoder is not None:
         network.prompts.to(fabric.device)
         network.text_encoder.to(fabric.device)
         steps = stage1.epochs * -(-len(images) // stage1.batch_size)

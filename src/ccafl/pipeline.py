@@ -93,7 +93,10 @@ def choose_config(
     wished = (str(model["architecture"]), "you asked for it") if "architecture" in model else None
     network = wished or own.network_here(str(runtime.get("accelerator", "auto")), fetch=True)
     config, reasons = own.own_settings(own.find(source, data, network), camera_statistics=camera_statistics)
-    return changed(config, wishes, name), [*reasons, *([f"changed: {', '.join(overrides)}"] if overrides else [])]
+    config = changed(config, wishes, name)
+    if "epochs" not in (wishes.get("stage1") or {}):
+        config = own.with_prompts(config)
+    return config, [*reasons, *([f"changed: {', '.join(overrides)}"] if overrides else [])]
 
 
 def plan_own(data: Path, *, kind: str | None = None, outside: bool = False) -> list[str]:
