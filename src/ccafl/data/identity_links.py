@@ -70,7 +70,7 @@ def numbered(links: Sequence[Link], labels: Sequence[Label]) -> IdentityLinks:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Labels merged where must-links say that they are one person in one camera.
+    """Labels merged that are one person in one camera.
 
     Attributes:
         images: with G identities instead of N; each has the label of its first member.
@@ -84,14 +84,23 @@ class Merged:
 
 
 def merged(images: LabelledImages, links: IdentityLinks) -> Merged:
-    """Merge the labels that must-links join within a camera."""
+    """Merge the labels that must-links say are one person in one camera."""
     count, cameras = len(images.identity_cameras), images.identity_cameras
     inside = links.must[cameras[links.must[:, 0]] == cameras[links.must[:, 1]]].numpy()
     graph = coo_array((np.ones(len(inside)), (inside[:, 0], inside[:, 1])), shape=(count, count))
     found = connected_components(graph, directed=False)[1]  # numbered by first member
-    groups = torch.from_numpy(found).long()
-    first = torch.from_numpy(np.unique(found, return_index=True)[1]).long()
-    identities, cameras = groups[images.identities], cameras[first]
+    return grouped(images, torch.from_numpy(found).long())
+
+
+def first_members(groups: Tensor) -> Tensor:
+    """The first member of each group: (N,) int64, numbered by first member -> (G,)."""
+    return torch.from_numpy(np.unique(groups.numpy(), return_index=True)[1]).long()
+
+
+def grouped(images: LabelledImages, groups: Tensor) -> Merged:
+    """Merge the labels of each group (N,), numbered by first member; each has labels of one camera only."""
+    first = first_members(groups)
+    identities, cameras = groups[images.identities], images.identity_cameras[first]
     offsets = torch.searchsorted(cameras, torch.arange(len(images.camera_names)))
     tracks = images.tracks
     if tracks is not None:

@@ -27,12 +27,15 @@ class Joined:
         estimated_precision: estimated share of the joined pairs that are one person; None with a fixed rate.
         shared: (C, C) float64, estimated number of persons that two cameras share; None with a fixed rate.
         believed: the links made so far; None with a fixed rate.
+        tracks: (N,) int64, which labels of a camera are one person's tracks, numbered by first member; None if tracks
+            are not joined.
     """
 
     identities: Tensor
     estimated_precision: float | None = None
     shared: Tensor | None = None
     believed: Believed | None = None
+    tracks: Tensor | None = None
 
 
 def associate_identities(
@@ -73,7 +76,7 @@ def associate_identities(
     joined = _across_cameras(features, groups[identities], identity_cameras[first], settings, links, topology, before)
     if joined.believed is not None:
         joined = replace(joined, believed=Believed(first[joined.believed.links], joined.believed.probability))
-    return replace(joined, identities=of_members(joined.identities, groups))
+    return replace(joined, identities=of_members(joined.identities, groups), tracks=groups)
 
 
 def _across_cameras(

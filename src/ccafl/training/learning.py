@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ccafl.config import Config
 from ccafl.data.batches import seed_for
+from ccafl.data.identity_links import first_members, grouped
 from ccafl.data.numbering import LabelledImages
 from ccafl.method.adversarial import adversarial_loss, adversarial_positives
 from ccafl.method.inter_camera import identity_loss, inter_camera_losses
@@ -33,11 +34,14 @@ class EpochStart:
         features: (n, D) re-ID features of all training images, L2-normalised.
         text_features: (N, E) of all accumulated identities, E = 0 without a text tower.
         association: (N,) int64 on the CPU, -1 for an identity left alone.
+        tracks: (N,) int64 on the CPU, the identities of a camera that are one person's tracks, numbered by first
+            member; None if every identity is a person of its camera.
     """
 
     features: Tensor
     text_features: Tensor
     association: Tensor
+    tracks: Tensor | None = None
 
 
 class Learning(Protocol):
@@ -79,13 +83,21 @@ def learning_of(
 
 
 class _IdentityClassification:
-    """L_GID on all samples, shared by the paper's two kinds of learning."""
+    """L_GID on all samples, shared by the paper's two kinds of learning.
 
-    def __init__(self, config: Config, images: LabelledImages, classifier: GlobalIDClassifier) -> None:
+    Tracks that are one person of their camera are one identity, that of the first.
+    """
+
+    def __init__(
+        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier
+    ) -> None:
         self.stage2, self.images, self.classifier = config.stage2, images, classifier
+        self.identities = images.identities
+        if start.tracks is not None:
+            self.identities = first_members(start.tracks)[start.tracks][images.identities]
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
-        identities = _sent(self.images.identities[indices], features.device)
+        identities = _sent(self.identities[indices], features.device)
         return identity_loss(self.classifier(features), identities, self.stage2.adversarial.scale)
 
 
@@ -95,11 +107,16 @@ class IntraLearning(_IdentityClassification):
     def __init__(
         self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, epoch: int
     ) -> None:
-        super().__init__(config, images, classifier)
+        super().__init__(config, images, start, classifier)
+        texts = start.text_features
+        if start.tracks is not None:
+            same = grouped(images, start.tracks)
+            self.images, texts = same.images, texts[same.first.to(texts.device)]
+        images = self.images
         self.groups, self.batch_cameras = images.identities, self.stage2.intra_camera.batch_cameras
         seed = seed_for(config.seed, 2, epoch, 1)
         self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed)
-        self.texts = start.text_features.split(torch.bincount(images.identity_cameras).tolist())
+        self.texts = texts.split(torch.bincount(images.identity_cameras).tolist())
 
     def losses(
         self, features: Tensor, image_text: Tensor | None, indices: Tensor, weigh: Callable[[int], float] | None = None
@@ -150,8 +167,13 @@ class InterLearning(_IdentityClassification):
         phase: Phase,
         epoch: int,
     ) -> None:
-        super().__init__(config, images, classifier)
+        super().__init__(config, images, start, classifier)
         self.association, self.adversarial = start.association, phase.adversarial
+        self.spread_over = start.association  # what ICAL takes for one person
+        if start.tracks is not None:
+            first = torch.zeros(len(start.tracks), dtype=torch.bool)
+            first[first_members(start.tracks)] = True
+            self.spread_over = start.association.where(first, -1)
         settings = self.stage2.inter_camera
         self.alone = IntraLearning(config, images, start, classifier, epoch) if settings.alone else None
         self.groups = _groups(images, start, phase, alone=settings.alone)
@@ -179,7 +201,7 @@ class InterLearning(_IdentityClassification):
             smoothing=self.stage2.label_smoothing,
         )
         if self.adversarial:
-            losses["adversarial"] = self._adversarial_loss(features, self.images.identities[indices[rows]])
+            losses["adversarial"] = self._adversarial_loss(features, self.identities[indices[rows]])
         return losses | alone
 
     def _losses_alone(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
@@ -199,7 +221,7 @@ class InterLearning(_IdentityClassification):
     def _adversarial_loss(self, features: Tensor, identities: Tensor) -> Tensor:
         """L_ICAL; the identities (B,) are on the CPU."""
         settings = self.stage2.adversarial
-        positives = adversarial_positives(self.association, self.images.identity_cameras, identities)
+        positives = adversarial_positives(self.spread_over, self.images.identity_cameras, identities)
         return adversarial_loss(
             self.classifier(features, frozen_weights=True),
             _sent(identities, features.device),

@@ -222,7 +222,7 @@ class Training:
             pace = _Pace(self.epoch, stage2.epochs)
             while self.epoch < stage2.epochs:
                 began = time.monotonic()
-                features, quality = self._associate(phase_of(self.config, self.epoch))
+                features, quality, tracks = self._associate(phase_of(self.config, self.epoch))
                 phase = self._phase(quality)
                 mass = self.observer.same_person_mass(features, self.classifier, self.images)
                 if self.epoch == first_adversarial:
@@ -230,7 +230,7 @@ class Training:
                     self._keep_before_adversarial()
                 if phase.new_classifier:
                     self._restart_classifier()
-                start = EpochStart(features, text_features, self.association)
+                start = EpochStart(features, text_features, self.association, tracks)
                 epoch = EncoderEpoch(self.fabric, self.config, self.learners, self.images, start, phase, self.epoch)
                 losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
@@ -239,7 +239,7 @@ class Training:
                 event["same_person_mass"] = mass
                 last = self.epoch + 1 == stage2.epochs
                 if last:
-                    features, quality = self._associate(phase_of(self.config, stage2.epochs))
+                    features, quality, _ = self._associate(phase_of(self.config, stage2.epochs))
                     event["final_association"] = quality
                     self.calibration = self._calibrated(features)
                     mass = self.observer.same_person_mass(features, self.classifier, self.images)
@@ -252,8 +252,9 @@ class Training:
                     self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
                 self._finish_epoch(event, began, pace)
 
-    def _associate(self, phase: Phase) -> tuple[Tensor, dict[str, float]]:
-        """Re-ID features of all training images, and the quality of the association that ``phase`` asks for.
+    def _associate(self, phase: Phase) -> tuple[Tensor, dict[str, float], Tensor | None]:
+        """Re-ID features of all training images, the quality of the association that ``phase`` asks for, and which
+        labels of a camera are one person's tracks.
 
         If the phase leaves every identity alone, an association is still made from the features, to measure them, but
         not used.
@@ -282,7 +283,7 @@ class Training:
             self.association, self.believed = joined.identities, joined.believed
         estimate = joined.estimated_precision
         estimated = {} if estimate is None else {"estimated_precision": estimate}
-        return features, self.observer.association_quality(joined.identities) | estimated
+        return features, self.observer.association_quality(joined.identities) | estimated, joined.tracks
 
     def _calibrated(self, features: Tensor) -> Calibration | None:
         """What the encoder's cosines say, judged by its features of the training images and their joins."""
