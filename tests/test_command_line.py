@@ -226,7 +226,7 @@ def test_the_format_of_an_exported_gallery_follows_its_suffix(db, tmp_path, caps
     run("gallery", "export", tmp_path / "out.csv", "--db", db)
     rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
     assert f"{len(rows)} pictures in" in capsys.readouterr().out
-    assert set(rows[0]) == {"key", "camera", "time", "source", "label", "identity"}
+    assert set(rows[0]) == {"key", "camera", "time", "source", "label", "identity", "name"}
     assert {row["camera"] for row in rows} == {"c1", "c2", "c3"}
 
 

@@ -133,7 +133,7 @@ def without_a_place(name: str, how: str, tmp_path: Path, world: Path, run: Path,
     assert old.keys() <= new.keys() | begun
 
 
-@pytest.mark.parametrize("name", ["associate", "info", "forget"])
+@pytest.mark.parametrize("name", ["info", "forget"])
 def test_a_full_disk_and_a_read_only_one_cost_one_line(name, tmp_path, world, small_run, things):
     for how in ("full", "read-only"):
         place = tmp_path / how

@@ -294,6 +294,7 @@ def seconds(folder: Path, pictures: list[Picture]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.faults
 def test_a_killed_addition_resumes_without_loss_or_duplicates(crowd, tmp_path):
     lasts = min(seconds(tmp_path / name, crowd) for name in ("whole.db", "again.db"))
     chance, killed = random.Random(0), 0

@@ -217,6 +217,7 @@ def forget_on_a_full_disk(folder: Path) -> None:
     sys.exit("nothing failed")
 
 
+@pytest.mark.faults
 def test_a_full_disk_while_forgetting_leaves_a_gallery_that_opens(gallery, tmp_path):
     folder, before, of_person = tmp_path / "gallery.db", content(gallery), gallery.of_identity(PERSON)
     traces = [gallery.vectors([e.key]).tobytes() for e in of_person]

@@ -69,7 +69,7 @@ def test_proper_requests_are_answered_as_described(api):
 
 def test_improper_requests_are_refused_as_described(api):
     statuses = statuses_of(api, GenerationMode.NEGATIVE)
-    assert len(statuses) == 15
+    assert len(statuses) == 16
     assert set(statuses.pop(ADDING)) == {403}, "there is no token"
     assert set().union(*statuses.values()) <= {400, 404, 422}
 

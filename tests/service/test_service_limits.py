@@ -488,6 +488,7 @@ def test_odd_corrections_are_refused(service, body, status):
     assert httpx.get(f"{address}/api/identities/%00%ff").status_code == 422
 
 
+@pytest.mark.faults
 def test_a_thousand_uploads_at_once(service):
     service, address = service
     content = png(draw(1, size=(250, 500)).effect_spread(20))

@@ -55,7 +55,8 @@ def test_every_claim_is_measured_in_the_events(world, small, tmp_path):
     last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
     assert kept["classifier"]["weight"].shape == last["classifier"]["weight"].shape
     assert not torch.equal(kept["classifier"]["weight"], last["classifier"]["weight"])
-    assert json.loads((tmp_path / "run" / "data.json").read_text()) == {"path": str(world), "source": "manifest"}
+    written = {"path": str(world), "source": "manifest", "drawn": True}
+    assert json.loads((tmp_path / "run" / "data.json").read_text()) == written
 
 
 def test_intra_is_measured_and_never_associated(world, small, tmp_path):

@@ -32,7 +32,9 @@ def normalise(images: Tensor) -> Tensor:
     It does not wait for the images' device, as torchvision's function does.
     """
     mean, std = (
-        torch.tensor([255 * share for share in shares]).view(3, 1, 1).to(images.device, non_blocking=True)
+        torch.tensor([255 * share for share in shares], dtype=torch.float32)
+        .view(3, 1, 1)
+        .to(images.device, non_blocking=True)
         for shares in (MEAN, STD)
     )
     return images.to(torch.float32).sub_(mean).div_(std)
