@@ -92,6 +92,7 @@ SETTINGS = (*SMALL, "stage2.association.rate=1.0")  # of small_run
 
 
 def test_json_without_a_value_is_standard_output():
+    assert json_to_stdout([]) == []
     assert json_to_stdout(["--json"]) == ["--json", "-"]
     assert json_to_stdout(["--json", "--db", "x"]) == ["--json", "-", "--db", "x"]
     assert json_to_stdout(["--json", "-", "a"]) == ["--json", "-", "a"]

@@ -93,7 +93,8 @@ def check(
     bad = unreadable(everything, advance)
     problems = [*_training_problems(source, counts), *_naming_problems(counts), *_testing_problems(source)]
     if bad:
-        problems.append(f"{len(bad)} of {counted(len(everything), 'image')} cannot be read: replace or remove them")
+        images = counted(len(everything), "image")
+        problems.append(f"{len(bad)} of {images} cannot be read: replace or remove them, or train --skip-unreadable")
     timed = sum(record.time is not None for record in source.train)
     return Report(
         root,
@@ -211,7 +212,8 @@ def render(report: Report, plan: Sequence[str] = ()) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("camera", "images", "labels", "images per label (fewest, median, most)", title=report.kind)
+    sizes = "images per label (fewest, median, most)"
+    table = Table("camera", "images", "labels", sizes, title=f"read as {report.kind}")
     for camera in report.cameras:
         fewest, middle, most = camera.images_per_label
         table.add_row(Text(camera.name), str(camera.images), str(camera.labels), f"{fewest}  {middle:g}  {most}")
