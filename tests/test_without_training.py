@@ -17,6 +17,7 @@ from ccafl.evaluation.camera_standardisation import standardised_by_camera
 from ccafl.evaluation.embedder import embed_images
 from ccafl.evaluation.ranking import rank
 from ccafl.gallery import Gallery
+from colour_people import draw
 from small_runs import refusal, run
 
 NAMED = ("evaluate", "extract", "add")
@@ -104,6 +105,15 @@ def test_a_gallery_of_the_shipped_weights_is_searched_by_picture_and_by_words(mo
         encoder = open_encoder(gallery.model_place)
         gallery.check_model(encoder)
         assert encoder.name == "clip-synth:shipped"
+
+
+def test_a_join_of_nothing_says_so(tmp_path, capsys):
+    for number, camera in enumerate(("hall", "yard")):
+        (tmp_path / "pictures" / camera / "1").mkdir(parents=True)
+        draw(number).save(tmp_path / "pictures" / camera / "1" / "a.png")
+    run("gallery", "add", "clip-synth", tmp_path / "pictures", "--db", tmp_path / "people.db")
+    run("gallery", "join", "--db", tmp_path / "people.db")
+    assert "no labels are probably one person" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("which", NAMED)

@@ -94,7 +94,7 @@ def check(
     problems = [*_training_problems(source, counts), *_naming_problems(counts), *_testing_problems(source)]
     if bad:
         images = counted(len(everything), "image")
-        problems.append(f"{len(bad)} of {images} cannot be read: replace or remove them, or train --skip-unreadable")
+        problems.append(f"{len(bad)} of {images} cannot be read: replace or remove them, or use --skip-unreadable")
     timed = sum(record.time is not None for record in source.train)
     return Report(
         root,
@@ -220,7 +220,7 @@ def render(report: Report, plan: Sequence[str] = ()) -> "RenderableType":
     images, labels = (sum(getattr(camera, name) for camera in report.cameras) for name in ("images", "labels"))
     table.add_section()
     table.add_row("all", str(images), str(labels), "")
-    lines = [f"query {report.query}, gallery {report.gallery}"]
+    lines = [f"query {report.query}, gallery {report.gallery}"] if report.query or report.gallery else []
     lines += [f"time known of {report.timed} of {images} training images"] if report.timed else []
     for record in report.examples:
         inside = record.path.is_relative_to(report.root)

@@ -133,6 +133,8 @@ def rejoin(
     with Gallery.open(db, uri=uri, token=token) as gallery:
         join(gallery, _joined(association) if association else _associated(gallery, topology))
         identities = gallery.ledger.identities()
+        if not identities and association is None:
+            note("no labels are probably one person; a run trained on these pictures, or on more, may tell better")
         return {
             "joined labels": len(identities),
             "identities": len(set(identities.values())),
