@@ -600,7 +600,7 @@ def test_training_leaves_an_output_folder_that_exists(
 def test_training_leaves_a_run_that_exists(world: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = files_in(trained)
     message = refusal(capsys, "train", "market-split", "--data", world, "--out", trained, *SMALL)
-    assert_says(message, trained, "exists already", "choose another output or remove it")
+    assert_says(message, trained, "exists already", "continue with --resume, or choose another output")
     assert files_in(trained) == before
 
 

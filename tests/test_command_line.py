@@ -92,6 +92,7 @@ SETTINGS = (*SMALL, "stage2.association.rate=1.0")  # of small_run
 
 
 def test_json_without_a_value_is_standard_output():
+    assert json_to_stdout([]) == []
     assert json_to_stdout(["--json"]) == ["--json", "-"]
     assert json_to_stdout(["--json", "--db", "x"]) == ["--json", "-", "--db", "x"]
     assert json_to_stdout(["--json", "-", "a"]) == ["--json", "-", "a"]
@@ -145,7 +146,8 @@ def test_a_training_without_a_test_set_ends_with_its_joins(world, tmp_path, caps
     joins = json.loads((tmp_path / "run" / "results.json").read_text())["joins"]
     assert joins["labels"] == len({(row["camera"], row["label"]) for row in rows})
     assert joins["labels"] >= joins["joined"] >= 2 * joins["persons"] > 0
-    assert "joins persons" in shown
+    assert f"{joins['joined']} of {joins['labels']} labels, into {joins['persons']} person" in shown
+    assert "calibration" not in shown
 
 
 def test_the_least_certain_joins_are_shown_first(capsys):

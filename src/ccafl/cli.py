@@ -271,7 +271,9 @@ def search(
     box: Annotated[
         list[str] | None, typer.Option(help="x,y,width,height of the person in a picture; once per picture, or never.")
     ] = None,
-    taken_by: Annotated[str | None, typer.Option(help="The camera of the pictures, if known.")] = None,
+    taken_by: Annotated[
+        str | None, typer.Option(help="The camera of the pictures; known of those in the gallery.")
+    ] = None,
     camera_standardise: Standardise = False,
     filters: Filters,
     fusion: Annotated[

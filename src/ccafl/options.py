@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import wraps
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,7 +57,7 @@ def command(app: typer.Typer, example: str, name: str | None = None) -> Callable
 def json_to_stdout(arguments: Sequence[str]) -> list[str]:
     """Arguments in which ``--json`` has a value: standard output at their end and before another option."""
     given: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         given.append(argument)
         if argument == _JSON and following != STDOUT and (not following or following.startswith("-")):
             given.append(STDOUT)

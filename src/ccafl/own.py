@@ -135,7 +135,8 @@ def own_settings(findings: Findings, *, camera_statistics: bool = True) -> tuple
     config, statistics = _statistics(config, findings, allowed=camera_statistics)
     return config, [
         f"network: {config.model.architecture}: {findings.why}",
-        f"image size: {_size(config.model.image_size)}, this network's; the pictures have {_size(findings.picture)}",
+        f"image size: {_size(config.model.image_size)} (width x height), this network's; the pictures have "
+        f"{_size(findings.picture)}",
         f"batch: {identities} labels x {images} images; there are {labels:,} labels, mostly with {usual:g} images",
         f"steps: {config.stage2.epochs} epochs of {config.stage2.steps_per_epoch}: each label is drawn "
         f"{config.stage2.steps_per_epoch / once:.0f} times",
@@ -162,8 +163,8 @@ def _phases(config: Config, findings: Findings) -> tuple[Config, str]:
     first = stage2.intra_camera.epochs
     ical = stage2.adversarial
     return config, (
-        f"{first} epochs within cameras, {stage2.epochs - first} across them, ICAL from epoch {ical.first_epoch + 1} "
-        f"to {ical.last_epoch}, as measured with this network"
+        f"{first} epochs within cameras, {stage2.epochs - first} across them, the adversarial loss from epoch "
+        f"{ical.first_epoch + 1} to {ical.last_epoch}, as measured with this network"
     )
 
 

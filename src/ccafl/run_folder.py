@@ -161,6 +161,8 @@ class RunFolder:
             if differences:
                 raise InputError(f"{self.config}: has other settings ({differences}); use them or another --out")
         elif not (resume and self.world.is_dir()):
+            if self.begun:
+                raise InputError(f"{self.path}: exists already; continue with --resume, or choose another output")
             check_free(self.path, but=_LOCK)
 
     def lock(self) -> IO[bytes]:

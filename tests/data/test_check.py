@@ -104,7 +104,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
         "left out: 2 files ending in .cr2 (such as door/1/c.CR2)",
         "left out: 2 links (such as door/1/e.jpg)",
         "left out: 1 hidden (such as hall/.thumbs)",
-        "left out: 1 files ending in .txt (such as notes.txt)",
+        "left out: 1 file ending in .txt (such as notes.txt)",
     ):
         assert line in text
 

@@ -41,7 +41,7 @@ def test_hits_have_probabilities_and_a_stranger_is_nobody_known(judging):
         odds = np.exp(CURVE.slope * hit.score + CURVE.offset) * share / (1 - share)
         assert hit.probability == pytest.approx(odds / (1 + odds), rel=1e-4)
     shown = shown_by(known)
-    assert re.search("99% +│ likely", shown)
+    assert re.search("99 % +│ likely", shown)
     assert "nobody known" not in shown
     gallery.load()
     assert search(gallery, encoder.encode([draw(0)]).features) == known

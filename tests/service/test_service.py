@@ -164,6 +164,21 @@ def test_a_large_picture_is_reduced_while_it_waits_and_finds_the_same(gallery):
     assert encoder.largest == 1_200
 
 
+def test_the_model_is_told_which_cameras_took_the_pictures(gallery, people):
+    class Told(FakeEncoder):
+        cameras = ()
+
+        def encode(self, pictures, cameras=None):
+            self.cameras = tuple(cameras or ())
+            return super().encode(pictures, cameras)
+
+    encoder, known = Told(), people[0]
+    files = [("picture", ("a.png", content, "image/png")) for content in (known.path.read_bytes(), png(draw(0, 60)))]
+    with client_of(gallery, encoder) as client:
+        assert client.post("/api/search", files=files).status_code == 200
+        assert encoder.cameras == (known.camera, "")
+
+
 def test_several_pictures_are_searched_together(shared):
     encoder = FakeEncoder()
     one, other = encoder.encode([draw(0, 9), draw(1, 9)]).features

@@ -93,7 +93,8 @@ def check(
     bad = unreadable(everything, advance)
     problems = [*_training_problems(source, counts), *_naming_problems(counts), *_testing_problems(source)]
     if bad:
-        problems.append(f"{len(bad)} of {counted(len(everything), 'image')} cannot be read: replace or remove them")
+        images = counted(len(everything), "image")
+        problems.append(f"{len(bad)} of {images} cannot be read: replace or remove them, or use --skip-unreadable")
     timed = sum(record.time is not None for record in source.train)
     return Report(
         root,
@@ -211,14 +212,15 @@ def render(report: Report, plan: Sequence[str] = ()) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("camera", "images", "labels", "images per label (fewest, median, most)", title=report.kind)
+    sizes = "images per label (fewest, median, most)"
+    table = Table("camera", "images", "labels", sizes, title=f"read as {report.kind}")
     for camera in report.cameras:
         fewest, middle, most = camera.images_per_label
         table.add_row(Text(camera.name), str(camera.images), str(camera.labels), f"{fewest}  {middle:g}  {most}")
     images, labels = (sum(getattr(camera, name) for camera in report.cameras) for name in ("images", "labels"))
     table.add_section()
     table.add_row("all", str(images), str(labels), "")
-    lines = [f"query {report.query}, gallery {report.gallery}"]
+    lines = [f"query {report.query}, gallery {report.gallery}"] if report.query or report.gallery else []
     lines += [f"time known of {report.timed} of {images} training images"] if report.timed else []
     for record in report.examples:
         inside = record.path.is_relative_to(report.root)

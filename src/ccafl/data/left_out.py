@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ccafl.data.listing import IMAGE_SUFFIXES
 from ccafl.data.records import Source
+from ccafl.words import counted
 
-HIDDEN, LINK, UNUSED = "hidden", "links", "pictures that are not for training or testing"
+HIDDEN, LINK, UNUSED = "hidden", "links", "pictures neither for training nor for testing"
 _NO_PICTURES = (".txt", ".md", ".csv", ".json", ".yaml", ".yml", ".xml", ".mat", ".pdf", ".db", ".py", ".ini")
 
 
@@ -29,8 +30,10 @@ class LeftOut:
     pictures: bool
 
     def __str__(self) -> str:
-        """For display: ``3 x .heic (door/1/a.heic)``."""
-        return f"{self.count:,} {self.reason} (such as {self.example})"
+        """For display: ``3 files ending in .heic (such as door/1/a.heic)``."""
+        noun, blank, rest = self.reason.partition(" ")
+        one = noun.removesuffix("s") + blank + rest
+        return f"{counted(self.count, one, self.reason)} (such as {self.example})"
 
 
 def left_out(root: Path, source: Source) -> list[LeftOut]:

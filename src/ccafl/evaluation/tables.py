@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ccafl.terminal import printable
+from ccafl.words import counted
 
 _SHARES = ("mAP", "precision", "recall", "f1", "estimated_precision")
 _SHARE_PREFIXES = ("rank", "camera_", "own_camera", "same_person")
@@ -28,15 +29,21 @@ def results_table(results: Mapping[str, Any]) -> Table:
 
 
 def trained_table(results: Mapping[str, Any]) -> RenderableType:
-    """What a run came to: its figures, then the joins that people should look at first."""
-    uncertain = (results.get("joins") or {}).get("least_certain") or []
+    """What a run came to: its figures and joins, then the joins that people should look at first."""
+    joins = results.get("joins") or {}
+    shown = {name: value for name, value in results.items() if name not in ("calibration", "joins")}
+    if joins:
+        shown.pop("identities", None)  # the labels again
+        labels, persons = counted(joins["labels"], "label"), counted(joins["persons"], "person")
+        shown = {"joined": f"{joins['joined']:,} of {labels}, into {persons}"} | shown
+    uncertain = joins.get("least_certain") or []
     if not uncertain:
-        return results_table(results)
+        return results_table(shown)
     table = Table("probability", "one label", "and another", title="least certain joins", title_justify="left")
     for join in uncertain:
         ends = (f"{camera}/{label}" for camera, label in (join["one"], join["other"]))
         table.add_row(f"{100 * join['probability']:.0f} %", *(Text(printable(end), overflow="fold") for end in ends))
-    return Group(results_table(results), table)
+    return Group(results_table(shown), table)
 
 
 def comparison_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -133,7 +133,9 @@ def _begins(sources: Sequence[Source], start: datetime | None) -> tuple[list[dat
     created = [source.created for source in sources]
     if all(created):
         return [time for time in created if time], "by the file's own metadata"
-    return [_by_date(source) for source in sources], "by the file's date, less its length; say better with --start"
+    return [
+        _by_date(source) for source in sources
+    ], "by the file's date, less its length; give --start if that is wrong"
 
 
 def _by_date(source: Source) -> datetime:

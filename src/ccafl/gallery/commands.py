@@ -21,7 +21,7 @@ from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link
 from ccafl.data.tables import cell, table_text
 from ccafl.encoders.encoder import PictureEncoder, open_encoder
 from ccafl.errors import InputError
-from ccafl.files import check_suffix, write_text, written_whole
+from ccafl.files import check_suffix, digest_of, write_text, written_whole
 from ccafl.gallery.adding import Picture, add_pictures, listed
 from ccafl.gallery.corrections import corrections, corrections_csv, join, linked
 from ccafl.gallery.entries import Entry, Found, Group, Hit
@@ -133,6 +133,8 @@ def rejoin(
     with Gallery.open(db, uri=uri, token=token) as gallery:
         join(gallery, _joined(association) if association else _associated(gallery, topology))
         identities = gallery.ledger.identities()
+        if not identities and association is None:
+            note("no labels are probably one person; a run trained on these pictures, or on more, may tell better")
         return {
             "joined labels": len(identities),
             "identities": len(set(identities.values())),
@@ -288,7 +290,7 @@ def find(
             for no boxes.
         tracks: ``CAMERA/TRACK`` of the gallery that show the person: all their pictures are searched with.
         by_track: find tracks, each by its best picture.
-        taken_by: the camera of the pictures, if known: one of the gallery's.
+        taken_by: the camera of the pictures: one of the gallery's. Without it, that of the same files in the gallery.
         camera_standardise: compare features standardised by camera.
         filters: which pictures the search looks at.
         fusion: how several pictures are combined; see `Query`.
@@ -325,13 +327,15 @@ def find(
             raise InputError(f"{encoder.place}: has no trained text tower for descriptions; search by picture")
         wanted = [] if taken_by is None else [("--taken-by", taken_by)]
         _check_cameras(gallery, [*wanted, *(("--camera", name) for name in (filters or Filters()).camera_names())])
-        cameras = () if taken_by is None else (taken_by,) * len(queries)
+        digests = [digest_of(image) for image in images]
+        known = {entry.key: entry.camera for entry in gallery.get(digests)}
+        cameras = tuple(taken_by or known.get(digest, "") for digest in digests)
         parts = [encoder.encode_text([text])] if text else []
         if queries:
-            parts.append(encoder.encode(queries, cameras or None).features)
+            parts.append(encoder.encode(queries, cameras).features)
         for entries in (track_named(gallery, name) for name in tracks):
             parts.append(gallery.vectors([entry.key for entry in entries]))
-            cameras = (cameras or ("",) * len(queries)) + tuple(entry.camera for entry in entries)
+            cameras += tuple(entry.camera for entry in entries)
         features = np.concatenate(parts)
         found = search(
             gallery,

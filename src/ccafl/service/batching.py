@@ -90,6 +90,11 @@ class _Pending:
     since: float = field(default_factory=perf_counter)
     features: NDArray[np.float32] = field(default_factory=lambda: _NONE)
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The camera of each picture, empty if nobody knows it."""
+        return self.question.query.cameras or ("",) * len(self.pictures)
+
 
 class SearchBatcher:
     """Passes the searches of one event loop to the model and the gallery in batches.
@@ -318,10 +323,11 @@ class SearchBatcher:
 
     def _features(self, batch: Sequence[_Pending]) -> list[NDArray[np.float32]]:
         pictures = [picture for pending in batch for picture in pending.pictures]
+        cameras = [camera for pending in batch for camera in pending.cameras]
         sentences = [pending.question.sentence for pending in batch if pending.question.sentence is not None]
         start = perf_counter()
         with self._model:
-            of_pictures = self._encoder.encode(pictures).features if pictures else _NONE
+            of_pictures = self._encoder.encode(pictures, cameras).features if pictures else _NONE
             of_sentences = self._encoder.encode_text(sentences) if sentences else _NONE
         if pictures or sentences:
             self._metrics.batch.observe(len(pictures) + len(sentences))
@@ -361,8 +367,7 @@ class SearchBatcher:
         features = [own for own in (pending.features, self._gallery.vectors(keys) if keys else _NONE) if len(own)]
         query = replace(pending.question.query, features=np.concatenate(features))
         if query.standardise and keys:
-            taken_by = query.cameras or ("",) * len(pending.features)
-            cameras = taken_by + tuple(entry.camera for entry in self._gallery.get(keys))
+            cameras = pending.cameras + tuple(entry.camera for entry in self._gallery.get(keys))
             query = replace(query, cameras=cameras)
         return query
 

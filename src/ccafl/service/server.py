@@ -18,6 +18,7 @@ from ccafl.service.limits import ServiceSettings, is_loopback
 from ccafl.service.logs import logging_to_stderr
 from ccafl.service.metrics import Metrics
 from ccafl.terminal import note
+from ccafl.words import counted
 
 _GRACE = 10  # seconds for requests in progress to finish when the service is stopped
 
@@ -40,7 +41,7 @@ def serve(gallery: Gallery, encoder: PictureEncoder, settings: ServiceSettings) 
         return create_app(gallery, encoder, settings, metrics=metrics, failed=fail)
 
     def announce(address: str) -> None:
-        note(f"{gallery.model_name}: search it at {address} (Ctrl-C to stop)")
+        note(f"{counted(len(gallery), 'picture')}: search them at {address} (Ctrl-C to stop)")
         if settings.token is None:
             note("no token is set, so every user and program on this machine can search")
         if settings.certificate is None and not is_loopback(settings.host):
