@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from ccafl.config import Association
-from ccafl.method.tracks import join_tracks, overlapping_tracks
+from ccafl.method.intra_camera import intra_camera_losses
+from ccafl.method.memory import HybridMemory
+from ccafl.method.tracks import join_tracks, maybe_one_person, overlapping_tracks
 from ccafl.training.association import associate_identities
 
 PICTURES = 4
@@ -81,3 +83,40 @@ def test_the_association_joins_tracks_only_where_it_may():
     for found, expected in ((off, False), (on, True)):
         pairs = (found[:, None] == found) & (found >= 0) & (truth[:, None] == truth)
         assert bool(pairs.fill_diagonal_(False).any()) == expected
+
+
+def test_tracks_once_joined_stay_joined():
+    features, labels, cameras, tracks, _ = world()
+    settings = Association(rate="auto", tracks=True)
+    unlike = F.normalize(torch.randn(len(features), 32, generator=torch.Generator().manual_seed(1)))
+    first = associate_identities(features, labels, cameras, settings, tracks=tracks).tracks
+    assert (first.bincount() > 1).any()
+    later = associate_identities(unlike, labels, cameras, settings, tracks=tracks, together=first).tracks
+    assert ((later[:, None] == later) | (first[:, None] != first)).all()
+
+
+def test_the_most_similar_that_are_no_strangers_may_be_one_person():
+    random = torch.Generator().manual_seed(0)
+    centres, cameras = F.normalize(torch.randn(20, 8, generator=random)), torch.tensor([0] * 12 + [1] * 8)
+    strangers = torch.tensor([[0, 1], [2, 11], [13, 17]])
+    masks = maybe_one_person(centres, cameras, strangers)
+    assert [len(mask) for mask in masks] == [12, 8]
+    apart = {(0, 0, 1), (0, 2, 11), (1, 1, 5)}
+    for camera, mask in enumerate(masks):
+        assert (mask == mask.T).all()
+        assert not mask.diagonal().any()
+        assert (mask.sum(1) >= 5).all()
+        assert not any(mask[one, other] for place, one, other in apart if place == camera)
+
+
+def test_who_may_be_the_same_person_is_no_negative():
+    random = torch.Generator().manual_seed(0)
+    centres = F.normalize(torch.randn(4, 8, generator=random))
+    instances = F.normalize(torch.randn(3, 4, 8, generator=random), dim=2)
+    features, labels = torch.randn(4, 8, generator=random), torch.tensor([0, 0, 1, 3])
+    unknown = torch.zeros(4, 4, dtype=torch.bool)
+    unknown[:3, 3] = unknown[3, :3] = True  # the last of four labels may be any of the others
+    found = intra_camera_losses(features, labels, HybridMemory(centres, instances), unknown=unknown)
+    known = intra_camera_losses(features[:3], labels[:3], HybridMemory(centres[:3], instances[:, :3]))
+    for name, loss in known.items():  # the last sample is compared with nobody, so that its losses are 0
+        assert torch.allclose(found[name] * 4, loss * 3, atol=1e-5), name

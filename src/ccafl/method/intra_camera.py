@@ -15,6 +15,7 @@ def intra_camera_losses(
     image_text_features: Tensor | None = None,
     text_features: Tensor | None = None,
     *,
+    unknown: Tensor | None = None,
     centre_weight: float = 0.6,
     margin: float = 0.3,
     smoothing: float = 0.1,
@@ -27,6 +28,8 @@ def intra_camera_losses(
         memory: the camera's hybrid memory, C identities.
         image_text_features: (B, E), or None to leave the text out.
         text_features: (C, E) text feature of each identity of the camera, or None likewise.
+        unknown: (C, C) bool, pairs of labels that may be one person: neither is a negative of the other. None if every
+            label is a person of its own, as in the paper.
         centre_weight: lambda.
         margin: of both triplet losses.
         smoothing: of the text loss.
@@ -36,14 +39,16 @@ def intra_camera_losses(
 
     Source: paper, section III (ICDL).
     """
-    centre, hard_instance = memory.losses(features, labels)
+    ignored = None if unknown is None else unknown[labels]
+    in_batch = None if ignored is None else ignored[:, labels]
+    centre, hard_instance = memory.losses(features, labels, ignored)
     normalised = F.normalize(features)
     every_label = torch.arange(len(memory.centres), device=labels.device)
     losses = {
         "centre": centre_weight * centre,
         "hard_instance": (1 - centre_weight) * hard_instance,
-        "triplet_centres": batch_hard_triplet(normalised, memory.centres, labels, every_label, margin),
-        "triplet_batch": batch_hard_triplet(normalised, normalised, labels, labels, margin),
+        "triplet_centres": batch_hard_triplet(normalised, memory.centres, labels, every_label, margin, ignored),
+        "triplet_batch": batch_hard_triplet(normalised, normalised, labels, labels, margin, in_batch),
     }
     if image_text_features is not None and text_features is not None:
         losses["text"] = text_classification_loss(image_text_features, text_features, labels, smoothing)

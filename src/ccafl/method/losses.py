@@ -11,6 +11,7 @@ def batch_hard_triplet(
     anchor_labels: Tensor,
     candidate_labels: Tensor,
     margin: float = 0.3,
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """Triplet loss with the hardest positive and the hardest negative of every anchor.
 
@@ -25,9 +26,10 @@ def batch_hard_triplet(
         anchor_labels: (B,) int64, each among the candidates' labels.
         candidate_labels: (C,) int64.
         margin: of the Euclidean distances.
+        ignored: (B, C) bool, candidates that are no negative of an anchor though their label differs.
 
     Returns:
-        Scalar mean over the anchors; 0 if all candidates have the same label.
+        Scalar mean over the anchors; 0 if none has a negative.
 
     Source: paper, section III (L_tri); Hermans et al., arXiv 1703.07737.
     """
@@ -36,8 +38,9 @@ def batch_hard_triplet(
         order = candidates.square().sum(1) - 2 * products  # squared distance minus |a_i|^2: the same order within a row
         same = anchor_labels[:, None] == candidate_labels
         hardest_positive = order.masked_fill(~same, -torch.inf).argmax(1)
-        hardest_negative = order.masked_fill(same, torch.inf).argmin(1)
-        has_negative = ~same.all(1)
+        no_negative = same if ignored is None else same | ignored
+        hardest_negative = order.masked_fill(no_negative, torch.inf).argmin(1)
+        has_negative = ~no_negative.all(1)
     positive = _distance(anchors, candidates[hardest_positive])
     negative = _distance(anchors, candidates[hardest_negative])
     return (F.relu(margin + positive - negative) * has_negative).mean()

@@ -34,7 +34,7 @@ class HybridMemory:
         self.temperature = temperature
         self.momentum = momentum
 
-    def losses(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, features: Tensor, labels: Tensor, ignored: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """L_intra1 over the centres and L_intra2 over the hardest instances, for one camera's samples.
 
         L_intra1 = CE(<f, centre_j> / tau, y)
@@ -43,13 +43,17 @@ class HybridMemory:
         Args:
             features: (B, D), not normalised.
             labels: (B,) int64 in 0..C-1.
+            ignored: (B, C) bool, identities that a sample is not compared with; None for none, as in the paper.
 
         Returns:
             (centre_loss, hard_instance_loss), scalar means over the samples.
         """
         features = F.normalize(features)
-        centre_loss = F.cross_entropy(features @ self.centres.T / self.temperature, labels)
+        similar = features @ self.centres.T
         hardest = _HardestInstances.apply(features, self.instances, labels)
+        if ignored is not None:
+            similar, hardest = (part.masked_fill(ignored, -torch.inf) for part in (similar, hardest))
+        centre_loss = F.cross_entropy(similar / self.temperature, labels)
         hard_instance_loss = F.cross_entropy(hardest / self.temperature, labels)
         return centre_loss, hard_instance_loss
 

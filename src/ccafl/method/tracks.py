@@ -31,6 +31,7 @@ _JOINED = 1 / 3  # probability from which tracks are joined: half the F1 of the 
 _ASKED = 0.01  # below, a pair is not worth a question
 _TWO_PERSONS = -3.0  # log of the ratio of densities, one person to two, below which a track is reported: 1 to 20
 _FEWEST = 2  # pictures before and after the moment
+_UNSURE = 5  # most similar others of a label that may be the same person
 _PARTNERS = 3  # most similar others of a group that are compared
 _BLOCK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB in float32
 
@@ -82,6 +83,34 @@ def overlapping_tracks(cameras: Tensor, tracks: Tensor) -> Tensor:
     pairs = labels[order[torch.stack([first, second], dim=1)]].sort(dim=1).values
     once: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
     return once
+
+
+def maybe_one_person(centres: Tensor, cameras: Tensor, strangers: Tensor) -> list[Tensor]:
+    """Which labels of each camera may be one person though they are not joined: neither is to be pushed from the other.
+
+    Those are the `_UNSURE` most similar of each label that are not known to be somebody else.
+
+    Args:
+        centres: (N, D), L2-normalised, of labels that are tracks.
+        cameras: (N,) int64 in 0..C-1, ascending.
+        strangers: (M, 2) int64, pairs of labels that are two persons for certain.
+
+    Returns:
+        For each camera (C_c, C_c) bool on the centres' device, symmetric.
+    """
+    found = []
+    counts = torch.bincount(cameras).tolist()
+    offset = 0
+    for own, count in zip(centres.split(counts), counts, strict=True):
+        similar = own @ own.T
+        here = strangers[(strangers >= offset).all(1) & (strangers < offset + count).all(1)].to(own.device) - offset
+        similar[here[:, 0], here[:, 1]] = similar[here[:, 1], here[:, 0]] = -torch.inf
+        similar.fill_diagonal_(-torch.inf)
+        best, place = similar.topk(min(_UNSURE, count), dim=1)
+        unsure = torch.zeros_like(similar, dtype=torch.bool).scatter_(1, place, best > -torch.inf)
+        found.append(unsure | unsure.T)
+        offset += count
+    return found
 
 
 def join_tracks(

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from ccafl.config import Association
-from ccafl.data.identity_links import IdentityLinks
+from ccafl.data.identity_links import IdentityLinks, first_members
 from ccafl.method.association import (
     associate_features,
     by_first_member,
@@ -47,6 +48,7 @@ def associate_identities(
     topology: CameraTopology | None = None,
     before: Believed | None = None,
     tracks: Tensor | None = None,
+    together: Tensor | None = None,
 ) -> Joined:
     """Join the accumulated identities of different cameras, and tracks of one camera if the settings say so.
 
@@ -60,11 +62,15 @@ def associate_identities(
         before: links that the features have learned from, for an honest estimate.
         tracks: (T, 3) float64, as `LabelledImages.tracks`. What is joined within a camera counts as one label for all
             estimates.
+        together: (N,) int64, as `Joined.tracks` of an earlier call: tracks that stay joined.
     """
     if not settings.tracks or tracks is None:
         return _across_cameras(features, identities, identity_cameras, settings, links, topology, before)
     centred = centre_by_camera(features, identity_cameras[identities].to(features.device))
     must, cannot = (None, None) if links is None else (links.must, links.cannot)
+    if together is not None:
+        kept = torch.stack([first_members(together)[together], torch.arange(len(together))], dim=1)
+        must = kept if must is None else torch.cat([must, kept])
     groups = join_tracks(centred, identities, identity_cameras, tracks, must, cannot).groups
     first = by_first_member(groups)[1]
     links = None if links is None else links.grouped(groups)

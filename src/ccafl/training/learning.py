@@ -16,9 +16,11 @@ from ccafl.data.batches import seed_for
 from ccafl.data.identity_links import first_members, grouped
 from ccafl.data.numbering import LabelledImages
 from ccafl.method.adversarial import adversarial_loss, adversarial_positives
+from ccafl.method.association import identity_centres
 from ccafl.method.inter_camera import identity_loss, inter_camera_losses
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.precise_ics import global_classification_loss, global_losses
+from ccafl.method.tracks import maybe_one_person, overlapping_tracks
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.training.memories import hybrid_memories, mean_text_features, prototype_memory
 from ccafl.training.schedule import Phase
@@ -117,6 +119,11 @@ class IntraLearning(_IdentityClassification):
         seed = seed_for(config.seed, 2, epoch, 1)
         self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed)
         self.texts = texts.split(torch.bincount(images.identity_cameras).tolist())
+        self.unknown: list[Tensor] | None = None
+        if start.tracks is not None and images.tracks is not None:
+            strangers = overlapping_tracks(images.identity_cameras, images.tracks)
+            centres = identity_centres(start.features, images.identities, len(images.identity_cameras))
+            self.unknown = maybe_one_person(centres, images.identity_cameras, strangers)
 
     def losses(
         self, features: Tensor, image_text: Tensor | None, indices: Tensor, weigh: Callable[[int], float] | None = None
@@ -130,6 +137,7 @@ class IntraLearning(_IdentityClassification):
                 self.memories[camera],
                 None if image_text is None else image_text[rows],
                 self.texts[camera],
+                unknown=None if self.unknown is None else self.unknown[camera],
                 centre_weight=self.stage2.intra_camera.centre_weight,
                 margin=self.stage2.triplet_margin,
                 smoothing=self.stage2.label_smoothing,
