@@ -44,6 +44,12 @@ def test_motion_finds_who_soon_stands_still():
     assert np.mean([len(each) and iou(each.boxes[0], edges(standing, 0)) >= 0.5 for each in found[40:]]) >= 0.8
 
 
+def test_motion_finds_nobody_where_somebody_left_whom_it_took_for_background():
+    detector, there = MotionDetector(RATE), Walk(1, 100, 0)
+    found = [detector(frame(scene((there,) if number < 30 else (), number), number + 1)) for number in range(60)]
+    assert not any(len(each) for each in found[31:])
+
+
 def test_parts_far_from_each_other_are_not_one_person():
     body, legs, other = _Part(40, 20, 76, 60, 900), _Part(42, 68, 76, 110, 900), _Part(42, 90, 76, 120, 700)
     assert _joined([body, legs], _Heights()) == [body.with_(legs)]

@@ -20,6 +20,7 @@ _VARIANCE, _LEAST_VARIANCE = 4.0, 1.0  # of a pixel, at first and at least
 _SHADOW = 0.5  # brightness of a shadow, of the background's, at least
 _RELIT = 0.02  # share of a frame by which the light is followed
 _CLEAR, _CLEAREST = 2.0, 3.0  # difference from the background, in the frame's median difference, and in grey levels
+_OUTLINED = 1.15  # edges at a part's outline, in those that the background has there
 _LASTING = 0.6  # share of the time that what belongs to the background was there
 _SPECK = 20  # pixels; less is noise
 _MOST = 40  # parts that are looked at
@@ -128,6 +129,7 @@ class MotionDetector:
         self._background.setShadowThreshold(_SHADOW)
         self._background.setBackgroundRatio(_LASTING)
         self._near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 9))
+        self._rim = np.ones((5, 5), np.uint8)
 
     def __call__(self, frame: Frame) -> Detections:
         """The boxes of what moves like persons; the score says how much like one person."""
@@ -159,13 +161,41 @@ class MotionDetector:
         """
         even = self._cv2.GaussianBlur(self._evenly_lit(image), (5, 5), 0)
         found = self._background.apply(even)
-        apart = self._cv2.absdiff(even, self._background.getBackgroundImage()).max(axis=2)
+        background: Any = self._background.getBackgroundImage()
+        apart = self._cv2.absdiff(even, background).max(axis=2)
         least = max(_CLEAREST, _CLEAR * float(np.median(apart[::2, ::2])))
         moving = np.where((found == _MOVES) & (apart >= least), np.uint8(255), np.uint8(0))
         mask: NDArray[np.uint8] = self._cv2.morphologyEx(
             self._cv2.medianBlur(moving, 5), self._cv2.MORPH_CLOSE, self._near
         )
+        return self._outlined(mask, even, background)
+
+    def _outlined(
+        self, mask: NDArray[np.uint8], image: NDArray[np.uint8], background: NDArray[np.uint8]
+    ) -> NDArray[np.uint8]:
+        """The mask without parts whose outline the background shows as well as the image does.
+
+        Somebody has edges that the background lacks. Where somebody left whom the background still holds, it is the
+        other way round, and where compression changed a texture, both are alike.
+        """
+        count, parts = self._cv2.connectedComponents(mask, connectivity=8)
+        inner, outer = self._cv2.erode(mask, self._rim), self._cv2.dilate(mask, self._rim)
+        outline = (outer > 0) & (inner == 0)
+        part = self._cv2.dilate(parts.astype(np.float32), self._rim)[outline].astype(np.int64)
+        here, behind = (
+            np.bincount(part, self._steepness(each)[outline], minlength=count) for each in (image, background)
+        )
+        shown = here >= _OUTLINED * behind
+        shown[0] = True
+        mask[~shown[parts]] = 0
         return mask
+
+    def _steepness(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(h, w): the length of each pixel's gradient of brightness."""
+        grey = self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY)
+        across, down = (self._cv2.Sobel(grey, self._cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+        length: NDArray[np.float32] = self._cv2.magnitude(across, down)
+        return length
 
     def _evenly_lit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The image with the light that the scene had at first: exposure and daylight change slowly."""
