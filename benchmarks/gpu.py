@@ -21,16 +21,18 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
+from benchmarks.method import association_world
 from benchmarks.opponents import AUTHORS, Opponents
 from benchmarks.steps import PHASES, NoiseStore, backbone, epoch_of
 from ccafl.config import Config, Runtime, load_config
-from ccafl.data.batches import EvaluationBatches, TrainingBatches
+from ccafl.data.batches import TrainingBatches
 from ccafl.data.transforms import Augmentation, normalise
 from ccafl.method.association import associate
 from ccafl.method.calibrated_association import associate_calibrated
 from ccafl.provenance import commit, hardware
 from ccafl.training.encoder_stage import EncoderEpoch
 from ccafl.training.fabric import make_fabric
+from ccafl.training.features import embed_store
 from ccafl.training.schedule import Phase
 
 console = Console(width=160)
@@ -113,12 +115,10 @@ def main(
 
 def _configs(networks: list[str], *, small: bool) -> dict[str, Config]:
     if small:
-        return {
-            "clip-synth": load_config(
-                "own", ["model.weights=null", "stage2.identities=4", "stage2.intra_camera.instances=4"]
-            )
-        }
-    return {name: load_config(_NETWORKS[name], ["model.weights=null"]) for name in networks}
+        settings = ["stage2.identities=4", "stage2.intra_camera.instances=4", f"stage2.steps_per_epoch={SMALL.steps}"]
+        return {"clip-synth": load_config("own", ["model.weights=null", *settings])}
+    settings = ["model.weights=null", f"stage2.steps_per_epoch={FULL.steps}"]
+    return {name: load_config(_NETWORKS[name], settings) for name in networks}
 
 
 def _figures(
@@ -169,12 +169,10 @@ def _equal(fabric: Fabric) -> Iterator[Figure]:
 
 
 def _step(name: str, fabric: Fabric, config: Config, phase: Phase, size: Size) -> Iterator[Figure]:
-    epoch, draws, pictures = _epoch(fabric, config, phase, size)
+    epoch, draws, pictures = _epoch(fabric, config, phase)
     pixels, cameras = normalise(pictures), epoch.images.cameras[draws[0]]
 
-    def ours() -> None:
-        for indices in draws:
-            epoch.step(normalise(pictures), indices)
+    ours = partial(_steps, epoch, pictures, draws)
 
     def bare() -> None:
         with fabric.autocast():
@@ -188,16 +186,17 @@ def _step(name: str, fabric: Fabric, config: Config, phase: Phase, size: Size) -
         torch.cuda.reset_peak_memory_stats()
         ours()
         yield Figure(f"{name}: peak memory", torch.cuda.max_memory_allocated() / 2**30, "GiB")
-    (taken,) = _in_turn(fabric.device, size.rounds, _loaded_steps(epoch, draws, config))
+    store = NoiseStore(config.model.image_size, len(epoch.images))
+    (taken,) = _in_turn(fabric.device, size.rounds, lambda: list(epoch.steps(store)))  # type: ignore[arg-type]
     loading = f"{name}, {config.data.workers} threads loading"
     yield Figure(loading, images / taken, "images/s", "its backbone", images / bare_taken)
 
 
-def _epoch(fabric: Fabric, config: Config, phase: Phase, size: Size) -> tuple[EncoderEpoch, Tensor, Tensor]:
+def _epoch(fabric: Fabric, config: Config, phase: Phase) -> tuple[EncoderEpoch, Tensor, Tensor]:
     """An epoch, the draws of its steps (S, B), and a batch of pictures (B, 3, H, W) uint8 on the device."""
     epoch = epoch_of(config, phase, fabric)
     epoch.encoder.train()
-    draws = epoch.draws()[: size.steps]
+    draws = epoch.draws()
     store = NoiseStore(config.model.image_size, len(epoch.images))
     return epoch, draws, store.images(draws[0]).to(fabric.device)
 
@@ -205,29 +204,18 @@ def _epoch(fabric: Fabric, config: Config, phase: Phase, size: Size) -> tuple[En
 def _against_the_authors(
     name: str, fabric: Fabric, config: Config, phase: Phase, size: Size, opponents: Opponents
 ) -> Iterator[Figure]:
-    epoch, draws, pictures = _epoch(fabric, config, phase, size)
+    epoch, draws, pictures = _epoch(fabric, config, phase)
 
-    def ours() -> None:
-        for indices in draws:
-            epoch.step(normalise(pictures), indices)
-
+    ours = partial(_steps, epoch, pictures, draws)
     theirs = _authors_steps(opponents, epoch, phase, pictures, draws)
     taken, their_taken = _in_turn(fabric.device, size.rounds, ours, theirs)
     yield Figure(name, draws.numel() / taken, "images/s", "the authors' step", draws.numel() / their_taken, 1.5)
 
 
-def _loaded_steps(epoch: EncoderEpoch, draws: Tensor, config: Config) -> Callable[[], None]:
-    data, store = config.data, NoiseStore(config.model.image_size, len(epoch.images))
-    augmentation = Augmentation(config.model.image_size, flip=data.flip, pad=data.pad, erase=data.erase)
-    device = epoch.fabric.device
-
-    def steps() -> None:
-        batches = TrainingBatches(store, augmentation, draws, 0)  # type: ignore[arg-type]
-        loaded = batches.loaded(data.workers, pin_memory=device.type == "cuda")
-        for images, indices in zip(loaded, draws, strict=True):
-            epoch.step(normalise(images.to(device, non_blocking=True)), indices)
-
-    return steps
+def _steps(epoch: EncoderEpoch, pictures: Tensor, draws: Tensor) -> None:
+    """A step for each of the draws, on pictures that are on the device."""
+    for indices in draws:
+        epoch.step(normalise(pictures), indices)
 
 
 def _authors_steps(
@@ -342,11 +330,11 @@ def _features(name: str, fabric: Fabric, config: Config, size: Size) -> Iterator
             for _ in range(count // len(batch)):
                 encoder.embed(batch, cameras)
 
+    of_all = torch.zeros(count, dtype=torch.int64)
+
     def ours() -> None:
-        batches = EvaluationBatches(store, torch.arange(count), len(batch))  # type: ignore[arg-type]
-        with torch.inference_mode(), fabric.autocast():
-            for images in batches.loaded(config.data.workers, pin_memory=device.type == "cuda"):
-                encoder.embed(normalise(images.to(device, non_blocking=True)), cameras)
+        with torch.inference_mode():
+            embed_store(fabric, encoder, store, of_all, config)  # type: ignore[arg-type]
 
     taken, bare = _in_turn(device, size.rounds, ours, forward)
     yield Figure(f"{name}: features, kept images", count / taken, "images/s", "forward alone", count / bare, 0.85)
@@ -368,11 +356,7 @@ def _loading(config: Config, size: Size) -> Iterator[Figure]:
 
 
 def _association(name: str, work: Callable[..., Any], device: torch.device, total: int, size: Size) -> Iterator[Figure]:
-    random = torch.Generator(device).manual_seed(0)
-    persons = torch.randn(total // 4, size.dim, device=device, generator=random)
-    centres = persons[torch.randint(len(persons), (total,), device=device, generator=random)]
-    centres += 0.9 * torch.randn(centres.shape, device=device, generator=random)
-    centres, cameras = F.normalize(centres), torch.randint(size.cameras, (total,), device=device, generator=random)
+    centres, cameras = association_world(total, size.cameras, size.dim, device)
     about = f"{name}: N={total:,}, {size.cameras} cameras, D={size.dim}"
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -383,13 +367,12 @@ def _association(name: str, work: Callable[..., Any], device: torch.device, tota
 
 def _compiled(name: str, fabric: Fabric, config: Config, size: Size) -> Iterator[Figure]:
     """A step whose encoder went through ``torch.compile``, with and without CUDA graphs, against one as it is."""
-    epoch, draws, pictures = _epoch(fabric, config, PHASES["inter-camera with ICAL"], size)
-    pixels, encoder = normalise(pictures), epoch.encoder.module
+    epoch, draws, pictures = _epoch(fabric, config, PHASES["inter-camera with ICAL"])
+    encoder = epoch.encoder.module
 
     def steps(call: Any) -> None:
         encoder._compiled_call_impl = call  # what ``encoder.compile`` sets; None leaves the encoder as it is
-        for indices in draws:
-            epoch.step(pixels, indices)
+        _steps(epoch, pictures, draws)
 
     modes = {"torch.compile": "default", "torch.compile with CUDA graphs": "reduce-overhead"}
     for title, mode in modes.items():

@@ -116,13 +116,13 @@ def adversarial(opponents: Opponents) -> Iterator[Comparison]:
     yield Comparison(work, AUTHORS_NAME, ours, theirs, _close, bar=4.0, rounds=25)
 
 
-def association_world(total: int, cameras: int, dim: int) -> tuple[Tensor, Tensor]:
+def association_world(total: int, cameras: int, dim: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """Centres (N, D) and cameras (N,) of persons seen by several cameras."""
-    random = torch.Generator().manual_seed(0)
-    persons = torch.randn(total // 4, dim, generator=random)
-    centres = persons[torch.randint(len(persons), (total,), generator=random)]
-    centres += 0.9 * torch.randn(total, dim, generator=random)
-    return F.normalize(centres), torch.randint(cameras, (total,), generator=random)
+    random = torch.Generator(device).manual_seed(0)
+    persons = torch.randn(total // 4, dim, device=device, generator=random)
+    centres = persons[torch.randint(len(persons), (total,), device=device, generator=random)]
+    centres += 0.9 * torch.randn(total, dim, device=device, generator=random)
+    return F.normalize(centres), torch.randint(cameras, (total,), device=device, generator=random)
 
 
 def association(opponents: Opponents) -> Iterator[Comparison]:

@@ -85,7 +85,7 @@ def rows_of(config: Config) -> dict[str, Config]:
 
 def ladder_of(config: Config) -> list[str]:
     """The rows in which each adds one part to the row before it; ``text`` is one if ``config`` has text losses."""
-    text = ["text"] if _has_text(config) else []
+    text = ["text"] if config.stage2.text_losses else []
     return ["intra_l1", "icdl", "associated", *text, "ccafl", "ccafl_plus"]
 
 
@@ -106,13 +106,9 @@ def _without_ical(config: Config) -> Config:
     return _stage2(config, adversarial={"first_epoch": config.stage2.epochs, "last_epoch": config.stage2.epochs})
 
 
-def _has_text(config: Config) -> bool:
-    return config.stage2.intra_camera.text or config.stage2.inter_camera.text_from is not None
-
-
 def _with_text(config: Config) -> Config:
     """``config`` with its text losses or, if it has none, with both from the beginning, and prompts for them."""
-    if _has_text(config):
+    if config.stage2.text_losses:
         return config
     return with_prompts(
         _stage2(config, intra_camera={"text": True}, inter_camera={"text_from": config.stage2.intra_camera.epochs})

@@ -154,6 +154,11 @@ class Stage2(_Settings):
     inter_camera: InterCamera = InterCamera()
     adversarial: Adversarial = Adversarial()
 
+    @property
+    def text_losses(self) -> bool:
+        """Whether any phase may have a text loss."""
+        return self.intra_camera.text or self.inter_camera.text_from is not None
+
 
 class Runtime(_Settings):
     """Device, precision and processes, in Lightning Fabric's terms, and how often a run is evaluated."""

@@ -150,8 +150,7 @@ def own_settings(findings: Findings, *, camera_statistics: bool = True) -> tuple
 
 def with_prompts(config: Config) -> Config:
     """``config``, with stage 1 as in ``own.yaml`` if it has text losses but learns no prompts for them."""
-    text = config.stage2.intra_camera.text or config.stage2.inter_camera.text_from is not None
-    if not text or config.stage1.epochs:
+    if not config.stage2.text_losses or config.stage1.epochs:
         return config
     return changed(config, {"stage1": {"epochs": load_config(NAME).stage1.epochs}})
 
@@ -172,7 +171,7 @@ def _text(config: Config) -> tuple[Config, str]:
     if not has_text_tower(config.model) or config.model.weights is None:
         off = {"intra_camera": {"text": False}, "inter_camera": {"text_from": None}}
         return changed(config, {"stage1": _NO_PROMPTS, "stage2": off}), "off: the network knows no text"
-    if config.stage2.intra_camera.text or config.stage2.inter_camera.text_from is not None:
+    if config.stage2.text_losses:
         return config, "on: the network knows text"
     return changed(config, {"stage1": _NO_PROMPTS}), (
         "off, and no prompts are learned: on real images they brought nothing, and descriptions found less "

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from ccafl.config import Association
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.memory import HybridMemory
-from ccafl.method.tracks import join_tracks, maybe_one_person, overlapping_tracks
+from ccafl.method.tracks import join_tracks, maybe_one_person, overlapping_tracks, tracks_of_two_persons
 from ccafl.training.association import associate_identities
 
 PICTURES = 4
@@ -50,14 +50,17 @@ def test_tracks_of_one_person_join_and_those_of_two_do_not():
 
 def test_a_track_of_two_persons_is_doubtful():
     features, labels, cameras, tracks, truth = world()
-    assert len(join_tracks(features, labels, cameras, tracks).doubtful) == 0
+
+    def doubtful(labels, tracks):
+        return tracks_of_two_persons(features, labels, tracks, join_tracks(features, labels, cameras, tracks).line)
+
+    assert len(doubtful(labels, tracks)) == 0
     one, other = 3, 8  # a tracker goes on with another person
     assert truth[one] != truth[other]
     changed, begin = labels.clone(), tracks.clone()
     changed[labels == other] = one
     begin[one, 2] = begin[other, 2] = tracks[[one, other], 2].max()
-    doubtful = join_tracks(features, changed, cameras, begin[torch.arange(len(begin)) != other]).doubtful
-    assert doubtful.tolist() == [one]
+    assert doubtful(changed, begin[torch.arange(len(begin)) != other]).tolist() == [one]
 
 
 def test_neither_time_nor_answers_nor_other_labels_are_overruled():

@@ -92,14 +92,9 @@ def merged(images: LabelledImages, links: IdentityLinks) -> Merged:
     return grouped(images, torch.from_numpy(found).long())
 
 
-def first_members(groups: Tensor) -> Tensor:
-    """The first member of each group: (N,) int64, numbered by first member -> (G,)."""
-    return torch.from_numpy(np.unique(groups.numpy(), return_index=True)[1]).long()
-
-
 def grouped(images: LabelledImages, groups: Tensor) -> Merged:
     """Merge the labels of each group (N,), numbered by first member; each has labels of one camera only."""
-    first = first_members(groups)
+    first = torch.from_numpy(np.unique(groups.numpy(), return_index=True)[1]).long()
     identities, cameras = groups[images.identities], images.identity_cameras[first]
     offsets = torch.searchsorted(cameras, torch.arange(len(images.camera_names)))
     tracks = images.tracks

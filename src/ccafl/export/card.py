@@ -101,6 +101,12 @@ def model_card(run: Path, embedder: Embedder, metadata: ExportMetadata, written:
     return _document(sections)
 
 
+def metadata_of(embedder: Embedder, name: str, fingerprint: str) -> ExportMetadata:
+    """What a file made of a run's encoder says of itself."""
+    size = embedder.config.model.image_size
+    return ExportMetadata(fingerprint, name, size, embedder.camera_names, embedder.calibration, embedder.drawn)
+
+
 def hub_card(run: Path, embedder: Embedder, name: str, fingerprint: str) -> str:
     """The card of a published encoder (`ccafl.hub`), in Markdown with the Hub's header.
 
@@ -114,9 +120,7 @@ def hub_card(run: Path, embedder: Embedder, name: str, fingerprint: str) -> str:
         InputError: ``results.json`` is damaged.
     """
     config, results = embedder.config, RunFolder(run).read_results()
-    metadata = ExportMetadata(
-        fingerprint, name, config.model.image_size, embedder.camera_names, embedder.calibration, embedder.drawn
-    )
+    metadata = metadata_of(embedder, name, fingerprint)
     sections = {
         f"Model card: {_inline(name)}": _what(config, metadata, embedder),
         "Use": _USE,

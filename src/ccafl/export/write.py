@@ -20,7 +20,7 @@ from ccafl.data.transforms import normalise
 from ccafl.encoders.export_metadata import CAMERAS, FEATURES, IMAGE_TEXT, IMAGES, ExportMetadata, seal_onnx
 from ccafl.errors import InputError
 from ccafl.evaluation.embedder import load_run
-from ccafl.export.card import ExportedFile, model_card
+from ccafl.export.card import ExportedFile, metadata_of, model_card
 from ccafl.export.graph import EncoderGraph
 from ccafl.files import written_whole
 from ccafl.model.image_encoder import ImageEncoder
@@ -48,15 +48,7 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
     encoder = embedder.encoder.cpu()
     if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _ONNX_LIMIT:
         raise InputError(f"{run}: the encoder exceeds the 2 GiB limit of an ONNX file; export a program instead")
-    settings = embedder.config.model
-    metadata = ExportMetadata(
-        embedder.fingerprint(),
-        run.resolve().name,
-        settings.image_size,
-        embedder.camera_names,
-        embedder.calibration,
-        embedder.drawn,
-    )
+    metadata = metadata_of(embedder, run.resolve().name, embedder.fingerprint())
     graph = EncoderGraph(encoder, image_text=embedder.describes)
     traced, probes = _trace(graph, metadata), list(_probes(encoder, metadata, image_text=graph.gives_image_text))
     chosen: dict[str, tuple[str, Write]] = {}

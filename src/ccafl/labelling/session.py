@@ -16,7 +16,7 @@ from ccafl.data.links import CANNOT_LINK, MUST_LINK, Link, read_links, write_lin
 from ccafl.data.numbering import LabelledImages
 from ccafl.errors import InputError
 from ccafl.method.association import centre_by_camera, together_by
-from ccafl.method.tracks import JoinedTracks, join_tracks
+from ccafl.method.tracks import JoinedTracks, join_tracks, tracks_of_two_persons
 
 Answer = Literal["yes", "no", "skip"]
 
@@ -159,7 +159,8 @@ class LabellingSession:
     @property
     def doubtful(self) -> list[tuple[str, str]]:
         """Camera and label of the tracks that probably show two persons, one after the other."""
-        return [self.images.names[label] for label in self._joined.doubtful.tolist()]
+        found = tracks_of_two_persons(self._features, self.images.identities, self._tracks, self._joined.line)
+        return [self.images.names[label] for label in found.tolist()]
 
     def _join(self) -> None:
         links = numbered([link for link in self._links if self._is_answer(link)], self.images.names)

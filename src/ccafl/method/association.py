@@ -270,6 +270,24 @@ def by_first_member(values: Tensor) -> tuple[Tensor, Tensor]:
     return number[groups], first
 
 
+def in_groups(groups: Tensor, count: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Images sorted by group, (n,) int64, in the order given within each.
+
+    Returns:
+        number of images of each group (N,), N at least ``count``; the order that sorts them (n,); and, in it, the
+        place of each within its group (n,).
+    """
+    sizes, order = torch.bincount(groups, minlength=count), groups.argsort(stable=True)
+    return sizes, order, torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[groups[order]]
+
+
+def with_following(following: Tensor) -> Tensor:
+    """Pair each of n places with so many that follow it, (n,): (2, M) int64."""
+    first = torch.arange(len(following)).repeat_interleave(following)
+    before = (following.cumsum(0) - following).repeat_interleave(following)
+    return torch.stack([first, first + 1 + torch.arange(len(first)) - before])
+
+
 def of_members(joined: Tensor, groups: Tensor) -> Tensor:
     """The joined identities of N labels from those of G groups of them, numbered from 0 by first member.
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ccafl.method.association import in_groups, with_following
+
 BINS = 2000
 """Bins of the cosine from -1 to 1, each 0.001 wide."""
 _OF_PERSON = 64  # pictures of one person, and
@@ -123,17 +125,11 @@ def _sureness(association: Tensor, links: Tensor | None, probability: Tensor | N
 
 def _pairs_within(groups: Tensor) -> Tensor:
     """Pairs of images of one group, (2, P), each once; of large groups only some images."""
-    order = groups.argsort(stable=True)
-    sizes = torch.bincount(groups)
-    place = torch.arange(len(order)) - (sizes.cumsum(0) - sizes)[groups[order]]
+    sizes, order, place = in_groups(groups)
     every = -(-sizes // _OF_PERSON)
     order = order[place % every[groups[order]] == 0]
     kept = torch.bincount(groups[order], minlength=len(sizes))
-    ends = kept.cumsum(0)[groups[order]]
-    following = ends - torch.arange(len(order)) - 1
-    first = torch.arange(len(order)).repeat_interleave(following)
-    second = first + 1 + torch.arange(len(first)) - (following.cumsum(0) - following).repeat_interleave(following)
-    return order[torch.stack([first, second])]
+    return order[with_following(kept.cumsum(0)[groups[order]] - torch.arange(len(order)) - 1)]
 
 
 def _counted(features: Tensor, pairs: Tensor, weights: Tensor | None) -> Tensor:

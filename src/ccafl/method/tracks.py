@@ -21,7 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccafl.method.association import by_first_member, first_claims, identity_centres, together_by
+from ccafl.method.association import (
+    by_first_member,
+    first_claims,
+    identity_centres,
+    in_groups,
+    together_by,
+    with_following,
+)
 
 _BINS = 1000  # of similarities from -1 to 1
 _ROUNDS, _SETTLED = 50, 1e-4
@@ -46,7 +53,8 @@ class JoinedTracks:
         probability: (Q,) float64, of the two being one person.
         joined: (Q,) bool.
         weight: (Q,) int64, how many pairs of labels the answer decides.
-        doubtful: (M,) int64, tracks that probably show one person first and then another.
+        line: (2,) float64, height at 0 and slope of the log of how much more frequent a similarity is between pictures
+            of one person than of two, as learned from the tracks before any were joined.
     """
 
     groups: Tensor
@@ -54,7 +62,7 @@ class JoinedTracks:
     probability: Tensor
     joined: Tensor
     weight: Tensor
-    doubtful: Tensor
+    line: Tensor
 
     @property
     def worth(self) -> Tensor:
@@ -76,11 +84,8 @@ def overlapping_tracks(cameras: Tensor, tracks: Tensor) -> Tensor:
     offsets = cameras[labels] * (float(times.max()) + 1)
     begins, order = (times[:, 0] + offsets).sort(stable=True)
     until = torch.searchsorted(begins, (times[:, 1] + offsets)[order], right=True)
-    place = torch.arange(len(labels))
-    following = until - place - 1  # those that begin while it lasts
-    first = place.repeat_interleave(following)
-    second = first + 1 + torch.arange(len(first)) - (following.cumsum(0) - following).repeat_interleave(following)
-    pairs = labels[order[torch.stack([first, second], dim=1)]].sort(dim=1).values
+    following = until - torch.arange(len(labels)) - 1  # those that begin while it lasts
+    pairs = labels[order[with_following(following).T]].sort(dim=1).values
     once: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
     return once
 
@@ -146,14 +151,12 @@ def join_tracks(
     tracked = torch.zeros(len(cameras), dtype=torch.float64)
     tracked[tracks[:, 0].long()] = 1
     asked: list[tuple[Tensor, ...]] = []
-    doubtful = None
+    first_line = None
     while True:
         grouped = _grouped(centres, cameras, tracked, person)
         near = _most_similar(grouped, person[apart])
         probability, line = _probabilities(near, halves)
-        if doubtful is None:  # judged by the tracks as they are, before any are joined
-            likeness = _least_similar_parts(features, identities, len(cameras))
-            doubtful = ((line[0] + line[1] * likeness < _TWO_PERSONS) & (tracked > 0)).nonzero().squeeze(1)
+        first_line = line if first_line is None else first_line
         pairs, likely = _mutual(near, probability)
         pairs, likely = pairs[likely >= _JOINED], likely[likely >= _JOINED]
         order = likely.argsort(descending=True, stable=True)
@@ -169,7 +172,20 @@ def join_tracks(
     pairs, likely = _doubtful(near, probability)
     asked.append((*_between(centres, grouped, pairs), likely, torch.zeros(len(pairs)).bool()))
     between, weight, likely, joined = (torch.cat(parts) for parts in zip(*asked, strict=True))
-    return JoinedTracks(grouped.groups, between, likely, joined, weight, doubtful)
+    return JoinedTracks(grouped.groups, between, likely, joined, weight, first_line)
+
+
+def tracks_of_two_persons(features: Tensor, identities: Tensor, tracks: Tensor, line: Tensor) -> Tensor:
+    """Tracks that probably show one person first and then another: (M,) int64.
+
+    Args:
+        features, identities, tracks: as `join_tracks` takes them.
+        line: as in `JoinedTracks`.
+    """
+    labels = tracks[:, 0].long().cpu().unique()
+    likeness = _least_similar_parts(features, identities, int(identities.max()) + 1 if len(identities) else 0)
+    doubtful: Tensor = labels[line[0] + line[1] * likeness[labels] < _TWO_PERSONS]
+    return doubtful
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,10 +257,9 @@ def _most_similar(grouped: _Grouped, apart: Tensor) -> _Near:
 def _halves(features: Tensor, identities: Tensor, count: int) -> Tensor:
     """How similar the first half of each track's pictures is to the second, in `_BINS` bins: (B,) float64."""
     identities = identities.cpu()
-    sizes = torch.bincount(identities, minlength=count)
-    order = identities.argsort(stable=True)
+    sizes, order, within = in_groups(identities, count)
     place = torch.empty_like(order)
-    place[order] = torch.arange(len(order)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    place[order] = within
     half = 2 * identities + (2 * place >= sizes[identities]).long()
     centres = identity_centres(features, half.to(features.device), 2 * count).view(count, 2, -1)
     return torch.bincount(_bins(centres.prod(1).sum(1).cpu())[sizes > 1], minlength=_BINS).double()
@@ -256,11 +271,9 @@ def _least_similar_parts(features: Tensor, identities: Tensor, count: int) -> Te
     Infinity for a label with too few pictures.
     """
     identities = identities.cpu()
-    sizes = torch.bincount(identities, minlength=count)
-    order = identities.argsort(stable=True)
-    label = identities[order]
-    first = (sizes.cumsum(0) - sizes)[label]
-    before = torch.arange(len(order)) - first + 1  # pictures
+    sizes, order, within = in_groups(identities, count)
+    label, before = identities[order], within + 1  # pictures
+    first = torch.arange(len(order)) - within
     cut = ((before >= _FEWEST) & (sizes[label] - before >= _FEWEST)).nonzero().squeeze(1)
     sums = F.pad(features[order.to(features.device)].double().cumsum(0), (0, 0, 1, 0)).cpu()
     begin, end = sums[first[cut]], sums[(first + sizes[label])[cut]]

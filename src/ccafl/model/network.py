@@ -76,9 +76,7 @@ def check_backbone(config: Config) -> None:
     Raises:
         InputError: text losses without a text tower, cameras' statistics without batch norms, or what only a ViT has.
     """
-    stage2 = config.stage2
-    text = stage2.intra_camera.text or stage2.inter_camera.text_from is not None
-    if text and not has_text_tower(config.model):
+    if config.stage2.text_losses and not has_text_tower(config.model):
         raise InputError(
             f"model.architecture {config.model.architecture}: has no text tower; "
             "set stage2.intra_camera.text=false and stage2.inter_camera.text_from=null"

@@ -7,14 +7,12 @@ from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from ccafl.errors import InputError
 from ccafl.gallery.adding import Picture, put_opened
 from ccafl.gallery.gallery import Gallery
-from ccafl.gallery.ledger import GalleryError
 from ccafl.service.batching import SearchBatcher
 from ccafl.service.forms import digests, received_form, uploaded_pictures
 from ccafl.service.limits import ServiceSettings
-from ccafl.service.routes import problems, token_required
+from ccafl.service.routes import changed, problems, token_required
 from ccafl.service.schemas import FormFields, Key, Name, OptionalTime, Upload
 
 _LONGEST = 200  # characters of a file's name
@@ -67,13 +65,8 @@ def adding_routes(gallery: Gallery, settings: ServiceSettings, batcher: SearchBa
             }
             readers = uploaded_pictures(uploads, settings)
             images, encoded = await batcher.encode(readers, [form.camera] * len(readers))
-        try:
-            added = await batcher.run(put_opened, gallery, pictures, dict(zip(once, images, strict=True)), encoded)
-        except GalleryError:
-            raise
-        except InputError as error:
-            raise HTTPException(422, str(error)) from error
-        await batcher.refresh()
+        opened = dict(zip(once, images, strict=True))
+        added = await changed(batcher, put_opened, gallery, pictures, opened, encoded, refused=422)
         return PicturesAdded(added=added, keys=keys)
 
     return router

@@ -306,18 +306,18 @@ def footage_routes(
     return router
 
 
-async def changed(batcher: SearchBatcher, change: Callable[..., T], *arguments: object) -> T:
+async def changed(batcher: SearchBatcher, change: Callable[..., T], *arguments: object, refused: int = 409) -> T:
     """What a change of the gallery gives.
 
     Raises:
-        HTTPException: 409, the change is not possible.
+        HTTPException: ``refused``, the change is not possible.
     """
     try:
         done = await batcher.run(change, *arguments)
     except GalleryError:
         raise
     except InputError as error:
-        raise HTTPException(409, str(error)) from error
+        raise HTTPException(refused, str(error)) from error
     await batcher.refresh()
     return done
 

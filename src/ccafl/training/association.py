@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ccafl.config import Association
-from ccafl.data.identity_links import IdentityLinks, first_members
+from ccafl.data.identity_links import IdentityLinks
 from ccafl.method.association import (
     associate_features,
     by_first_member,
@@ -69,7 +69,7 @@ def associate_identities(
     centred = centre_by_camera(features, identity_cameras[identities].to(features.device))
     must, cannot = (None, None) if links is None else (links.must, links.cannot)
     if together is not None:
-        kept = torch.stack([first_members(together)[together], torch.arange(len(together))], dim=1)
+        kept = torch.stack([by_first_member(together)[1][together], torch.arange(len(together))], dim=1)
         must = kept if must is None else torch.cat([must, kept])
     groups = join_tracks(centred, identities, identity_cameras, tracks, must, cannot).groups
     first = by_first_member(groups)[1]

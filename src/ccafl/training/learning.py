@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ccafl.config import Config
 from ccafl.data.batches import seed_for
-from ccafl.data.identity_links import first_members, grouped
+from ccafl.data.identity_links import grouped
 from ccafl.data.numbering import LabelledImages
 from ccafl.method.adversarial import adversarial_loss, adversarial_positives
-from ccafl.method.association import identity_centres
+from ccafl.method.association import by_first_member
 from ccafl.method.inter_camera import identity_loss, inter_camera_losses
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.precise_ics import global_classification_loss, global_losses
@@ -96,7 +96,7 @@ class _IdentityClassification:
         self.stage2, self.images, self.classifier = config.stage2, images, classifier
         self.identities = images.identities
         if start.tracks is not None:
-            self.identities = first_members(start.tracks)[start.tracks][images.identities]
+            self.identities = by_first_member(start.tracks)[1][start.tracks][images.identities]
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
         identities = _sent(self.identities[indices], features.device)
@@ -122,7 +122,7 @@ class IntraLearning(_IdentityClassification):
         self.unknown: list[Tensor] | None = None
         if start.tracks is not None and images.tracks is not None:
             strangers = overlapping_tracks(images.identity_cameras, images.tracks)
-            centres = identity_centres(start.features, images.identities, len(images.identity_cameras))
+            centres = torch.cat([memory.centres for memory in self.memories])
             self.unknown = maybe_one_person(centres, images.identity_cameras, strangers)
 
     def losses(
@@ -180,7 +180,7 @@ class InterLearning(_IdentityClassification):
         self.spread_over = start.association  # what ICAL takes for one person
         if start.tracks is not None:
             first = torch.zeros(len(start.tracks), dtype=torch.bool)
-            first[first_members(start.tracks)] = True
+            first[by_first_member(start.tracks)[1]] = True
             self.spread_over = start.association.where(first, -1)
         settings = self.stage2.inter_camera
         self.alone = IntraLearning(config, images, start, classifier, epoch) if settings.alone else None
