@@ -52,7 +52,8 @@ def test_a_track_of_two_persons_is_doubtful():
     features, labels, cameras, tracks, truth = world()
 
     def doubtful(labels, tracks):
-        return tracks_of_two_persons(features, labels, tracks, join_tracks(features, labels, cameras, tracks).line)
+        learned = join_tracks(features, labels, cameras, tracks).log_ratio
+        return tracks_of_two_persons(features, labels, tracks, learned)
 
     assert len(doubtful(labels, tracks)) == 0
     one, other = 3, 8  # a tracker goes on with another person
@@ -88,16 +89,6 @@ def test_the_association_joins_tracks_only_where_it_may():
         assert bool(pairs.fill_diagonal_(False).any()) == expected
 
 
-def test_tracks_once_joined_stay_joined():
-    features, labels, cameras, tracks, _ = world()
-    settings = Association(rate="auto", tracks=True)
-    unlike = F.normalize(torch.randn(len(features), 32, generator=torch.Generator().manual_seed(1)))
-    first = associate_identities(features, labels, cameras, settings, tracks=tracks).tracks
-    assert (first.bincount() > 1).any()
-    later = associate_identities(unlike, labels, cameras, settings, tracks=tracks, together=first).tracks
-    assert ((later[:, None] == later) | (first[:, None] != first)).all()
-
-
 def test_the_most_similar_that_are_no_strangers_may_be_one_person():
     random = torch.Generator().manual_seed(0)
     centres, cameras = F.normalize(torch.randn(20, 8, generator=random)), torch.tensor([0] * 12 + [1] * 8)
@@ -123,3 +114,23 @@ def test_who_may_be_the_same_person_is_no_negative():
     known = intra_camera_losses(features[:3], labels[:3], HybridMemory(centres[:3], instances[:, :3]))
     for name, loss in known.items():  # the last sample is compared with nobody, so that its losses are 0
         assert torch.allclose(found[name] * 4, loss * 3, atol=1e-5), name
+
+
+def test_the_few_tracks_of_one_person_join_among_many_of_people_who_look_alike():
+    """As features are after training: the chance of being one person rises steeply among the most similar only."""
+    random = torch.Generator().manual_seed(0)
+    people, again, cameras = 150, 20, 2
+    person = torch.cat([torch.arange(people), torch.arange(again)]).repeat(cameras)
+    camera = torch.arange(cameras).repeat_interleave(people + again)
+    looks = torch.randn(12, 32, generator=random)[torch.randint(12, (people * cameras,), generator=random)]
+    looks = 0.75 * looks + 0.66 * torch.randn(len(looks), 32, generator=random)
+    person += people * camera
+    labels = torch.arange(len(person)).repeat_interleave(PICTURES)
+    features = F.normalize(looks[person][labels] + 0.2 * torch.randn(len(labels), 32, generator=random))
+    begin = 400 * torch.rand(len(person), generator=random).double()
+    begin[torch.arange(len(person)) % (people + again) >= people] += 1000
+    tracks = torch.stack([torch.arange(len(person)).double(), begin, begin + 8], dim=1)
+    groups = join_tracks(features, labels, camera, tracks).groups
+    together, same = (torch.triu(names[:, None] == names, 1) for names in (groups, person))
+    assert (together & same).sum() > 0.9 * same.sum()
+    assert (together & ~same).sum() < 0.1 * same.sum()

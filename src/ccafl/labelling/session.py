@@ -159,7 +159,7 @@ class LabellingSession:
     @property
     def doubtful(self) -> list[tuple[str, str]]:
         """Camera and label of the tracks that probably show two persons, one after the other."""
-        found = tracks_of_two_persons(self._features, self.images.identities, self._tracks, self._joined.line)
+        found = tracks_of_two_persons(self._features, self.images.identities, self._tracks, self._joined.log_ratio)
         return [self.images.names[label] for label in found.tolist()]
 
     def _join(self) -> None:

@@ -13,12 +13,12 @@ Not in the paper. The labels themselves are the yardstick:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ccafl.method.association import accept_disjoint_components, components, together_by
+from ccafl.method.association import accept_disjoint_components, components, in_groups, together_by
 from ccafl.method.topology import CameraTopology
 
 _NEXT = 5  # strangers that a height is measured from, each weighing half as much as the one before
@@ -74,6 +74,7 @@ def associate_calibrated(
     must_link: Tensor | None = None,
     cannot_link: Tensor | None = None,
     before: Believed | None = None,
+    doubtful: Tensor | None = None,
 ) -> CalibratedAssociation:
     """Join the labels of different cameras by estimated probabilities of being one person.
 
@@ -88,6 +89,7 @@ def associate_calibrated(
         must_link, cannot_link: as `associate` takes them.
         before: links that the features have learned from, and look surer for it. In the estimated precision they count
             as when they were first made, and a new link for no more than these on average.
+        doubtful: (P, 2) int64, labels of one camera that may be one person: neither is the yardstick for the other.
 
     Raises:
         ValueError: must-links join what a cannot-link keeps apart.
@@ -95,7 +97,7 @@ def associate_calibrated(
     none = cameras.new_empty(0, 2)
     must, cannot = (none if links is None else links for links in (must_link, cannot_link))
     together = together_by(must, cannot, len(centres))
-    candidates, strangers, ratio = _compared(centres, cameras, topology)
+    candidates, strangers, ratio = _compared(centres, cameras, topology, doubtful)
     probability = _probabilities(candidates, strangers, ratio, _groups(candidates, topology))
     chosen = _largest_expected_f1(probability, candidates.height)
     pairs = torch.stack([candidates.first, candidates.second], dim=1)
@@ -198,18 +200,19 @@ class _Strangers:
 
 
 def _compared(
-    centres: Tensor, cameras: Tensor, topology: CameraTopology | None
+    centres: Tensor, cameras: Tensor, topology: CameraTopology | None, doubtful: Tensor | None = None
 ) -> tuple[_Candidates, _Strangers, float]:
     """Candidates and strangers of all pairs of cameras, and the ratio of strangers' best height to their second."""
     count = _camera_count(cameras)
     members = [(cameras == camera).nonzero().squeeze(1) for camera in range(count)]
+    maybe = _partners(doubtful, len(cameras))
     found: list[list[Tensor]] = [[] for _ in range(6)]
     numbered = 0
     for one, other in _camera_pairs(count, topology):
         if min(len(members[one]), len(members[other])) == 0 or max(len(members[one]), len(members[other])) < _LEAST:
             continue
         refused = topology if topology is not None and topology.says_seconds(one, other) else None
-        first, second, height, heights, owners = _matched(centres, members[one], members[other], refused)
+        first, second, height, heights, owners = _matched(centres, members[one], members[other], refused, maybe)
         between = torch.full((len(first),), one * count + other)
         owners = torch.where(owners >= 0, owners + numbered, owners)
         numbered += len(first)
@@ -220,7 +223,11 @@ def _compared(
         empty = _Candidates(nothing, nothing, nothing, torch.empty(0, dtype=torch.float64))
         return empty, _Strangers(torch.empty(0, 2, dtype=torch.float64), nothing.view(0, 2)), _BEST_TO_SECOND
     first, second, between, height, heights, owners = (torch.cat(parts) for parts in found)
-    return _Candidates(first, second, between, height), _Strangers(heights, owners), _best_to_second(centres, members)
+    return (
+        _Candidates(first, second, between, height),
+        _Strangers(heights, owners),
+        _best_to_second(centres, members, maybe),
+    )
 
 
 def _camera_pairs(count: int, topology: CameraTopology | None) -> Iterator[tuple[int, int]]:
@@ -230,38 +237,44 @@ def _camera_pairs(count: int, topology: CameraTopology | None) -> Iterator[tuple
                 yield one, other
 
 
+def _partners(pairs: Tensor | None, count: int) -> Tensor:
+    """For each of ``count`` labels, those that it makes a pair with: (count, k) int64 on the CPU, -1 for none."""
+    pairs = torch.empty(0, 2, dtype=torch.int64) if pairs is None else pairs.cpu()
+    sizes, order, place = in_groups(torch.cat([pairs[:, 0], pairs[:, 1]]), count)
+    own, other = torch.cat([pairs, pairs.flip(1)])[order].T
+    partners = torch.full((count, int(sizes.max()) if len(pairs) else 0), -1)
+    partners[own, place] = other
+    return partners
+
+
 def _matched(
-    centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None
+    centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None, maybe: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Candidates of two cameras' labels: first, second, height; and strangers: heights, owners (numbered from 0)."""
-    rows, columns = _most_similar(centres, first, second, topology)
-    own = torch.arange(len(first))
-    mutual = columns.labels[rows.labels[:, 0], 0] == own
-    i, j = own[mutual], rows.labels[mutual, 0]
-    height = torch.stack([rows.heights(0)[i], columns.heights(0)[j]], dim=1).nanmean(1)
+    rows, columns = _most_similar(centres, first, second, topology, maybe)
+    i, j = _mutual(rows, columns)
+    height = torch.stack([rows.heights()[i], columns.heights()[j]], dim=1).nanmean(1).nan_to_num(0.0)
     pair = first.cpu()[i], second.cpu()[j]
     if min(len(first), len(second)) < _LEAST:
         return *pair, height, height.new_empty(0, 2), i.new_empty(0, 2)
-    owner_of_row, owner_of_column = (torch.full((len(labels),), -1) for labels in (first, second))
-    owner_of_row[i] = owner_of_column[j] = torch.arange(len(i))
-    row_owners, column_owners = owner_of_row, owner_of_column
-    best_of_row = rows.labels.gather(1, (row_owners >= 0).long()[:, None]).squeeze(1)
-    best_of_column = columns.labels.gather(1, (column_owners >= 0).long()[:, None]).squeeze(1)
-    mutual = best_of_column[best_of_row] == own
-    mutual &= (row_owners >= 0) | (column_owners[best_of_row] >= 0)
-    i, j = own[mutual], best_of_row[mutual]
+    row_owners, column_owners = (torch.full((len(labels),), -1) for labels in (first, second))
+    row_owners[i] = column_owners[j] = torch.arange(len(i))
+    rows, columns = rows.without_best(row_owners >= 0), columns.without_best(column_owners >= 0)
+    i, j = _mutual(rows, columns)
     owners = torch.stack([row_owners[i], column_owners[j]], dim=1)
-    heights = torch.stack(
-        [
-            torch.where(owners[:, 0] >= 0, rows.heights(1)[i], rows.heights(0)[i]),
-            torch.where(owners[:, 1] >= 0, columns.heights(1)[j], columns.heights(0)[j]),
-        ],
-        dim=1,
-    )
-    return *pair, height, heights, owners
+    heights = torch.stack([rows.heights()[i], columns.heights()[j]], dim=1)
+    left = (owners >= 0).any(1) & ~heights.isnan().any(1)
+    return *pair, height, heights[left], owners[left]
 
 
-def _best_to_second(centres: Tensor, members: list[Tensor]) -> float:
+def _mutual(rows: "_MostSimilar", columns: "_MostSimilar") -> tuple[Tensor, Tensor]:
+    """Labels of two cameras that are most similar to each other: (M,) int64 of either."""
+    own, best = torch.arange(len(rows.labels)), rows.labels[:, 0]
+    mutual = columns.labels[best, 0] == own
+    return own[mutual], best[mutual]
+
+
+def _best_to_second(centres: Tensor, members: list[Tensor], maybe: Tensor) -> float:
     """How much higher the best of strangers stands out than the second best, by the labels of one camera.
 
     The ratio of mean heights of candidates and of what is left without them, all of them strangers.
@@ -270,9 +283,9 @@ def _best_to_second(centres: Tensor, members: list[Tensor]) -> float:
     for labels in members:
         if len(labels) <= _LEAST:
             continue
-        _, _, height, heights, owners = _matched(centres, labels, labels, None)
+        _, _, height, heights, _ = _matched(centres, labels, labels, None, maybe)
         best += torch.tensor([float(height.sum()), len(height)], dtype=torch.float64) / 2  # each pair appears twice
-        left = heights[(owners >= 0).any(1)].mean(1)
+        left = heights.mean(1)
         second += torch.tensor([float(left.sum()), len(left)], dtype=torch.float64) / 2
     if best[1] == 0 or second[0] <= 0:
         return _BEST_TO_SECOND
@@ -285,36 +298,52 @@ def _best_to_second(centres: Tensor, members: list[Tensor]) -> float:
 class _MostSimilar:
     """For each of n labels, the k most similar ones of another camera, most similar first; on the CPU."""
 
-    similarities: Tensor  # (n, k) float64
+    similarities: Tensor  # (n, k) float64, -inf for none
     labels: Tensor  # (n, k) int64, numbered within the other camera
+    spacing: Tensor  # mean of k (s_k - s_k+1) over all labels and places k >= 2: an exponential tail's scale (Rényi)
+    maybe: Tensor  # (m, U) int64, for each label of the other camera those that may be the same person, -1 for none
 
-    def heights(self, best: int) -> Tensor:
-        """How far the label in place ``best`` stands out from the next ones, in units of their spacing: (n,).
+    def heights(self) -> Tensor:
+        """How far each label's most similar one stands out from the next ones, in units of their spacing: (n,).
 
         NaN if the other camera has too few labels.
         """
-        following = self.similarities[:, best + 1 : best + 1 + _NEXT]
+        following = self.without_best(torch.ones(len(self.labels), dtype=torch.bool)).similarities[:, :_NEXT]
+        known = following > -torch.inf
         if self.similarities.shape[1] < _LEAST:
-            return self.similarities.new_full((len(self.similarities),), torch.nan)
-        weights = 0.5 ** torch.arange(1, following.shape[1] + 1, dtype=torch.float64)
-        weights[-1] *= 2
-        return (self.similarities[:, best] - following @ weights) / self._spacing()
+            known = torch.zeros_like(known)
+        weights = 0.5 ** torch.arange(1, following.shape[1] + 1, dtype=torch.float64) * known
+        weights.scatter_add_(1, known.sum(1, keepdim=True).sub(1).clamp(min=0), 1 - weights.sum(1, keepdim=True))
+        below = (following.masked_fill(~known, 0.0) * weights).sum(1)
+        return ((self.similarities[:, 0] - below) / self.spacing).masked_fill(~known.any(1), torch.nan)
 
-    def _spacing(self) -> Tensor:
-        """Mean of k (s_k - s_k+1) over all labels and places k >= 2: the scale of an exponential tail (Rényi)."""
-        gaps = self.similarities[:, 1:-1] - self.similarities[:, 2:]
-        places = torch.arange(2, self.similarities.shape[1], dtype=torch.float64)
-        return (gaps * places).mean().clamp(min=1e-12)
+    def without_best(self, which: Tensor) -> "_MostSimilar":
+        """Without the most similar one, and who may be the same person, of some of the labels, (n,) bool."""
+        gone = torch.zeros_like(self.similarities, dtype=torch.bool)
+        gone[:, 0] = True
+        if self.maybe.shape[1]:
+            gone |= (self.labels[:, :, None] == self.maybe[self.labels[:, 0]][:, None]).any(2)
+        gone &= which[:, None]
+        places = torch.arange(gone.shape[1]).expand_as(gone)
+        order = (
+            gone.to(torch.uint8).argsort(dim=1, stable=True)
+            if self.maybe.shape[1]
+            else (places + gone[:, :1]) % len(places.T)
+        )
+        similarities = self.similarities.masked_fill(gone, -torch.inf).gather(1, order)
+        return replace(self, similarities=similarities, labels=self.labels.gather(1, order))
 
 
 def _most_similar(
-    centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None
+    centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None, maybe: Tensor
 ) -> tuple[_MostSimilar, _MostSimilar]:
     """For the labels of two cameras (of one, if they are the same tensor), the most similar ones of the other.
 
-    Rows of the similarities are taken in blocks. A pair that cannot be one person counts as an ordinary stranger.
+    Rows of the similarities are taken in blocks. A pair that cannot be one person counts as an ordinary stranger; who
+    may be the same person is left out where a camera is compared with itself.
     """
-    kept = _TAIL + 2
+    kept = _TAIL + 2 + maybe.shape[1]
+    partners = _within(maybe, second.cpu())
     rows = max(1, _BLOCK_ELEMENTS // len(second))
     row_values, row_labels = [], []
     column_values = centres.new_empty(0, len(second))
@@ -326,7 +355,10 @@ def _most_similar(
             impossible = topology.impossible(labels[:, None], second[None])
             products = products.masked_fill(impossible, float(products.mean()))
         if first is second:
-            products.masked_fill_(labels[:, None] == second[None], -1.0)
+            own = torch.arange(start, start + len(labels))
+            excluded = torch.cat([own[:, None], partners[own]], dim=1)
+            known = excluded >= 0
+            products[(own - start)[:, None].expand_as(known)[known], excluded[known]] = -1.0
         values, found = products.topk(min(kept, len(second)), dim=1)
         row_values.append(values)
         row_labels.append(found)
@@ -336,8 +368,27 @@ def _most_similar(
         if len(column_values) > min(kept, len(first)):
             column_values, places = column_values.topk(min(kept, len(first)), dim=0)
             column_labels = column_labels.gather(0, places)
-    along_rows = _MostSimilar(torch.cat(row_values).double().cpu(), torch.cat(row_labels).cpu())
-    return along_rows, _MostSimilar(column_values.T.double().cpu(), column_labels.T.cpu())
+    along_rows, along_columns = (
+        _MostSimilar(values.double().cpu(), found.cpu(), _spacing(values.double().cpu()), _within(maybe, others.cpu()))
+        for values, found, others in (
+            (torch.cat(row_values), torch.cat(row_labels), second),
+            (column_values.T, column_labels.T, first),
+        )
+    )
+    return along_rows, along_columns
+
+
+def _spacing(similarities: Tensor) -> Tensor:
+    tail = similarities[:, : _TAIL + 2]
+    gaps = tail[:, 1:-1] - tail[:, 2:]
+    places = torch.arange(2, max(2, tail.shape[1]), dtype=torch.float64)
+    return (gaps * places).mean().clamp(min=1e-12)
+
+
+def _within(maybe: Tensor, members: Tensor) -> Tensor:
+    """The partners (N, U) of a camera's labels (m,), ascending, numbered within the camera: (m, U)."""
+    partners = maybe[members]
+    return torch.where(partners >= 0, torch.searchsorted(members, partners), -1)
 
 
 def _probabilities(candidates: _Candidates, strangers: _Strangers, ratio: float, groups: Tensor) -> Tensor:

@@ -33,9 +33,11 @@ from ccafl.method.association import (
 _BINS = 1000  # of similarities from -1 to 1
 _ROUNDS, _SETTLED = 50, 1e-4
 _CERTAIN = 50  # overlapping pairs that are enough to begin with
-_RIDGE = 1e-5  # keeps a line finite where nothing overlaps
-_JOINED = 1 / 3  # probability from which tracks are joined: half the F1 of the result, about, which makes it largest
+_RIDGE = 1e-5  # keeps the log of a ratio finite where nothing overlaps
+_DEGREE = 3  # of the polynomial that it is: it rises more steeply among the most similar than anywhere else
+_JOINED = 0.5  # probability from which tracks are joined
 _ASKED = 0.01  # below, a pair is not worth a question
+_DOUBTFUL = 0.05  # below, a pair that was not joined counts as two persons
 _TWO_PERSONS = -3.0  # log of the ratio of densities, one person to two, below which a track is reported: 1 to 20
 _FEWEST = 2  # pictures before and after the moment
 _UNSURE = 5  # most similar others of a label that may be the same person
@@ -53,8 +55,8 @@ class JoinedTracks:
         probability: (Q,) float64, of the two being one person.
         joined: (Q,) bool.
         weight: (Q,) int64, how many pairs of labels the answer decides.
-        line: (2,) float64, height at 0 and slope of the log of how much more frequent a similarity is between pictures
-            of one person than of two, as learned from the tracks before any were joined.
+        log_ratio: (B,) float64, for similarities from -1 to 1 in B bins: log of how much more frequent they are between
+            pictures of one person than of two, as learned from the tracks before any were joined; never falling.
     """
 
     groups: Tensor
@@ -62,7 +64,14 @@ class JoinedTracks:
     probability: Tensor
     joined: Tensor
     weight: Tensor
-    line: Tensor
+    log_ratio: Tensor
+
+    @property
+    def doubtful(self) -> Tensor:
+        """Groups that were not joined but may be one person: (P, 2) int64, the smaller first, each pair once."""
+        pairs = self.groups[self.pairs[~self.joined & (self.probability >= _DOUBTFUL)]]
+        once: Tensor = pairs.sort(dim=1).values.unique(dim=0)
+        return once
 
     @property
     def worth(self) -> Tensor:
@@ -151,12 +160,12 @@ def join_tracks(
     tracked = torch.zeros(len(cameras), dtype=torch.float64)
     tracked[tracks[:, 0].long()] = 1
     asked: list[tuple[Tensor, ...]] = []
-    first_line = None
+    first_ratio = None
     while True:
         grouped = _grouped(centres, cameras, tracked, person)
         near = _most_similar(grouped, person[apart])
-        probability, line = _probabilities(near, halves)
-        first_line = line if first_line is None else first_line
+        probability, log_ratio = _probabilities(near, halves)
+        first_ratio = log_ratio if first_ratio is None else first_ratio
         pairs, likely = _mutual(near, probability)
         pairs, likely = pairs[likely >= _JOINED], likely[likely >= _JOINED]
         order = likely.argsort(descending=True, stable=True)
@@ -172,19 +181,19 @@ def join_tracks(
     pairs, likely = _doubtful(near, probability)
     asked.append((*_between(centres, grouped, pairs), likely, torch.zeros(len(pairs)).bool()))
     between, weight, likely, joined = (torch.cat(parts) for parts in zip(*asked, strict=True))
-    return JoinedTracks(grouped.groups, between, likely, joined, weight, first_line)
+    return JoinedTracks(grouped.groups, between, likely, joined, weight, first_ratio)
 
 
-def tracks_of_two_persons(features: Tensor, identities: Tensor, tracks: Tensor, line: Tensor) -> Tensor:
+def tracks_of_two_persons(features: Tensor, identities: Tensor, tracks: Tensor, log_ratio: Tensor) -> Tensor:
     """Tracks that probably show one person first and then another: (M,) int64.
 
     Args:
         features, identities, tracks: as `join_tracks` takes them.
-        line: as in `JoinedTracks`.
+        log_ratio: as in `JoinedTracks`.
     """
     labels = tracks[:, 0].long().cpu().unique()
     likeness = _least_similar_parts(features, identities, int(identities.max()) + 1 if len(identities) else 0)
-    doubtful: Tensor = labels[line[0] + line[1] * likeness[labels] < _TWO_PERSONS]
+    doubtful: Tensor = labels[log_ratio[_bins(likeness[labels])] < _TWO_PERSONS]
     return doubtful
 
 
@@ -288,42 +297,46 @@ def _bins(similarities: Tensor) -> Tensor:
 
 def _probabilities(near: _Near, halves: Tensor) -> tuple[Tensor, Tensor]:
     """Estimated probability of each group and each partner being one person: (G, k) float64; 0 without a partner. And
-    the straight line (2,) that gives the log of the ratio of densities by similarity.
+    the log of the ratio of densities (B,), as in `JoinedTracks`.
 
     Expectation maximisation. At first, only what is certain counts; all pairs count as strangers if little is.
     """
-    middles = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (2 / _BINS) - 1
     usual = torch.bincount(near.cameras, minlength=len(near.others)).double()[:, None].clamp(min=2).reciprocal()
     share, probability, number = usual, torch.zeros_like(near.others), near.others.sum(1, keepdim=True)
-    line = torch.zeros(2, dtype=torch.float64)
     known = halves.clone()
     known[-1] += 1  # two that are equal are one person
     weight = 1.0 if near.strangers.sum() < _CERTAIN else 0.0
     for _ in range(_ROUNDS):
         strangers = (near.strangers + weight * near.others * (1 - probability)).sum(0)
         weight = 1.0
-        line = _log_ratio(middles, known + (near.others * probability).sum(0), strangers, line)
-        before, probability = probability, (share.logit(1e-9) + line[0] + line[1] * middles).sigmoid()
+        log_ratio = _log_ratio(known + (near.others * probability).sum(0), strangers)
+        before, probability = probability, (share.logit(1e-9) + log_ratio).sigmoid()
         share = ((near.others * probability).sum(1, keepdim=True) + 1) / (number + 1 / usual)
         if (probability - before).abs().max() < _SETTLED:
             break
-    return probability[near.cameras[:, None], near.bins].masked_fill(near.partners < 0, 0.0), line
+    return probability[near.cameras[:, None], near.bins].masked_fill(near.partners < 0, 0.0), log_ratio
 
 
-def _log_ratio(at: Tensor, one: Tensor, two: Tensor, start: Tensor) -> Tensor:
-    """Logistic regression: log of the ratio of the densities of ``one`` and ``two``, weights (B,) of the places ``at``,
-    as a straight line (2,): its height at 0 and its slope."""
-    line, design = start, torch.stack([torch.ones_like(at), at], dim=1)
+def _log_ratio(one: Tensor, two: Tensor) -> Tensor:
+    """Log of the ratio of two densities of similarities, given as weights (B,) of their bins: (B,) float64.
+
+    Logistic regression on a polynomial, by Newton's method. Who is more similar is no less probably one person: the
+    result is the largest that never falls and is nowhere above the polynomial.
+    """
+    middles = (torch.arange(_BINS, dtype=torch.float64) + 0.5) * (2 / _BINS) - 1
+    powers = middles[:, None] ** torch.arange(_DEGREE + 1)
+    ridge = _RIDGE * torch.eye(_DEGREE + 1, dtype=torch.float64)
     one, two = one / one.sum(), two / two.sum().clamp(min=1e-12)
+    coefficients = powers.new_zeros(_DEGREE + 1)
     for _ in range(_ROUNDS):
-        likely = (design @ line).sigmoid()
-        gradient = design.T @ (one * (1 - likely) - two * likely) - _RIDGE * line
-        curvature = (design * ((one + two) * likely * (1 - likely))[:, None]).T @ design
-        step = torch.linalg.solve(curvature + _RIDGE * torch.eye(2, dtype=torch.float64), gradient)
-        line = line + step
+        likely = (powers @ coefficients).sigmoid()
+        gradient = powers.T @ (one * (1 - likely) - two * likely) - ridge @ coefficients
+        curvature = (powers * ((one + two) * likely * (1 - likely))[:, None]).T @ powers
+        step = torch.linalg.solve(curvature + ridge, gradient)
+        coefficients = coefficients + step
         if step.abs().max() < _SETTLED:
             break
-    return line
+    return (powers @ coefficients).flip(0).cummin(0).values.flip(0)
 
 
 def _mutual(near: _Near, probability: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ccafl.config import Association
@@ -48,7 +47,6 @@ def associate_identities(
     topology: CameraTopology | None = None,
     before: Believed | None = None,
     tracks: Tensor | None = None,
-    together: Tensor | None = None,
 ) -> Joined:
     """Join the accumulated identities of different cameras, and tracks of one camera if the settings say so.
 
@@ -62,16 +60,13 @@ def associate_identities(
         before: links that the features have learned from, for an honest estimate.
         tracks: (T, 3) float64, as `LabelledImages.tracks`. What is joined within a camera counts as one label for all
             estimates.
-        together: (N,) int64, as `Joined.tracks` of an earlier call: tracks that stay joined.
     """
     if not settings.tracks or tracks is None:
         return _across_cameras(features, identities, identity_cameras, settings, links, topology, before)
     centred = centre_by_camera(features, identity_cameras[identities].to(features.device))
     must, cannot = (None, None) if links is None else (links.must, links.cannot)
-    if together is not None:
-        kept = torch.stack([by_first_member(together)[1][together], torch.arange(len(together))], dim=1)
-        must = kept if must is None else torch.cat([must, kept])
-    groups = join_tracks(centred, identities, identity_cameras, tracks, must, cannot).groups
+    joined_tracks = join_tracks(centred, identities, identity_cameras, tracks, must, cannot)
+    groups, doubtful = joined_tracks.groups, joined_tracks.doubtful
     first = by_first_member(groups)[1]
     links = None if links is None else links.grouped(groups)
     topology = None if topology is None else topology.grouped(groups, first)
@@ -79,7 +74,9 @@ def associate_identities(
         ends = groups[before.links].sort(dim=1).values
         across = ends[:, 0] != ends[:, 1]
         before = Believed(ends[across], before.probability[across])
-    joined = _across_cameras(features, groups[identities], identity_cameras[first], settings, links, topology, before)
+    joined = _across_cameras(
+        features, groups[identities], identity_cameras[first], settings, links, topology, before, doubtful
+    )
     if joined.believed is not None:
         joined = replace(joined, believed=Believed(first[joined.believed.links], joined.believed.probability))
     return replace(joined, identities=of_members(joined.identities, groups), tracks=groups)
@@ -93,6 +90,7 @@ def _across_cameras(
     links: IdentityLinks | None,
     topology: CameraTopology | None,
     before: Believed | None,
+    doubtful: Tensor | None = None,
 ) -> Joined:
     device = features.device
     identities, identity_cameras = identities.to(device), identity_cameras.to(device)
@@ -115,6 +113,12 @@ def _across_cameras(
         features = centre_by_camera(features, identity_cameras[identities])
     centres = identity_centres(features, identities, len(identity_cameras))
     found = associate_calibrated(
-        centres, identity_cameras, topology=topology, must_link=must, cannot_link=cannot, before=before
+        centres,
+        identity_cameras,
+        topology=topology,
+        must_link=must,
+        cannot_link=cannot,
+        before=before,
+        doubtful=doubtful,
     )
     return Joined(found.identities, found.estimated_precision, found.shared, found.believed)

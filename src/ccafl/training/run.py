@@ -151,7 +151,6 @@ class Training:
         self.seconds = 0.0
         self.association = torch.full((len(images.identity_cameras),), -1)
         self.believed: Believed | None = None
-        self.tracks: Tensor | None = None  # which of a camera's are one person; once joined, they stay so
         self.calibration: Calibration | None = None
         self.figures: dict[str, float] = {}
         resumed, events = self._resume() if self.last.is_file() or self.previous.is_file() else (self.last, [])
@@ -279,9 +278,7 @@ class Training:
                 self.topology,
                 self.believed,
                 self.images.tracks,
-                self.tracks,
             )
-            self.tracks = joined.tracks
         if phase.association != "alone":
             self.association, self.believed = joined.identities, joined.believed
         estimate = joined.estimated_precision
@@ -425,7 +422,6 @@ class Training:
             "figures": self.figures,
             "events": list(events),
             "association": self.association,
-            "tracks": self.tracks,
             "believed": None if self.believed is None else (self.believed.links, self.believed.probability),
             "calibration": None if self.calibration is None else CALIBRATION.dump_python(self.calibration),
             "encoder": self.encoder.state_dict(),
@@ -456,7 +452,6 @@ class Training:
             if state["association"].shape != self.association.shape:
                 raise ValueError("its association is of other labels")
             self.association = state["association"]
-            self.tracks = state.get("tracks")  # absent in older checkpoints
             if state.get("believed") is not None:  # absent in older checkpoints
                 self.believed = Believed(*state["believed"])
             if state.get("calibration") is not None:  # of the last epoch only
@@ -493,7 +488,6 @@ class _RunState(BaseModel):
     figures: dict[str, float]
     association: Tensor
     believed: tuple[Tensor, Tensor] | None = None
-    tracks: Tensor | None = None
     calibration: dict[str, Any] | None = None
     encoder: dict[str, Tensor]
     classifier: dict[str, Tensor]
