@@ -11,14 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from torchvision.models import get_model
 
 from benchmarks.measure import Row, in_own_process, peak_of, timed
 from ccafl.files import write_text
@@ -28,11 +31,14 @@ from ccafl.footage.frames import Damage, Footage, Frame
 from ccafl.footage.given import GivenDetections, GivenTracks, read_tracks
 from ccafl.footage.ingest import Counts, Plan, ingest_camera, tracked
 from ccafl.footage.motion import MotionDetector
+from ccafl.footage.torchvision_detector import DEFAULT as TORCHVISION
+from ccafl.footage.torchvision_detector import TorchvisionDetector
 from ccafl.footage.tracking import OverlapTracker
 from ccafl.provenance import commit, hardware
 
 FOUND = 0.5  # IoU from which a picture shows the person that it should show
 FPS, PEOPLE = 25, 5  # of the video that the speed is measured with
+_TIMED = 200  # frames
 
 Boxes = NDArray[np.float32]
 Tracks = Mapping[int, tuple[NDArray[np.int64], Boxes]]
@@ -58,8 +64,12 @@ class Quality:
 def main(
     folder: Annotated[Path, typer.Argument(help="Synthetic footage.")],
     out: Annotated[Path | None, typer.Option(help="JSON file for the table.")] = None,
+    detectors: Annotated[bool, typer.Option(help="Time the detectors instead.")] = False,
 ) -> None:
     """Score the tracks and the pictures of true detections and of motion, camera by camera."""
+    if detectors:
+        Console().print(seconds_an_hour(folder))
+        return
     rows = list(qualities(folder))
     table = Table("detector", "camera", "HOTA", "IDF1", "pictures on a person", "of their track's", "tracks", "true")
     for row in rows:
@@ -199,6 +209,29 @@ def speed() -> Iterator[Row]:
     short, long = (in_own_process(peak_of, partial(_ingesting, length)) for length in (seconds, 4 * seconds))
     ratio = short / long
     yield Row(f"{name}, {4 * seconds} s", long, f"{seconds} s", short, ratio, 0.9, ratio >= 0.9, True, "GiB")
+
+
+def seconds_an_hour(folder: Path) -> Table:
+    """What an hour of video at 25 frames a second takes with each detector, by `_TIMED` frames of a camera.
+
+    torchvision's have random weights: they find other boxes, in the same time.
+    """
+    starts, rates = read_camera_table(folder / "cameras.csv")
+    camera = next(iter(starts))
+    (footage,), _ = open_cameras({camera: str(folder / f"{camera}.mp4")}, starts, rates)
+    detectors: dict[str, Detector] = {"motion": MotionDetector(FPS)}
+    with tempfile.TemporaryDirectory() as weights:
+        for name in ("ssdlite320_mobilenet_v3_large", TORCHVISION, "fasterrcnn_resnet50_fpn_v2"):
+            file = Path(weights) / f"{name}.pt"
+            torch.save(get_model(name, weights=None, weights_backbone=None).state_dict(), file)
+            detectors[f"torchvision:{name}"] = TorchvisionDetector(name, file)
+    table = Table("detector", "frames a second", "seconds for an hour", "at --fps 5")
+    for name, detector in detectors.items():
+        seen = filter(None, footage.frames(fps=None, damage=Damage()))
+        frames = list(islice(seen, _TIMED if name == "motion" else _TIMED // 10))
+        taken = timed(lambda frames=frames, detector=detector: [detector(frame) for frame in frames])[0] / len(frames)
+        table.add_row(name, f"{1 / taken:.3g}", f"{taken * 3600 * FPS:,.0f}", f"{taken * 3600 * 5:,.0f}")
+    return table
 
 
 def _timed_ingest(seconds: int) -> tuple[float, Counts]:

@@ -51,11 +51,12 @@ def test_tracks_of_one_person_join_and_those_of_two_do_not():
 def test_a_track_of_two_persons_is_doubtful():
     features, labels, cameras, tracks, truth = world()
 
-    def doubtful(labels, tracks):
-        learned = join_tracks(features, labels, cameras, tracks).log_ratio
-        return tracks_of_two_persons(features, labels, tracks, learned)
+    def doubtful(labels, tracks, shown=features):
+        learned = join_tracks(shown, labels, cameras, tracks).log_ratio
+        return tracks_of_two_persons(shown, labels, tracks, learned)
 
     assert len(doubtful(labels, tracks)) == 0
+    assert len(doubtful(labels[PICTURES - 1 :], tracks, features[PICTURES - 1 :])) == 0  # the first has one picture
     one, other = 3, 8  # a tracker goes on with another person
     assert truth[one] != truth[other]
     changed, begin = labels.clone(), tracks.clone()

@@ -38,7 +38,7 @@ _DEGREE = 3  # of the polynomial that it is: it rises more steeply among the mos
 _JOINED = 0.5  # probability from which tracks are joined
 _ASKED = 0.01  # below, a pair is not worth a question
 _DOUBTFUL = 0.05  # below, a pair that was not joined counts as two persons
-_TWO_PERSONS = -3.0  # log of the ratio of densities, one person to two, below which a track is reported: 1 to 20
+_TWO_PERSONS = -2.5  # log of the ratio of densities, one person to two, below which a track is reported: 1 to 12
 _FEWEST = 2  # pictures before and after the moment
 _UNSURE = 5  # most similar others of a label that may be the same person
 _PARTNERS = 3  # most similar others of a group that are compared
@@ -292,7 +292,7 @@ def _least_similar_parts(features: Tensor, identities: Tensor, count: int) -> Te
 
 
 def _bins(similarities: Tensor) -> Tensor:
-    return ((similarities + 1) * (_BINS / 2)).long().clamp(0, _BINS - 1)
+    return ((similarities + 1) * (_BINS / 2)).clamp(0, _BINS - 1).long()
 
 
 def _probabilities(near: _Near, halves: Tensor) -> tuple[Tensor, Tensor]:
