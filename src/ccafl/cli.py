@@ -327,8 +327,12 @@ def ingest(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the pictures and their manifest.", show_default=False)],
     detector: Annotated[
-        str, typer.Option(help="motion (fixed cameras), torchvision[:NAME[:FILE]] or onnx:[LAYOUT:]FILE.")
-    ] = "motion",
+        str,
+        typer.Option(
+            help="motion (fixed cameras), torchvision[:NAME[:FILE]] or onnx:[LAYOUT:]FILE; auto is torchvision where "
+            "its weights have been downloaded, else motion."
+        ),
+    ] = "auto",
     detections: Annotated[
         list[str] | None, typer.Option(metavar="CAMERA=FILE", help="Detections, MOTChallenge's; may be repeated.")
     ] = None,

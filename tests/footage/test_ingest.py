@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.models import get_model, get_model_weights
 
 from block_people import RATE, Filmed, Walk, edges, scene, write_truth, write_video
 from ccafl.data.source import read_source
 from ccafl.footage import Detections, ingest
 from ccafl.footage.crops import CROPS
+from ccafl.footage.torchvision_detector import DEFAULT
 from small_runs import refusal, run
 
 KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "1"))
@@ -62,6 +65,22 @@ def test_ones_own_detector_in_python(tmp_path, filmed: Filmed):
         return lambda frame: Detections.of([[*edges(filmed.walks[0], frame.number - 1)]])
 
     assert ingest([f"hall={filmed.video}"], tmp_path / "site", detector=detector)["hall"].tracks == 1
+
+
+def test_the_default_detector_is_torchvisions_once_its_weights_are_there(tmp_path, filmed: Filmed, monkeypatch, capsys):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def taken(site: str) -> str:
+        run("ingest", f"hall={filmed.video}", "--fps", "1", "--out", tmp_path / site)
+        capsys.readouterr()
+        return json.loads((tmp_path / site / "hall" / "ingest.json").read_text())["settings"]["detector"]
+
+    assert taken("before") == "motion"
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    name = Path(get_model_weights(DEFAULT).DEFAULT.url).name
+    torch.save(get_model(DEFAULT, weights=None, weights_backbone=None).state_dict(), folder / name)
+    assert taken("after") == f"torchvision:{DEFAULT}"
 
 
 def test_fps_looks_at_fewer_frames(tmp_path, filmed: Filmed):

@@ -19,7 +19,7 @@ from ccafl.footage.ingest import Counts, Plan, Region, finished, ingest_camera, 
 from ccafl.footage.tracking import OverlapTracker
 from ccafl.terminal import bar, note
 
-DETECTORS = "motion, torchvision[:NAME[:FILE]], onnx:[LAYOUT:]FILE"
+DETECTORS = "auto, motion, torchvision[:NAME[:FILE]], onnx:[LAYOUT:]FILE"
 _VERSION = 2  # of what is written; raised when the same footage gives other pictures
 
 DetectorMaker = Callable[[float], Detector]
@@ -30,7 +30,7 @@ def ingest(
     footage: Sequence[str],
     out: Path,
     *,
-    detector: str | DetectorMaker = "motion",
+    detector: str | DetectorMaker = "auto",
     detections: Sequence[str] = (),
     tracks: Sequence[str] = (),
     starts: Sequence[str] = (),
@@ -47,7 +47,8 @@ def ingest(
         footage: ``CAMERA=PATH`` of each camera: a video, a folder of frames or of videos, or a pattern such as
             ``hall-*.mp4``.
         out: the data set's folder.
-        detector: one of `DETECTORS`, or what makes a camera's `Detector`, given its frames a second.
+        detector: one of `DETECTORS`, or what makes a camera's `Detector`, given its frames a second. ``auto`` is
+            torchvision where its weights have been downloaded, else motion.
         detections: ``CAMERA=FILE`` in MOTChallenge's form, in place of the detector.
         tracks: ``CAMERA=FILE``, of MOTChallenge, CVAT, COCO or Label Studio, in place of detector and tracker.
         starts: ``CAMERA=TIME``, when a camera's footage begins.
@@ -72,6 +73,10 @@ def ingest(
     if fps is not None and not fps > 0:
         raise InputError(f"--fps {fps:g}: is not a rate; give the frames a second to look at, such as 5")
     opened, lines = open_cameras(paths, begins, rates)
+    if detector == "auto":
+        unseen = [camera for camera in paths if camera not in named["TRACKS"] | named["DETECTIONS"]]
+        detector, said = _at_hand() if unseen else ("motion", "")
+        lines += [said] if said else []
     make, said = _detector_maker(detector)
     plans = [_plan(footage, begins, make, said, named, fps=fps, crops=crops) for footage in opened]
     done = {plan.footage.camera: finished(out, plan.footage.camera, plan.settings) for plan in plans}
@@ -149,6 +154,15 @@ def _plan(
     else:
         found, settings["detector"] = make(rate), said
     return Plan(footage, found, OverlapTracker(rate), settings, fps, region, crops)
+
+
+def _at_hand() -> tuple[str, str]:
+    """The best detector that needs no download, and a line that says so."""
+    from ccafl.footage.torchvision_detector import DEFAULT, weights_at_hand
+
+    if weights_at_hand():
+        return "torchvision", f"detector: torchvision's {DEFAULT}"
+    return "motion", "detector: motion; torchvision finds people better (--detector torchvision downloads 74 MB once)"
 
 
 def _detector_maker(detector: str | DetectorMaker) -> tuple[DetectorMaker, str]:

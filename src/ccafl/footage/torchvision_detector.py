@@ -1,6 +1,7 @@
 """Detectors of torchvision, trained on COCO."""
 
 from pathlib import Path
+from typing import Any
 
 from ccafl.errors import InputError
 from ccafl.footage.detections import Detections
@@ -9,6 +10,15 @@ from ccafl.footage.frames import Frame
 DEFAULT = "fasterrcnn_mobilenet_v3_large_320_fpn"
 _PERSON = 1  # of COCO's 91
 _LEAST_SCORE = 0.4
+
+
+def weights_at_hand() -> bool:
+    """Whether the weights of `DEFAULT` were downloaded before."""
+    import torch
+    from torchvision.models import get_model_weights
+
+    weights: Any = get_model_weights(DEFAULT)
+    return (Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.DEFAULT.url).name).is_file()
 
 
 class TorchvisionDetector:
@@ -24,17 +34,21 @@ class TorchvisionDetector:
 
     def __init__(self, name: str = DEFAULT, weights: Path | None = None) -> None:
         import torch
-        from torchvision.models import detection, get_model, list_models
+        from torchvision.models import detection, get_model, get_model_weights, list_models
 
         if name not in list_models(module=detection) or name.startswith("keypoint"):
             models = ", ".join(model for model in list_models(module=detection) if not model.startswith("keypoint"))
             raise InputError(f"torchvision:{name}: no such detector; use one of {models}")
         try:
+            model = get_model(name, weights=None, weights_backbone=None)
             if weights is None:
-                model = get_model(name, weights="DEFAULT")
+                published: Any = get_model_weights(name)
+                state = published.DEFAULT.get_state_dict(
+                    progress=False, check_hash=True, map_location="cpu", weights_only=True
+                )
             else:
-                model = get_model(name, weights=None, weights_backbone=None)
-                model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+                state = torch.load(weights, map_location="cpu", weights_only=True)
+            model.load_state_dict(state)
         except Exception as error:  # no network, no such file, damaged, of another model
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
