@@ -53,7 +53,7 @@ class Projection:
         self.fingerprint, self.name, self.runtime = hashlib.sha256(b"projection").hexdigest(), "projection", "numpy"
         self.place, self.dim, self.text_dim, self.describes = Path("/projection"), DIM, None, False
         self.camera_names: tuple[str, ...] = ()
-        self.calibration, self.drawn = None, False
+        self.calibration, self.drawn, self.takes_cameras = None, False, False
         self._directions = np.random.default_rng(0).standard_normal((16 * 8 * 3, DIM)).astype(np.float32)
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:

@@ -3,9 +3,9 @@
 There is a collection for each kind of vector, since older servers refuse two in one; both have the same keys and
 properties. The one of features decides which pictures there are.
 
-A server shows what was written only after up to 0.2 s, and a read of consistency level Strong waits that long. `load` makes
-one such read; later ones wait only for what this process has written. Beside a process that adds pictures, a search may so
-be behind by as long.
+A server shows what was written only after up to 0.2 s, and a read of consistency level Strong waits that long.
+`load` makes one such read; later ones wait only for what this process has written. Beside a process that adds
+pictures, a search may so be behind by as long.
 """
 
 import logging
