@@ -18,7 +18,7 @@ export const score = (value) => value.toFixed(3);
 export const likelihood = (hit) =>
   hit.probability === null || hit.probability === undefined
     ? score(hit.score)
-    : `${Math.round(100 * hit.probability)}% ${hit.verdict}`;
+    : `${hit.probability > 0.99 ? ">99" : Math.round(100 * hit.probability)}% ${hit.verdict}`;
 export const cameraName = (camera) => given(camera) || "no camera";
 export const personName = (identity, name = "") =>
   name ? given(name) : /^\d+$/.test(identity) ? `Person ${identity}` : given(identity);
