@@ -42,6 +42,7 @@ TOP = 10
 PICTURES = 64  # distinct queries
 LIMIT = 24  # hits per query
 _BATCH = 2_000
+_BLOCK = 100_000  # vectors compared at a time in float64
 _BOUNDARY = "b0d7a5c1"
 
 
@@ -52,7 +53,7 @@ class Projection:
         self.fingerprint, self.name, self.runtime = hashlib.sha256(b"projection").hexdigest(), "projection", "numpy"
         self.place, self.dim, self.text_dim, self.describes = Path("/projection"), DIM, None, False
         self.camera_names: tuple[str, ...] = ()
-        self.calibration, self.drawn = None, False
+        self.calibration, self.drawn, self.takes_cameras = None, False, False
         self._directions = np.random.default_rng(0).standard_normal((16 * 8 * 3, DIM)).astype(np.float32)
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
@@ -79,10 +80,11 @@ def main(
     filtered: Annotated[bool, typer.Option(help="Exclude a different camera from each query.")] = False,
     model: Annotated[Path | None, typer.Option(help="A run's folder or an exported ONNX file.")] = None,
     db: Annotated[Path | None, typer.Option(help="Keep the gallery here for later runs.")] = None,
+    uri: Annotated[str | None, typer.Option(help="Of a running Milvus server, for the vectors.")] = None,
 ) -> None:
     """Measure the latency of picture queries, and their recall against exhaustive search."""
     with tempfile.TemporaryDirectory() as folder:
-        row = measure(vectors, clients, seconds, filtered, model, db or Path(folder) / "gallery.db")
+        row = measure(vectors, clients, seconds, filtered, model, db or Path(folder) / "gallery.db", uri)
     Console(stderr=True).print(
         f"{row['vectors']:,} vectors, {clients} clients, {row['encoder']}: {row['queries_a_second']:.0f} queries/s, "
         f"p50/p95/p99 {_joined(row['latency_ms'])} ms, beyond the forward pass {_joined(row['beyond_model_ms'])} ms, "
@@ -94,13 +96,21 @@ def main(
 
 
 def measure(
-    vectors: int, clients: int, seconds: float, filtered: bool, model: Path | None, folder: Path
+    vectors: int,
+    clients: int,
+    seconds: float,
+    filtered: bool,
+    model: Path | None,
+    folder: Path,
+    uri: str | None = None,
 ) -> dict[str, Any]:
     """Make a gallery, serve it, query it, and return the measurements."""
     encoder = _encoder(model)
     stored = unit(np.random.default_rng(1).standard_normal((vectors, encoder.dim), np.float32))
-    if not folder.exists():
-        _fill(folder, encoder, stored)
+    begun, new = time.perf_counter(), not folder.exists()
+    if new:
+        _fill(folder, encoder, stored, uri)
+    adding = time.perf_counter() - begun
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     fresh = multiprocessing.get_context("spawn")
@@ -114,6 +124,7 @@ def measure(
             before = _cpu(service.pid)
             answered = pool.apply(_query_all, (port, pictures, clients, seconds, filtered))
             used = _cpu(service.pid) - before
+        memory = _peak_memory(service.pid)
     finally:
         service.terminate()
         service.join()
@@ -131,6 +142,8 @@ def measure(
         "beyond_all_passes_ms": _percentiles([1000 * (one.latency - one.model - one.wait) for one in answered]),
         "model_ms": statistics.median(1000 * one.model for one in answered),
         "recall": recall,
+        "adding_s": round(adding, 1) if new else None,
+        "service_peak_gib": round(memory / 2**30, 2),
     }
 
 
@@ -143,9 +156,9 @@ def _encoder(model: Path | None) -> PictureEncoder:
     return Projection() if model is None else open_encoder(model)
 
 
-def _fill(folder: Path, encoder: PictureEncoder, stored: NDArray[np.float32]) -> None:
+def _fill(folder: Path, encoder: PictureEncoder, stored: NDArray[np.float32], uri: str | None) -> None:
     first, small = datetime(2026, 1, 1, tzinfo=UTC), thumbnail(Image.new("RGB", (64, 128)))
-    with Gallery.create(folder, encoder) as gallery:
+    with Gallery.create(folder, encoder, uri=uri) as gallery:
         for start in range(0, len(stored), _BATCH):
             numbers = range(start, min(start + _BATCH, len(stored)))
             entries = [
@@ -183,6 +196,11 @@ def _cpu(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _peak_memory(process: int) -> int:
+    """The most memory that a process held at once, in bytes; Linux only."""
+    return 1024 * int(Path(f"/proc/{process}/status").read_text("ascii").partition("VmHWM:")[2].split()[0])
+
+
 def _pictures() -> list[bytes]:
     """JPEG files of smooth noise, as large as a person's picture."""
     rng, files = np.random.default_rng(2), []
@@ -197,7 +215,9 @@ def _pictures() -> list[bytes]:
 def _recall(port: int, encoder: PictureEncoder, pictures: list[bytes], stored: NDArray[np.float32]) -> float:
     """Share of the nearest pictures by exhaustive cosine search that the service finds."""
     features = encoder.encode([Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]).features
-    nearest = np.argsort(-(features.astype(np.float64) @ stored.astype(np.float64).T), axis=1)[:, :TOP]
+    exact = features.astype(np.float64)
+    scores = [exact @ stored[start : start + _BLOCK].astype(np.float64).T for start in range(0, len(stored), _BLOCK)]
+    nearest = np.argsort(-np.hstack(scores), axis=1)[:, :TOP]
 
     async def found() -> list[set[str]]:
         async with _Connection(port) as connection:

@@ -61,6 +61,7 @@ class FakeEncoder:
         self.dim, self.describes = 3 * 64 + 2, describes
         self.text_dim = len(COLOURS) if describes else None
         self.camera_names: tuple[str, ...] = CAMERAS
+        self.takes_cameras = False
         self.calibration: Calibration | None = calibration
         self.drawn = False
 

@@ -4,9 +4,10 @@ An encoder's `Calibration` says how much more often a cosine is seen between pic
 probability follows from that and from how rare pictures of the person are in the gallery.
 """
 
-import math
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
@@ -14,6 +15,8 @@ Verdict = Literal["likely", "unsure", "unlikely"]
 
 LIKELY, UNLIKELY = 0.7, 0.2
 """From this probability a hit is likely, and below that one unlikely."""
+MOST_STRANGERS = 2.0
+"""Strangers that may look like one person, as a share of a person's pictures: with more, the curve does not hold."""
 _MOST = 0.5  # share of a gallery that one person is taken to have at most
 _STEEPEST = 700.0  # log odds beyond which exp overflows
 
@@ -37,9 +40,14 @@ class Calibration:
 
     def probability(self, cosine: float, size: int) -> float:
         """That a picture of a gallery of ``size`` pictures shows the person, given its cosine with the query."""
+        return float(self.probabilities(np.array(cosine), size))
+
+    def probabilities(self, cosines: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+        """`probability` of each cosine; the shape stays."""
         share = min(self.pictures / max(size, 1), _MOST)
-        odds = self.offset + self.slope * cosine + math.log(share / (1 - share))
-        return 1 / (1 + math.exp(min(max(-odds, -_STEEPEST), _STEEPEST)))
+        odds = self.offset + self.slope * cosines.astype(np.float64) + np.log(share / (1 - share))
+        made: NDArray[np.float64] = 1 / (1 + np.exp(np.clip(-odds, -_STEEPEST, _STEEPEST)))
+        return made
 
 
 CALIBRATION: TypeAdapter[Calibration] = TypeAdapter(Calibration)

@@ -10,8 +10,10 @@ from rich.console import Console
 
 from ccafl.calibration import Calibration, verdict
 from ccafl.gallery import Filters, Gallery, Query, search, search_many
+from ccafl.gallery.commands import rejoin
 from ccafl.gallery.render import render_found
-from colour_people import FakeEncoder, draw, filled
+from ccafl.gallery.strangers import strangers_share
+from colour_people import JOINED, FakeEncoder, draw, filled
 
 CURVE = Calibration(slope=40.0, offset=-34.0, pictures=6.0, joins=True)
 
@@ -79,3 +81,32 @@ def test_a_gallery_keeps_the_calibration(judging):
     gallery, _ = judging
     with Gallery.open(gallery.where.parent, read_only=True) as reader:
         assert reader.calibration == CURVE
+
+
+def test_probabilities_are_left_out_where_strangers_of_a_camera_look_like_one_person(judging, tmp_path, people, capsys):
+    gallery, encoder = judging
+    share = strangers_share(gallery, CURVE)
+    pictures = [(entry.camera, entry.label) for page, _ in gallery.all() for entry in page]
+    features = np.concatenate([encoded.features for _, encoded in gallery.all()])
+    wrong = [
+        CURVE.probability(float(features[one] @ features[other]), len(pictures))
+        for one in range(len(pictures))
+        for other in range(len(pictures))
+        if pictures[one][0] == pictures[other][0] and pictures[one][1] != pictures[other][1]
+    ]
+    assert len(wrong) >= 100
+    assert share == pytest.approx(np.mean(wrong) * len(pictures) / CURVE.pictures, rel=1e-4)
+    assert share < 0.1
+    with filled(tmp_path / "few.db", encoder, people[:2]) as few:
+        assert strangers_share(few, CURVE) is None
+    blind = replace(CURVE, offset=20.0)
+    with filled(tmp_path / "blind.db", FakeEncoder(calibration=blind), people):
+        pass
+    table = tmp_path / "association.csv"
+    rows = [f"{camera},{label},{identity}\n" for (camera, label), identity in JOINED.items()]
+    table.write_text("camera,label,identity\n" + "".join(rows))
+    rejoin(tmp_path / "blind.db", association=table)
+    assert "takes strangers of these cameras for one person" in " ".join(capsys.readouterr().err.split())
+    with Gallery.open(tmp_path / "blind.db", read_only=True) as reader:
+        assert reader.curve == blind
+        assert {hit.probability for hit in search(reader, encoder.encode([draw(0)]).features).hits} == {None}

@@ -255,6 +255,11 @@ def test_more_like_this_searches_from_a_result_and_back_returns(tab, pictures, n
     tab.get_by_role("button", name=re.compile("Open rank 2,")).click()
     expect(viewer(tab)).to_contain_text("Person 0")
     assert viewer(tab).get_by_role("heading", name="Rank 2").is_visible()
+    both = [viewer(tab).get_by_role("figure", name=name).get_by_role("img") for name in ("Query", "Result")]
+    before = [image.bounding_box()["height"] for image in both]
+    tab.keyboard.press("+")
+    assert [image.bounding_box()["height"] for image in both] == [1.5 * height for height in before]
+    tab.keyboard.press("-")
     tab.keyboard.press("ArrowRight")
     expect(viewer(tab).get_by_role("heading", name="Rank 3")).to_be_visible()
     third = tab.get_by_role("button", name=FOUND, include_hidden=True).nth(2).get_attribute("aria-label")
@@ -732,6 +737,12 @@ def test_controls_are_named_text_is_legible_and_nothing_sticks_out(address, new_
     check()
     tab.get_by_role("button", name="Doubtful joins").click()
     expect(viewer(tab).get_by_role("region")).to_have_count(2)
+    check(dialog=True)
+    tab.keyboard.press("n")
+    expect(viewer(tab).get_by_text("1 answer given")).to_be_visible()
+    tab.keyboard.press("Escape")
+    tab.get_by_role("button", name="Corrections").click()
+    expect(viewer(tab).get_by_role("row")).to_have_count(2)
     check(dialog=True)
     tab.keyboard.press("Escape")
     upload(tab, scene, pictures[0].path)

@@ -273,7 +273,8 @@ def test_the_gallery_is_described(shared):
     assert facts["cameras"] == [{"name": name, "pictures": EACH} for name in sorted(CAMERAS)]
     assert (facts["pictures"], facts["identities"]) == (3 * EACH, 3)
     assert (facts["first"], facts["last"]) == ("2026-05-04T12:00:00Z", "2026-05-04T12:23:00Z")
-    assert facts["model"] == {"name": "colours", "fingerprint": "f" * 64, "runtime": "numpy"}
+    named = {"name": "colours", "fingerprint": "f" * 64, "runtime": "numpy"}
+    assert facts["model"] == named | {"takes_cameras": False, "mistakes_strangers": False}
     assert facts["text"]
     assert facts["limits"] == {"upload_mb": 16, "pixels": 64_000_000, "pictures": 8}
 

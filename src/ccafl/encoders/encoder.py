@@ -39,6 +39,7 @@ class PictureEncoder(Protocol):
         text_dim: E, the length of a feature to compare with sentences; None without a trained text tower.
         describes: whether `encode_text` is supported.
         camera_names: the cameras seen in training.
+        takes_cameras: whether features depend on which of them took a picture.
         calibration: makes cosines probabilities; None where that was not learned.
         drawn: whether it has only seen persons that ccafl drew.
     """
@@ -51,6 +52,7 @@ class PictureEncoder(Protocol):
     text_dim: int | None
     describes: bool
     camera_names: tuple[str, ...]
+    takes_cameras: bool
     calibration: Calibration | None
     drawn: bool
 

@@ -49,7 +49,7 @@ class OnnxEncoder:
         self.text_dim: int | None = dims.get(IMAGE_TEXT)
         self.describes = False
         self._image_size = metadata.image_size
-        self._takes_cameras = any(given.name == CAMERAS for given in self._session.get_inputs())
+        self.takes_cameras = any(given.name == CAMERAS for given in self._session.get_inputs())
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:
         """Features of pictures, in batches.
@@ -64,7 +64,7 @@ class OnnxEncoder:
         for start in range(0, len(pictures), BATCH):
             batch = slice(start, start + BATCH)
             given: dict[str, Any] = {IMAGES: np.stack([self._resized(picture) for picture in pictures[batch]])}
-            if self._takes_cameras:
+            if self.takes_cameras:
                 given[CAMERAS] = of_images[batch]
             if image_text is None:
                 (features[batch],) = self._session.run([FEATURES], given)

@@ -39,6 +39,8 @@ class TorchEncoder:
         self.describes = self._embedder.describes
         self.text_dim = self._embedder.image_text_dim if self.describes else None
         self.camera_names = self._embedder.camera_names
+        settings = self._embedder.config.model
+        self.takes_cameras = settings.camera_norm or settings.camera_embedding
         self.calibration, self.drawn = self._embedder.calibration, self._embedder.drawn
 
     def encode(self, pictures: Sequence[Image.Image], cameras: Sequence[str] | None = None) -> Encoded:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from ccafl.gallery.gallery import Gallery, GalleryInfo, source_of
 from ccafl.gallery.ledger import Tracklet
 from ccafl.gallery.milvus import check_milvus
 from ccafl.gallery.query import Fusion, group_by_identity, search, some_of_track
+from ccafl.gallery.strangers import strangers_share
 from ccafl.run_folder import RunFolder, read_association
 from ccafl.signals import stop_between_steps
 from ccafl.terminal import bar, note
@@ -38,6 +39,7 @@ from ccafl.words import counted, listed_names
 Results = dict[str, Any]
 
 _COLUMNS = ("key", "camera", "time", "source", "label", "identity", "name")  # of an export
+_NAMED = 5  # cameras in a message
 
 
 def add(
@@ -100,7 +102,7 @@ def add(
             lines = (f"  {why}" for why in done.skipped.values())
             note(f"skipped {counted(len(done.skipped), 'unreadable picture')}:", *lines)
         _say_if_drawn(encoder, pictures)
-        if seen := _in_training(RunFolder(Path(model)), pictures):
+        if done.added and (seen := _in_training(RunFolder(Path(model)), pictures)):
             were = "was" if seen == 1 else "were"
             note(
                 f"{counted(seen, 'picture')} {were} in the training of {model}: searches for them look better than "
@@ -108,6 +110,8 @@ def add(
             )
         if association or (identities and not gallery.ledger.identities()):
             join(gallery, identities)
+        _judge(gallery)
+        say_unknown_cameras(encoder, "--camera", [one.camera for one in pictures])
         counts = {"added": done.added, "known": done.known, "duplicates": done.duplicates}
         return counts | {"skipped": len(done.skipped), "in the gallery": len(gallery)}
 
@@ -132,6 +136,7 @@ def rejoin(
         raise InputError("--topology: has no effect on the joins of --association; leave one out")
     with Gallery.open(db, uri=uri, token=token) as gallery:
         join(gallery, _joined(association) if association else _associated(gallery, topology))
+        _judge(gallery)
         identities = gallery.ledger.identities()
         if not identities and association is None:
             note("no labels are probably one person; a run trained on these pictures, or on more, may tell better")
@@ -328,8 +333,9 @@ def find(
         wanted = [] if taken_by is None else [("--taken-by", taken_by)]
         _check_cameras(gallery, [*wanted, *(("--camera", name) for name in (filters or Filters()).camera_names())])
         digests = [digest_of(image) for image in images]
-        known = {entry.key: entry.camera for entry in gallery.get(digests)}
+        known = gallery.cameras_of(digests)
         cameras = tuple(taken_by or known.get(digest, "") for digest in digests)
+        say_unknown_cameras(encoder, "--taken-by", cameras)
         parts = [encoder.encode_text([text])] if text else []
         if queries:
             parts.append(encoder.encode(queries, cameras).features)
@@ -366,8 +372,33 @@ def find(
 
 def say_if_uncalibrated(gallery: Gallery) -> None:
     """Say that scores are no probabilities, where they are not."""
-    if gallery.calibration is None:
+    if gallery.curve is None:
         note(f"{gallery.model_name}: was not calibrated by a training, so scores are cosines, not probabilities")
+    elif gallery.calibration is None:
+        note(
+            f"{gallery.model_name}: takes strangers of these cameras for one person, so scores are cosines, not "
+            "probabilities; train on pictures of these cameras with ccafl train own"
+        )
+
+
+def say_unknown_cameras(encoder: PictureEncoder, option: str, cameras: Iterable[str]) -> None:
+    """Say which pictures are of no camera that the model has statistics of, if it has any: it finds fewer with them."""
+    others = {camera for camera in cameras if camera not in encoder.camera_names}
+    if encoder.takes_cameras and others:
+        which = ", ".join(sorted(filter(None, others))[:_NAMED]) or "unknown"
+        note(
+            f"camera {which}: the model was trained with statistics of each of its cameras and finds less with others; "
+            f"{listed_names(encoder.camera_names)}: if one of them took the pictures, give it with {option}"
+        )
+
+
+def _judge(gallery: Gallery) -> None:
+    """Measure anew whether the model's probabilities hold for the gallery."""
+    if gallery.curve is not None:
+        held = gallery.calibration is not None
+        gallery.keep_strangers(strangers_share(gallery, gallery.curve))
+        if held and gallery.calibration is None:
+            say_if_uncalibrated(gallery)
 
 
 def say_if_drawn(gallery: Gallery, encoder: PictureEncoder) -> None:

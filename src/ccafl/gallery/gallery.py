@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ccafl.calibration import CALIBRATION, Calibration
+from ccafl.calibration import CALIBRATION, MOST_STRANGERS, Calibration
 from ccafl.encoders.encoder import Encoded, PictureEncoder
 from ccafl.errors import InputError
 from ccafl.files import disk_errors, lock, written_whole
@@ -34,6 +34,7 @@ from ccafl.terminal import note
 
 _FORMAT, _WITH_MILVUS_LITE = "2", "1"
 _FILE, _LOCK = "gallery.sqlite", "lock"
+_STRANGERS = "strangers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ class Gallery:
         model_place: where it was: a run's folder or an ONNX file, or the name of an architecture with its weights.
         dim: D, the length of a picture's feature.
         text_dim: E, the length of the feature to compare with sentences; None without a trained text tower.
-        calibration: of that model; None where it has none, and in galleries of earlier versions.
+        curve: the calibration of that model; None where it has none, and in galleries of earlier versions.
+        strangers: how many pictures look like a person by it but show strangers (`strangers.strangers_share`), as
+            measured last; None if that was not possible.
         ledger: thumbnails, identities and corrections.
         where: location of the vectors, the gallery's file or the URI of a Milvus server.
     """
@@ -90,7 +93,7 @@ class Gallery:
         self, folder: Path, lock: IO[bytes] | None, ledger: Ledger, facts: "_Facts", token: str | None
     ) -> None:
         self.fingerprint, self.model_name, self.model_place = facts.fingerprint, facts.model_name, facts.model_place
-        self.dim, self.text_dim, self.calibration = facts.dim, facts.text_dim, facts.calibration
+        self.dim, self.text_dim, self.curve, self.strangers = facts.dim, facts.text_dim, facts.curve, facts.strangers
         self._dims = facts.dims
         self._vectors: VectorStore = (
             MilvusStore(facts.uri, facts.collections, ledger, self._dims, token=token)
@@ -202,6 +205,16 @@ class Gallery:
         if self._lock is not None:
             self._lock.close()
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What makes scores probabilities; None where nothing does, or it does not hold for these pictures."""
+        return self.curve if self.strangers is None or self.strangers <= MOST_STRANGERS else None
+
+    def keep_strangers(self, share: float | None) -> None:
+        """Keep what `strangers.strangers_share` has measured."""
+        self.strangers = share
+        self.ledger.write_facts({_STRANGERS: "" if share is None else f"{share:.3f}"})
+
     def check_model(self, encoder: PictureEncoder) -> None:
         """Refuse an encoder whose features cannot be compared with the gallery's.
 
@@ -266,6 +279,10 @@ class Gallery:
         """Pictures in the order of ``keys``; unknown keys are left out."""
         rows = self._vectors.get(keys)
         return self.entries([rows[key] for key in keys if key in rows])
+
+    def cameras_of(self, keys: Sequence[str]) -> dict[str, str]:
+        """The cameras that took pictures, by key; unknown keys are left out."""
+        return {key: row["camera"] for key, row in self._vectors.get(keys).items()}
 
     def entries(self, rows: Sequence[Row]) -> list[Entry]:
         """Entries of stored rows, with their current identities and their origins."""
@@ -590,7 +607,7 @@ class _Facts:
         fingerprint, model_name, model_place, dim, text_dim: as in `Gallery`.
         uri: of the Milvus server that holds the vectors, empty for none.
         collections: with which the names of its collections there begin.
-        calibration: as in `Gallery`.
+        curve, strangers: as in `Gallery`.
     """
 
     fingerprint: str
@@ -600,7 +617,8 @@ class _Facts:
     text_dim: int | None
     uri: str
     collections: str
-    calibration: Calibration | None = None
+    curve: Calibration | None = None
+    strangers: float | None = None
 
     @property
     def dims(self) -> dict[str, int]:
@@ -630,6 +648,7 @@ class _Facts:
                 stored["uri"],
                 stored["collections"],
                 CALIBRATION.validate_json(stored["calibration"]) if "calibration" in stored else None,
+                float(stored[_STRANGERS]) if stored.get(_STRANGERS) else None,
             )
         except (KeyError, TypeError, ValueError):
             facts = None
@@ -641,7 +660,7 @@ class _Facts:
 
     def stored(self) -> dict[str, str]:
         """As the gallery's file holds them."""
-        known = {} if self.calibration is None else {"calibration": CALIBRATION.dump_json(self.calibration).decode()}
+        known = {} if self.curve is None else {"calibration": CALIBRATION.dump_json(self.curve).decode()}
         return known | {
             "format": _FORMAT,
             "fingerprint": self.fingerprint,

@@ -2,6 +2,10 @@
 
 There is a collection for each kind of vector, since older servers refuse two in one; both have the same keys and
 properties. The one of features decides which pictures there are.
+
+A server shows what was written only after up to 0.2 s, and a read of consistency level Strong waits that long.
+`load` makes one such read; later ones wait only for what this process has written. Beside a process that adds
+pictures, a search may so be behind by as long.
 """
 
 import logging
@@ -23,6 +27,7 @@ from ccafl.gallery.values import LONGEST_NAME, UNKNOWN_TIME, quoted
 from ccafl.gallery.vectors import EVERYTHING, FEATURES, IMAGE_TEXT, LONGEST_SOURCE, PROPERTIES, Row, page_size
 
 _ROWS = 1_000  # requested by key at a time
+_OWN, _ALL = "Session", "Strong"  # consistency: with what this process wrote, with what anybody wrote
 _TRACKLETS = 100  # in one expression
 
 
@@ -110,6 +115,7 @@ class MilvusStore:
         with self._errors():
             for collection in self._collections.values():
                 self._client.load_collection(collection)
+                self._client.query(collection, filter="", output_fields=["count(*)"], consistency_level=_ALL)
 
     def put(self, rows: Sequence[Row], encoded: Encoded, kept: Sequence[Change]) -> None:
         """See `VectorStore`."""
@@ -127,7 +133,9 @@ class MilvusStore:
     def count(self) -> int:
         """See `VectorStore`."""
         with self._errors():
-            (row,) = self._client.query(self._collections[FEATURES], filter="", output_fields=["count(*)"])
+            (row,) = self._client.query(
+                self._collections[FEATURES], filter="", output_fields=["count(*)"], consistency_level=_OWN
+            )
         return int(row["count(*)"])
 
     def get(self, keys: Sequence[str], vectors: Sequence[str] = ()) -> dict[str, Row]:
@@ -170,6 +178,7 @@ class MilvusStore:
                     limit=count,
                     output_fields=["key"],
                     search_params={"metric_type": "IP"},
+                    consistency_level=_OWN,
                 )
             for number, hits in zip(numbers, answers, strict=True):
                 found[number] = [{"key": hit["key"], "score": float(hit["distance"])} for hit in hits]
@@ -187,7 +196,7 @@ class MilvusStore:
         if not unfinished:
             return
         put = [key for key, (_, erasing) in unfinished.items() if not erasing]
-        whole = self.get(put)
+        whole = self._get(put, FEATURES, PROPERTIES, _ALL)  # also what a failed call has written after all
         gone = {key: tracklet for key, (tracklet, _) in unfinished.items() if key not in whole}
         for field in (FEATURES, IMAGE_TEXT):
             if field in self._collections and gone:
@@ -222,12 +231,17 @@ class MilvusStore:
         finally:
             pages.close()
 
-    def _get(self, keys: Sequence[str], collection: str, fields: Sequence[str]) -> dict[str, Row]:
+    def _get(
+        self, keys: Sequence[str], collection: str, fields: Sequence[str], consistency: str = _OWN
+    ) -> dict[str, Row]:
         rows: dict[str, Row] = {}
         for start in range(0, len(keys), _ROWS):
             with self._errors():
                 batch = self._client.get(
-                    self._collections[collection], ids=list(keys[start : start + _ROWS]), output_fields=list(fields)
+                    self._collections[collection],
+                    ids=list(keys[start : start + _ROWS]),
+                    output_fields=list(fields),
+                    consistency_level=consistency,
                 )
             rows |= {row["key"]: _row(row, fields) for row in batch}
         return rows

@@ -52,7 +52,7 @@ def _scores(hit: Hit) -> tuple[str, ...]:
     """The score; and how probably it is the person, where that is known."""
     if hit.probability is None:
         return (f"{hit.score:.4f}",)
-    return f"{100 * hit.probability:.0f} %", verdict(hit.probability), f"{hit.score:.4f}"
+    return f"{min(100 * hit.probability, 99):.0f} %", verdict(hit.probability), f"{hit.score:.4f}"
 
 
 def _with_verdict(table: Table, found: Found) -> RenderableType:

@@ -147,7 +147,13 @@ def api_routes(
             cameras=[CameraPictures(name=name, pictures=count) for name, count in info.cameras.items()],
             first=info.first,
             last=info.last,
-            model=Model(name=info.model_name, fingerprint=info.fingerprint, runtime=encoder.runtime),
+            model=Model(
+                name=info.model_name,
+                fingerprint=info.fingerprint,
+                runtime=encoder.runtime,
+                takes_cameras=encoder.takes_cameras,
+                mistakes_strangers=gallery.curve is not None and gallery.calibration is None,
+            ),
             text=encoder.describes,
             rerank=rerank_possible,
             limits=Limits(upload_mb=settings.upload_mb, pixels=settings.pixels, pictures=settings.pictures),
@@ -350,7 +356,7 @@ def _with_cameras(gallery: Gallery, form: SearchFields, digests: list[str]) -> t
         HTTPException: 422, other cameras are asked for and nobody knows which ones those are.
         KeyError: an unknown picture.
     """
-    known = {entry.key: entry.camera for entry in gallery.get([*digests, *form.key, *form.track])}
+    known = gallery.cameras_of([*digests, *form.key, *form.track])
     given = form.taken_by or [""] * len(digests)
     taken_by = [camera or known.get(digest, "") for camera, digest in zip(given, digests, strict=True)]
     asked = question(form)

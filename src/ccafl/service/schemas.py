@@ -270,6 +270,10 @@ class Model(BaseModel):
     name: str
     fingerprint: str
     runtime: str
+    takes_cameras: bool = Field(description="Whether it finds more if it knows which camera took a picture")
+    mistakes_strangers: bool = Field(
+        description="Whether it takes strangers of these cameras for one person, so that scores are no probabilities"
+    )
 
 
 class Limits(BaseModel):

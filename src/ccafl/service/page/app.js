@@ -354,7 +354,7 @@ function showAnswer() {
       ? "1 minus the re-ranked distance"
       : answer.hits.some((hit) => hit.verdict)
         ? "estimated probability of being the same person"
-        : "cosine, at most 1";
+        : `cosine, at most 1${gallery.model.mistakes_strangers ? "; the model knows these cameras too little for probabilities" : ""}`;
   const what = { tracks: "Tracks", cameras: "Cameras", persons: "Persons" }[viewOf()] ?? "Pictures";
   byId("status").textContent = `${what} ${count(offset + 1)} to ${count(last)}, best first. Score: ${measure}.`;
   showResults(

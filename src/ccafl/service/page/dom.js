@@ -39,6 +39,18 @@ function kept(children) {
   return given.map((child) => (child instanceof Node ? child : String(child)));
 }
 
+const ANSWERS = { y: "yes", n: "no", s: "skip", " ": "skip", u: "undo" };
+
+/** Answer a question by key: `answer` is called with "yes", "no", "skip" or "undo". A key held down answers once. */
+export function onAnswerKeys(place, answer) {
+  place.addEventListener("keydown", (event) => {
+    const name = ANSWERS[event.key.toLowerCase()];
+    if (!name || event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
+    event.preventDefault(); // space would press the button that has the focus
+    answer(name);
+  });
+}
+
 /** One tab stop for each grid within a place: its first tile, then the one that had the focus last. */
 export function tabStops(place) {
   for (const grid of place.querySelectorAll("[data-grid]")) {

@@ -1,7 +1,6 @@
 // One question at a time: are these two tracks one person? Every answer is kept by the service before the next is shown.
-import { byId, fill, h } from "./dom.js";
+import { byId, fill, h, onAnswerKeys } from "./dom.js";
 
-const KEYS = { y: "yes", n: "no", s: "skip", " ": "skip", u: "undo" };
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
@@ -93,12 +92,7 @@ function between([one, other]) {
   return seconds < 7200 ? `${Math.round(seconds / 60)} min apart` : `${Math.round(seconds / 3600)} h apart`;
 }
 
-document.addEventListener("keydown", (event) => {
-  const name = KEYS[event.key.toLowerCase()];
-  if (!name || event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("select")) return;
-  event.preventDefault(); // space would press the button that has the focus
-  act(name);
-});
+onAnswerKeys(document, act);
 for (const name of ["yes", "no", "skip", "undo"]) byId(name).addEventListener("click", () => act(name));
 byId("camera").addEventListener("change", ({ target }) => {
   target.blur(); // so that the keys answer again

@@ -18,7 +18,7 @@ import { cameraName, given, labelName, longTime, several } from "./format.js";
 export function queryPanel(gallery, change, clear) {
   let state = null;
   let drawn = ""; // the tiles shown
-  const { limits, cameras } = gallery;
+  const { limits, cameras, model } = gallery;
   const filters = filterControls(byId("rerank-row"), gallery, () => change(draft()));
   byId("files-hint").textContent =
     limits.pictures > 1
@@ -127,7 +127,7 @@ export function queryPanel(gallery, change, clear) {
         ),
         upload.known
           ? h("p", { class: "hint" }, `Taken by ${cameraName(upload.known)}`)
-          : state.others && cameraOf(upload, name),
+          : (state.others || model.takes_cameras) && cameraOf(upload, name),
         h(
           "div",
           { class: "pair" },
@@ -144,7 +144,11 @@ export function queryPanel(gallery, change, clear) {
     );
     const choose = h(
       "select",
-      { "aria-label": `Camera that took ${name}`, data: { at: `camera ${upload.id}` } },
+      {
+        "aria-label": `Camera that took ${name}`,
+        title: model.takes_cameras ? "The model finds more if it knows the camera" : null,
+        data: { at: `camera ${upload.id}` },
+      },
       h("option", { value: "" }, "camera unknown"),
       options,
     );

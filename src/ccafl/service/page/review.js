@@ -1,10 +1,8 @@
 // Doubtful joins, one after the other: are these two labels one person? Each answer is kept before the next is asked.
 
 import * as api from "./api.js";
-import { fill, h } from "./dom.js";
+import { fill, h, onAnswerKeys } from "./dom.js";
 import { cameraName, given, personName, several, timeSpan } from "./format.js";
-
-const KEYS = { y: "yes", n: "no", s: "skip", " ": "skip", u: "undo" };
 
 /**
  * The dialog that asks.
@@ -23,7 +21,8 @@ export function review(dialog, changed) {
   const asks = h("div", { class: "says" });
   const pair = h("div", { class: "pair-of-labels" });
   const problem = h("p", { class: "problem", role: "alert" });
-  const says = h("p", { class: "hint", role: "status" });
+  const bar = h("progress", { max: "1", value: "0", "aria-label": "Answered" });
+  const says = h("p", { role: "status" });
   const button = (name, words, primary) =>
     h(
       "button",
@@ -39,14 +38,9 @@ export function review(dialog, changed) {
     pair,
     h("div", { class: "answers", role: "group", "aria-label": "Answer" }, Object.values(buttons)),
     problem,
-    says,
+    h("div", { class: "how-far" }, bar, says),
   );
-  dialog.addEventListener("keydown", (event) => {
-    const name = KEYS[event.key.toLowerCase()];
-    if (!name || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault(); // space would press the button that has the focus
-    act(name);
-  });
+  onAnswerKeys(dialog, act);
   dialog.addEventListener("close", () => answered && changed());
 
   const idOf = ({ one, other }) => JSON.stringify([one.camera, one.label, other.camera, other.label]);
@@ -98,15 +92,24 @@ export function review(dialog, changed) {
     says.textContent = question
       ? `${several(total, "doubtful join")} left, the most useful first. ${several(answeredNow(), "answer")} so far.`
       : "";
+    bar.value = question ? answeredNow() / Math.max(answeredNow() + total, 1) : 1;
     if (!question) {
       fill(asks, h("p", {}, h("strong", {}, "Nothing is left to ask.")), h("p", { class: "hint" }, nothing()));
       fill(pair);
       return;
     }
-    const estimate = question.probability === null ? "not each other’s nearest" : `estimated probability ${Math.round(100 * question.probability)}%`;
     const now = question.joined ? `Joined now, as ${who(question.one)}` : "Apart now";
-    fill(asks, h("p", {}, h("strong", {}, "Is this the same person?")), h("p", { class: "hint" }, `${now}; ${estimate}.`));
+    fill(asks, h("h3", {}, "Is this the same person?"), h("p", { class: "hint how-likely" }, now, estimate(question.probability)));
+    const most = Math.max(question.one.keys.length, question.other.keys.length);
+    pair.style.setProperty("--across", most < 4 ? most : Math.ceil(most / 2));
     fill(pair, side(question.one), side(question.other));
+  }
+
+  function estimate(probability) {
+    if (probability === null) return h("span", {}, "not each other’s nearest");
+    const meter = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
+    meter.firstChild.style.width = `${100 * probability}%`;
+    return [meter, h("span", {}, `estimated probability ${Math.round(100 * probability)}%`)];
   }
 
   const answeredNow = () => done.filter((step) => step.change !== null).length;
@@ -122,7 +125,7 @@ export function review(dialog, changed) {
     return h(
       "section",
       { class: "side", "aria-label": title },
-      h("h3", {}, h("span", {}, cameraName(own.camera)), " ", h("span", { class: "faint" }, given(own.label))),
+      h("h4", {}, h("span", {}, cameraName(own.camera)), " ", h("span", { class: "faint" }, given(own.label))),
       h("p", { class: "faint" }, [who(own), several(own.pictures, "picture"), when].filter(Boolean).join(", ")),
       h(
         "ul",

@@ -123,7 +123,7 @@ function personTile(person, open) {
       "button",
       { type: "button", class: "open", data: { open: keys[0], at: `person ${keys[0]}` }, on: { click: () => open(keys[0]) } },
       h("span", { class: "face" }, api.showThumbnail(h("img", { alt: "" }), keys[0])),
-      h("span", { class: "who" }, who),
+      h("span", { class: "who", title: who }, who),
       h("span", { class: "faint" }, where),
       last && h("span", { class: "faint" }, shortTime(last)),
     ),
