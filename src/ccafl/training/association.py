@@ -8,6 +8,7 @@ from torch import Tensor
 from ccafl.config import Association
 from ccafl.data.identity_links import IdentityLinks
 from ccafl.method.association import (
+    Share,
     associate_features,
     by_first_member,
     centre_by_camera,
@@ -49,6 +50,7 @@ def associate_identities(
     before: Believed | None = None,
     tracks: Tensor | None = None,
     together: Tensor | None = None,
+    share: Share | None = None,
 ) -> Joined:
     """Join the accumulated identities of different cameras, and tracks of one camera if the settings say so.
 
@@ -63,9 +65,10 @@ def associate_identities(
         tracks: (T, 3) float64, as `LabelledImages.tracks`. What is joined within a camera counts as one label for all
             estimates.
         together: (N,) int64, as `Joined.tracks` of an earlier call: tracks that stay joined.
+        share: of several processes that join them together, with a fixed rate; without one, each does all the work.
     """
     if not settings.tracks or tracks is None:
-        return _across_cameras(features, identities, identity_cameras, settings, links, topology, before)
+        return _across_cameras(features, identities, identity_cameras, settings, links, topology, before, share)
     centred = centre_by_camera(features, identity_cameras[identities].to(features.device))
     must, cannot = (None, None) if links is None else (links.must, links.cannot)
     if together is not None:
@@ -79,7 +82,9 @@ def associate_identities(
         ends = groups[before.links].sort(dim=1).values
         across = ends[:, 0] != ends[:, 1]
         before = Believed(ends[across], before.probability[across])
-    joined = _across_cameras(features, groups[identities], identity_cameras[first], settings, links, topology, before)
+    joined = _across_cameras(
+        features, groups[identities], identity_cameras[first], settings, links, topology, before, share
+    )
     if joined.believed is not None:
         joined = replace(joined, believed=Believed(first[joined.believed.links], joined.believed.probability))
     return replace(joined, identities=of_members(joined.identities, groups), tracks=groups)
@@ -93,6 +98,7 @@ def _across_cameras(
     links: IdentityLinks | None,
     topology: CameraTopology | None,
     before: Believed | None,
+    share: Share | None,
 ) -> Joined:
     device = features.device
     identities, identity_cameras = identities.to(device), identity_cameras.to(device)
@@ -109,6 +115,7 @@ def _across_cameras(
             topology=topology,
             must_link=must,
             cannot_link=cannot,
+            share=share,
         )
         return Joined(joined.cpu())
     if settings.centred_by_camera:

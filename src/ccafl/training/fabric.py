@@ -5,9 +5,11 @@ from dataclasses import replace
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
 
 from ccafl.config import Runtime
 from ccafl.errors import InputError
+from ccafl.method.association import Share
 from ccafl.model.network import Network
 
 
@@ -49,6 +51,17 @@ def synchronised(network: Network, fabric: Fabric) -> Network:
     if fabric.world_size == 1 or fabric.device.type != "cuda":
         return network
     return replace(network, encoder=torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.encoder))
+
+
+def shared(fabric: Fabric) -> Share | None:
+    """This process's part of work that all of the run's processes do together; None if it is the only one."""
+
+    def gathered(values: Tensor) -> Tensor:
+        together = fabric.all_gather(values)
+        assert isinstance(together, Tensor)
+        return together.flatten(0, 1)
+
+    return None if fabric.world_size == 1 else Share(fabric.global_rank, fabric.world_size, gathered)
 
 
 def _fabric(settings: Runtime, precision: str) -> Fabric:

@@ -38,8 +38,8 @@ from ccafl.training.checkpoint import load_last, load_optimizer, load_state, of_
 from ccafl.training.clock import Clock
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events, events_of
-from ccafl.training.fabric import set_up_optimizer, synchronised
-from ccafl.training.features import embed_store, measure_cameras
+from ccafl.training.fabric import set_up_optimizer, shared, synchronised
+from ccafl.training.features import embed_store, embed_training_images, measure_cameras
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import Phase, intra_camera_phase, phase_of, stage1_learning_rate, stage2_factor
@@ -190,7 +190,7 @@ class Training:
     def _prompt_stage(self) -> None:
         settings = self.config.stage1
         with self.clock.part("features"):
-            features = self._training_features(image_text=True)
+            features = self._features(self.store, self.images.cameras, image_text=True)
         steps = settings.epochs * -(-len(self.images) // settings.batch_size)
         with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero, lines=False) as progress:
             progress.advance(steps // settings.epochs * self.epoch)
@@ -258,7 +258,8 @@ class Training:
                     self.figures |= {"same_person_mass": mass} if mass is not None else {}
                 if last or (runtime.evaluate_every and (self.epoch + 1) % runtime.evaluate_every == 0):
                     with self.clock.part("evaluation"):
-                        self._measure_cameras()
+                        if not last:  # whose features have just been measured with these weights
+                            measure_cameras(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
                         ranking = self.observer.ranking(self._embed)
                     event["ranking"] = ranking
                     self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
@@ -272,8 +273,9 @@ class Training:
         not used.
         """
         with self.clock.part("features"):
-            self._measure_cameras()
-            features = self._training_features()
+            features = self._finite(
+                embed_training_images(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
+            )
         if phase.association == "kept":
             joined = Joined(self.association)
         elif phase.association == "given":
@@ -293,6 +295,7 @@ class Training:
                     self.believed,
                     self.images.tracks,
                     self.tracks,
+                    shared(self.fabric),
                 )
             self.tracks = joined.tracks
         if phase.association != "alone":
@@ -346,17 +349,14 @@ class Training:
             state = {"encoder": self.encoder.state_dict(), "classifier": self.classifier.state_dict()}
             save_checkpoint(self.before_adversarial, state)
 
-    def _measure_cameras(self) -> None:
-        measure_cameras(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
-
-    def _training_features(self, *, image_text: bool = False) -> Tensor:
-        return self._features(self.store, self.images.cameras, image_text=image_text)
-
     def _embed(self, store: ImageStore, cameras: Tensor) -> Tensor:
         return self._features(store, cameras).cpu()
 
     def _features(self, store: ImageStore, cameras: Tensor, *, image_text: bool = False) -> Tensor:
         features = embed_store(self.fabric, self.encoder, store, cameras, self.config, image_text=image_text)
+        return self._finite(features)
+
+    def _finite(self, features: Tensor) -> Tensor:
         if not features.isfinite().all():
             raise self._diverged("the features are")
         return features
