@@ -33,7 +33,7 @@ WORKS: Works = {
     "adversarial": method.adversarial,
     "loading": pictures.loading,
     "extraction": pictures.extraction,
-    "steps": lambda _: steps.tiny_steps(),
+    "steps": lambda _: steps.small_steps(),
     "steps-full": lambda _: steps.full_steps(),
     "runs": lambda _: runs.runs(),
     "prompts": method.prompts,

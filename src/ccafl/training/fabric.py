@@ -1,6 +1,9 @@
 """Device, processes and precision of a run, by Lightning Fabric."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -62,6 +65,20 @@ def shared(fabric: Fabric) -> Share | None:
         return together.flatten(0, 1)
 
     return None if fabric.world_size == 1 else Share(fabric.global_rank, fabric.world_size, gathered)
+
+
+@contextmanager
+def unless_left_alone(run: Path) -> Iterator[None]:
+    """Report as an InputError if another process of the run in folder ``run`` ends while they work together."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+            raise
+        raise InputError(
+            f"{run}: another process of this run has ended or cannot be reached; what is finished is kept: continue "
+            "with --resume, on as many processes as you like"
+        ) from error
 
 
 def _fabric(settings: Runtime, precision: str) -> Fabric:

@@ -38,7 +38,7 @@ from ccafl.training.checkpoint import load_last, load_optimizer, load_state, of_
 from ccafl.training.clock import Clock
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events, events_of
-from ccafl.training.fabric import set_up_optimizer, shared, synchronised
+from ccafl.training.fabric import set_up_optimizer, shared, synchronised, unless_left_alone
 from ccafl.training.features import embed_store, embed_training_images, measure_cameras
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
@@ -173,10 +173,10 @@ class Training:
         """Train to the end.
 
         Raises:
-            InputError: the folder cannot be written, or the run diverges: a loss, a weight or a feature is no longer a
-                finite number. The epochs before it are kept.
+            InputError: the folder cannot be written; the run diverges: a loss, a weight or a feature is no longer a
+                finite number; or another of its processes has ended. The epochs before it are kept.
         """
-        with self.clock.part("other"):
+        with self.clock.part("other"), unless_left_alone(self.folder.path):
             if self.stage == 1:
                 if self.prompts is not None and self.epoch < self.config.stage1.epochs:
                     self._prompt_stage()
