@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import checkpoints, evaluation, footage, method, pictures, processes, scaling, start, steps
+from benchmarks import checkpoints, evaluation, footage, method, pictures, processes, runs, scaling, start, steps
 from benchmarks.measure import Comparison, Limit, Row, check_limit, compare
 from benchmarks.opponents import Opponents, disable_cuda
 from ccafl.provenance import commit, hardware
@@ -33,8 +33,9 @@ WORKS: Works = {
     "adversarial": method.adversarial,
     "loading": pictures.loading,
     "extraction": pictures.extraction,
-    "steps": lambda _: steps.tiny_steps(),
+    "steps": lambda _: steps.small_steps(),
     "steps-full": lambda _: steps.full_steps(),
+    "runs": lambda _: runs.runs(),
     "prompts": method.prompts,
     "digests": lambda _: checkpoints.digests(),
     "processes": lambda _: processes.processes(),
@@ -74,6 +75,8 @@ def main(
     _write(out, about, rows, growths)
     if out is not None and growths:
         scaling.plot(growths, out.with_suffix(".png"))
+    if out is not None and any(row.parts for row in rows):
+        runs.plot(rows, out.with_name(f"{out.stem}-runs.png"))
 
 
 def _rows(works: Iterable[Comparison | Limit | Row]) -> Iterator[Row]:

@@ -59,7 +59,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table; ``ratio`` is the other's cost (or the limit) divided by ours."""
+    """A row of the table; ``ratio`` is the other's cost (or the limit) divided by ours.
+
+    ``parts`` are the seconds of ours, where it says so itself.
+    """
 
     work: str
     ours_s: float
@@ -70,6 +73,7 @@ class Row:
     met: bool
     equal: bool
     unit: str = "s"
+    parts: dict[str, float] | None = None
 
 
 def compare(comparison: Comparison) -> Row:

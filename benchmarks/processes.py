@@ -13,13 +13,20 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Row, timed
+from benchmarks.method import association_world
 from benchmarks.steps import PHASES, NoiseStore, epoch_of
 from ccafl.config import Config, load_config
+from ccafl.method.association import associate
 from ccafl.model.network import build_encoder
-from ccafl.training.fabric import make_fabric
+from ccafl.training.fabric import make_fabric, shared
 from ccafl.training.features import embed_store
 
 IMAGES, ROUNDS = 2048, 3
+WORKS = {
+    "features of 2,048 images": 1.0,
+    "a step of stage 2, B=128": 1.0,
+    "association, N=20,000": 1.7,
+}  # and their bars
 SETTINGS = [
     "runtime.accelerator=cpu",
     "data.workers=0",
@@ -30,15 +37,24 @@ SETTINGS = [
 
 
 def processes() -> Iterator[Row]:
-    """Features of 2,048 images, and stage 2 steps with a total batch of 128; tiny network, 64x32."""
+    """Features of 2,048 images and steps of stage 2, by the tiny network at 64x32, and an association with a rate."""
     with tempfile.TemporaryDirectory() as folder:
         one, two = (_measure_in_processes(Path(folder) / f"{count}.pt", count) for count in (1, 2))
     same = bool((one["features"] - two["features"]).abs().max() < 1e-4)
-    for work in ("features of 2,048 images", "a step of stage 2, B=128"):
+    same = same and torch.equal(one["association"], two["association"])
+    for work, bar in WORKS.items():
         ours, theirs = (float(found[work]) for found in (two, one))
         ratio = theirs / ours
-        name = f"two processes: {work}; tiny network, 64x32"
-        yield Row(name, ours, "one process, a thread each", theirs, ratio, 1.0, same and ratio >= 1, same)
+        yield Row(
+            f"two processes: {work}",
+            ours,
+            "one process, a thread each",
+            theirs,
+            ratio,
+            bar,
+            same and ratio >= bar,
+            same,
+        )
 
 
 def _measure_in_processes(out: Path, count: int) -> dict[str, Tensor]:
@@ -64,11 +80,18 @@ def main(count: str, out: str) -> None:
         return features
 
     epoch = epoch_of(config, PHASES["inter-camera with ICAL"], fabric)
-    results = {"features": extract()}
-    for name, work, times in (
-        ("features of 2,048 images", extract, 1),
-        ("a step of stage 2, B=128", lambda: list(epoch.steps(store)), config.stage2.steps_per_epoch),  # type: ignore[arg-type]
-    ):
+    world = association_world(20_000, 50, 512)
+
+    def join() -> Tensor:
+        return associate(*world, 1.7, share=shared(fabric))
+
+    results = {"features": extract(), "association": join()}
+    works = (
+        (extract, 1),
+        (lambda: list(epoch.steps(store)), config.stage2.steps_per_epoch),  # type: ignore[arg-type]
+        (join, 1),
+    )
+    for name, (work, times) in zip(WORKS, works, strict=True):
         seconds = torch.tensor([timed(work)[0] for _ in range(ROUNDS)])
         results[name] = seconds.median() / times
     if fabric.is_global_zero:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import gpu, measure, other_cameras
+from benchmarks import gpu, measure, other_cameras, runs
 from benchmarks.measure import Comparison, Limit, check_limit, compare, in_own_process, peak_of
 from benchmarks.method import _same_partition
 from benchmarks.opponents import Opponents
@@ -58,6 +58,12 @@ def test_a_limit_needs_time_memory_and_a_correct_result():
 def test_growth_is_extrapolated_by_its_slope():
     growth = Growth("work", [1000, 2000], [1.0, 4.0], slope=2.0)
     assert growth.predicted(4000) == pytest.approx(16.0)
+
+
+def test_the_parts_of_a_run_add_up_to_its_time():
+    epochs = [{"start": 2.0, "forward": 3.0, "backward": 5.0}, {"forward": 1.0, "losses": 1.0}]
+    assert runs.parts_of(20.0, 6.0, epochs) == {"backbone": 6.0, "start": 10.0, "losses": 4.0}
+    assert sum(runs.parts_of(20.0, 6.0, epochs).values()) == 20
 
 
 def test_partitions_are_compared_regardless_of_their_numbers():

@@ -93,6 +93,7 @@ class IntraCamera(_Settings):
     epochs: NotNegative = 5
     centre_weight: Share = 0.6  # lambda
     instances: Count = 32  # K, instance features per identity
+    bfloat16_instances: bool = False  # they take half the memory
     temperature: Positive = 0.05
     momentum: Share = 0.1
     text: bool = True  # use the text loss

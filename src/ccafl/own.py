@@ -220,7 +220,10 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
     embedded = (stage2.epochs + 1) * len(images) + evaluations * tested
     seconds = embedded * _image_seconds(fabric, network.encoder.eval(), runtime.extraction_batch)
     if config.model.camera_norm:
-        measured = (stage2.epochs + 1 + evaluations) * int(images.cameras.bincount().clamp(max=STATISTICS_IMAGES).sum())
+        by_camera = images.cameras.bincount()
+        large = by_camera > min(runtime.extraction_batch, STATISTICS_IMAGES)  # features of others come with statistics
+        measured = (stage2.epochs + 1) * int((by_camera * large).clamp(max=STATISTICS_IMAGES).sum())
+        measured += (evaluations - 1) * int(by_camera.clamp(max=STATISTICS_IMAGES).sum())
         seconds += measured * _image_seconds(fabric, network.encoder.train(), runtime.extraction_batch)
     if stage1.epochs and network.prompts is not None and network.text_encoder is not None:
         network.prompts.to(fabric.device)

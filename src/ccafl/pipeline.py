@@ -47,6 +47,7 @@ from ccafl.synthetic.write import count_images, synthesize
 from ccafl.terminal import bar, duration, note, remark
 from ccafl.training.association import associate_identities
 from ccafl.training.checkpoint import fork
+from ccafl.training.clock import Clock
 from ccafl.training.fabric import make_fabric
 from ccafl.training.run import Trained, Training
 from ccafl.training.schedule import shared_epochs
@@ -142,6 +143,7 @@ def train_run(
     Raises:
         InputError: the data, the settings or the folder cannot be used, or the training diverges.
     """
+    clock = Clock()
     config, folder = _resolved(config), RunFolder(out)
     check_backbone(config)
     source = read_source(data, kind, outside=outside)
@@ -157,7 +159,8 @@ def train_run(
         aside = [part for part in left_out(data, source) if part.pictures] if shown else []
         if aside:
             note(*sentences(aside))
-        source = readable(source, data, skip=skip_unreadable, shown=shown)
+        with clock.part("images"):
+            source = readable(source, data, skip=skip_unreadable, shown=shown)
         images, truth = accumulate(source.train), persons_of(source.train)
         labelled, groups = images, torch.arange(len(images.identity_cameras))
         supervised = config.mode == "supervised"
@@ -186,8 +189,9 @@ def train_run(
                 folder.write_environment()
         fabric.barrier()
         budget = CacheBudget(config.data.cache_mb << 20, config.data.cache_disk_mb << 20, out)
-        store = _store(images.paths, config, budget, "training images", shown)
-        ranked = _ranked_set(test, images.camera_names, config, budget, shown)
+        with clock.part("images"):
+            store = _store(images.paths, config, budget, "training images", shown)
+            ranked = _ranked_set(test, images.camera_names, config, budget, shown)
         monitor = Monitor(truth, ranked, config.stage2.adversarial.scale)
         trained = Training(
             config,
@@ -201,6 +205,7 @@ def train_run(
             links=links,
             topology=topology,
             keep=keep,
+            clock=clock,
         ).run()
         results: Results = without_nan(
             _results(config, source, data, images, trained) | link_counts | counts_of(topology)

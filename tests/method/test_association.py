@@ -1,5 +1,8 @@
 """The association against a greedy pass written as a plain loop, and its properties."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccafl.method import association
-from ccafl.method.association import associate, centre_by_camera, identity_centres, nearest_cross_camera_pairs
+from ccafl.method.association import Share, associate, centre_by_camera, identity_centres, nearest_cross_camera_pairs
 
 
 def world(seed: int, count: int = 24, cameras: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,3 +200,34 @@ def test_centring_removes_what_a_camera_adds():
     assert partition(associate(centred, cameras, 5.0, one_camera_once=True).tolist()) == [
         (person, person + 30, person + 60) for person in range(30)
     ]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.3, 1.7, 40.0]), st.sampled_from([2, 3]))
+@settings(max_examples=20)
+def test_processes_that_share_the_work_find_the_same_pairs_in_the_same_order(seed, rate, processes):
+    centres, cameras = world(seed)
+    centres = (2 * centres).round()  # many pairs are equally near, without rounding
+    count = int(rate * len(centres))
+    given, barrier = [None] * processes, Barrier(processes)
+
+    def found_by(number):
+        def gathered(values):
+            given[number] = values
+            barrier.wait()
+            together = torch.cat(given)
+            barrier.wait()
+            return together
+
+        return nearest_cross_camera_pairs(centres, cameras, count, Share(number, processes, gathered))
+
+    with ThreadPoolExecutor(processes) as pool:
+        for found in pool.map(found_by, range(processes)):
+            assert torch.equal(found, nearest_cross_camera_pairs(centres, cameras, count))
+
+
+def test_each_of_several_processes_multiplies_only_its_share_of_the_rows():
+    centres, cameras = world(0, count=40)
+    given = []
+    nearest_cross_camera_pairs(centres, cameras, 10, Share(1, 4, lambda values: given.append(values) or values))
+    _, pairs = given
+    assert set(pairs[:, 0].tolist()) <= set(range(1, 40, 4))

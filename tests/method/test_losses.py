@@ -153,6 +153,20 @@ def test_hybrid_memorys_gradient_is_that_of_all_pairs(identities):
     torch.testing.assert_close(ours, plain)
 
 
+def test_instances_in_bfloat16_give_nearly_the_same_loss_and_gradient():
+    centres, instances = F.normalize(random(0, 50, 64)), F.normalize(random(1, 8, 50, 64), dim=2)
+    features, labels = random(2, 7, 64).requires_grad_(), random_labels(0, 7, 50)
+    full, half = HybridMemory(centres, instances), HybridMemory(centres, instances.bfloat16())
+    for _ in range(2):
+        losses = [memory.losses(features, labels)[1] for memory in (full, half)]
+        assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-2)
+        gradients = [torch.autograd.grad(loss, features)[0] for loss in losses]
+        assert (gradients[0] - gradients[1]).norm() < 0.01 * gradients[0].norm()
+        for memory in (full, half):
+            memory.update(features.detach(), labels)
+    assert half.instances.nbytes == full.instances.float().nbytes / 2
+
+
 def test_hybrid_memory_keeps_the_first_of_more_samples_than_slots():
     memory = HybridMemory(F.normalize(random(0, 2, 4)), F.normalize(random(1, 3, 2, 4), dim=2))
     untouched = memory.instances[:, 0].clone()

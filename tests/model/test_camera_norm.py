@@ -96,9 +96,9 @@ def test_measured_statistics_are_the_mean_over_the_batches(images):
     network = encoder(3).eval()
     first = next(module for module in network.modules() if isinstance(module, CameraBatchNorm))
     before = first.running_mean.clone()
-    batches = [(1, [images[:3], images[3:6]])]
-    measure_camera_statistics(network, batches, torch.device("cpu"))
+    found = list(measure_camera_statistics(network, 1, [images[:3], images[3:6]], torch.device("cpu")))
     convolved = network.tower.resnet.conv1(torch.cat([images[:3], images[3:6]]))
     torch.testing.assert_close(first.running_mean[1], convolved.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
     assert torch.equal(first.running_mean[[0, 2]], before[[0, 2]])
+    assert [part.shape for part in found] == [(3, network.reid_dim)] * 2
     assert not network.training

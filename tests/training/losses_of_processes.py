@@ -25,6 +25,7 @@ PHASES = {
     "intra": ["stage2.intra_camera.text=true"],
     "inter": [
         "stage2.intra_camera.epochs=0",
+        "stage2.association.rate=1.7",
         "stage2.inter_camera.text_from=0",
         "stage2.adversarial.first_epoch=0",
     ],

@@ -30,6 +30,8 @@ def test_a_hybrid_memory_for_every_camera():
             assert ((drawn[:, None] == own).all(2).any(1)).all()
     again = hybrid_memories(features, images, IntraCamera(instances=7), seed=1)
     assert torch.equal(memories[1].instances, again[1].instances)
+    halved = hybrid_memories(features, images, IntraCamera(instances=7, bfloat16_instances=True), seed=1)
+    assert torch.equal(halved[1].instances, again[1].instances.bfloat16())
 
 
 def test_prototypes_and_texts_are_means_over_images_not_over_identities():

@@ -4,6 +4,9 @@ The nearest pairs of identity centres from different cameras are considered, nea
 two identities; the connected components are the associated identities.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from scipy.sparse import coo_array
@@ -14,6 +17,21 @@ from ccafl.method.topology import CameraTopology
 
 _BLOCK_ELEMENTS = 1 << 24  # of the distance matrix, held at a time: 64 MiB in float32
 _FIRST_BLOCK_ELEMENTS = 1 << 20  # while no bound on the distance is known yet and every pair must be sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One process's part of work that several do together, each with the same inputs.
+
+    Attributes:
+        number: of this process, in 0..processes-1.
+        processes: how many there are.
+        gathered: what all processes give at the same time, (m, ...) each, one after the other: (processes * m, ...).
+    """
+
+    number: int
+    processes: int
+    gathered: Callable[[Tensor], Tensor]
 
 
 def identity_centres(features: Tensor, identities: Tensor, count: int) -> Tensor:
@@ -51,6 +69,7 @@ def associate_features(
     topology: CameraTopology | None = None,
     must_link: Tensor | None = None,
     cannot_link: Tensor | None = None,
+    share: Share | None = None,
 ) -> Tensor:
     """`associate` from the features of all images.
 
@@ -59,7 +78,7 @@ def associate_features(
         identities: (n,) int64 in 0..N-1, accumulated identity of every image.
         identity_cameras: (N,) int64 in 0..C-1.
         centred_by_camera: subtract each camera's mean feature first, see `centre_by_camera`.
-        rate, one_camera_once, topology, must_link, cannot_link: as `associate` takes them.
+        rate, one_camera_once, topology, must_link, cannot_link, share: as `associate` takes them.
 
     Returns:
         (N,) int64, as `associate`.
@@ -75,6 +94,7 @@ def associate_features(
         topology=topology,
         must_link=must_link,
         cannot_link=cannot_link,
+        share=share,
     )
 
 
@@ -87,6 +107,7 @@ def associate(
     topology: CameraTopology | None = None,
     must_link: Tensor | None = None,
     cannot_link: Tensor | None = None,
+    share: Share | None = None,
 ) -> Tensor:
     """Join the accumulated identities of different cameras.
 
@@ -105,6 +126,7 @@ def associate(
             all others, regardless of the rate and of their cameras.
         cannot_link: (M, 2) int64, pairs known to be two persons (not in the paper). A pair that would join them,
             directly or through a chain, is refused.
+        share: of several processes that look for the nearest pairs together.
 
     Returns:
         (N,) int64: associated identity, numbered from 0 by first member; -1 for identities left alone.
@@ -117,7 +139,7 @@ def associate(
     none = cameras.new_empty(0, 2)
     must, cannot = (none if links is None else links for links in (must_link, cannot_link))
     together = together_by(must, cannot, len(centres))
-    pairs = nearest_cross_camera_pairs(centres, cameras, int(rate * len(centres)))
+    pairs = nearest_cross_camera_pairs(centres, cameras, int(rate * len(centres)), share)
     if topology is not None:
         pairs = pairs[~topology.impossible(pairs[:, 0], pairs[:, 1])]
     if one_camera_once:
@@ -141,20 +163,21 @@ def together_by(must: Tensor, cannot: Tensor, count: int) -> Tensor:
     return together
 
 
-def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> Tensor:
+def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int, share: Share | None = None) -> Tensor:
     """The ``count`` nearest pairs from different cameras, nearest first: (at most count, 2) int64, each a < b.
 
     For L2-normalised centres the largest product is the smallest distance. Rows are processed in blocks; of each block,
-    only pairs that can still be among the nearest are kept.
+    only pairs that can still be among the nearest are kept. Of P processes, each takes every P-th row.
     """
+    start, step = (0, 1) if share is None else (share.number, share.processes)
     best_products, best_pairs = centres.new_empty(0), cameras.new_empty(0, 2)
-    start, elements, least = 0, _FIRST_BLOCK_ELEMENTS, centres.new_tensor(-torch.inf)
+    elements, least = _FIRST_BLOCK_ELEMENTS, centres.new_tensor(-torch.inf)
     while start < len(centres):
-        stop = start + max(1, elements // (len(centres) - start))
-        products = centres[start:stop] @ centres[start:].T
+        stop = start + step * max(1, elements // (len(centres) - start))
+        products = centres[start:stop:step] @ centres[start:].T
         first, second = (products >= least).nonzero().T
-        products, pairs = products[first, second], torch.stack([first, second], dim=1) + start
-        allowed = (first < second) & (cameras[pairs[:, 0]] != cameras[pairs[:, 1]])
+        products, pairs = products[first, second], torch.stack([first * step, second], dim=1) + start
+        allowed = (pairs[:, 0] < pairs[:, 1]) & (cameras[pairs[:, 0]] != cameras[pairs[:, 1]])
         best_products = torch.cat([best_products, products[allowed]])
         best_pairs = torch.cat([best_pairs, pairs[allowed]])
         best_products, order = best_products.sort(descending=True, stable=True)
@@ -162,7 +185,20 @@ def nearest_cross_camera_pairs(centres: Tensor, cameras: Tensor, count: int) -> 
         if len(best_products) == count > 0:
             least, elements = best_products[-1], min(2 * elements, _BLOCK_ELEMENTS)
         start = stop
-    return best_pairs
+    return best_pairs if share is None else _nearest_of_all(best_products, best_pairs, count, share)
+
+
+def _nearest_of_all(products: Tensor, pairs: Tensor, count: int, share: Share) -> Tensor:
+    """The nearest of the pairs that the processes found, in the order that one process alone finds them in."""
+    missing = count - len(pairs)  # the processes' tensors must have one shape
+    products = share.gathered(F.pad(products, (0, missing), value=-torch.inf))
+    pairs = share.gathered(F.pad(pairs, (0, 0, 0, missing)))
+    found = products > -torch.inf
+    products, pairs = products[found], pairs[found]
+    for end in (1, 0):  # equally near ones by their numbers
+        order = pairs[:, end].argsort(stable=True)
+        products, pairs = products[order], pairs[order]
+    return pairs[products.argsort(descending=True, stable=True)[:count]]
 
 
 def _accept_without_direct_conflict(pairs: Tensor, cameras: Tensor, must: Tensor) -> Tensor:

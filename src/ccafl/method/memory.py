@@ -19,7 +19,8 @@ class HybridMemory:
 
     Attributes:
         centres: (C, D), L2-normalised mean feature of every identity.
-        instances: (K, C, D), L2-normalised features of K images of every identity.
+        instances: (K, C, D), L2-normalised features of K images of every identity; bfloat16 if they were given so, for
+            half the memory: all is computed in the features' precision but for the gradient's last sum.
 
     Source: paper, section III (hybrid memory), constants from the authors' code.
     """
@@ -87,7 +88,7 @@ class _HardestInstances(torch.autograd.Function):
     def forward(ctx: FunctionCtx, features: Tensor, instances: Tensor, labels: Tensor) -> Tensor:
         """(B, D), (K, C, D), (B,) -> (B, C)."""
         slots, identities, _ = instances.shape
-        similarity = (instances.flatten(0, 1) @ features.T).view(slots, identities, -1)
+        similarity = (instances.flatten(0, 1).to(features.dtype) @ features.T).view(slots, identities, -1)
         hardest, slot = similarity.max(0)
         own = labels.expand(slots, 1, -1)
         least, least_slot = similarity.gather(1, own).min(0)
@@ -125,7 +126,7 @@ def _write_instances(instances: Tensor, features: Tensor, labels: Tensor) -> Non
     # A sample without a slot repeats its identity's first sample, in slot and value, so that it changes nothing.
     kept = rank < len(instances)
     source = torch.where(kept, by_label, by_label[torch.searchsorted(labels, labels)])
-    instances[rank * kept, labels] = features[source]
+    instances[rank * kept, labels] = features[source].to(instances.dtype)
 
 
 class PrototypeMemory:

@@ -44,24 +44,27 @@ def embed_batches(
 
 @torch.no_grad()
 def measure_camera_statistics(
-    encoder: ImageEncoder, batches: Iterable[tuple[int, Iterable[Tensor]]], device: torch.device
-) -> None:
-    """Measure cameras' batch statistics with the current weights; running statistics stem from earlier ones.
+    encoder: ImageEncoder, camera: int, batches: Iterable[Tensor], device: torch.device
+) -> Iterator[Tensor]:
+    """Measure a camera's batch statistics with the current weights; running statistics stem from earlier ones.
 
     Args:
         encoder: with ``norm_cameras``.
-        batches: cameras, each with batches of its images, (b, 3, H, W), whose statistics are averaged.
+        camera: its number.
+        batches: of its images, (b, 3, H, W); their statistics are averaged.
         device: where ``encoder`` is.
+
+    Yields:
+        (b, D) float32 of every batch, L2-normalised: features by the statistics of that batch.
     """
     norm = encoder.norm_cameras
     assert norm is not None
     was_training, momentum = encoder.training, norm.momentum
     encoder.train()
     try:
-        for camera, own_batches in batches:
-            for number, images in enumerate(own_batches, start=1):
-                norm.momentum = 1 / number
-                encoder(images.to(device), image_text=False, cameras=torch.full((len(images),), camera))
+        for number, images in enumerate(batches, start=1):
+            norm.momentum = 1 / number
+            yield encoder.embed(images.to(device), torch.full((len(images),), camera)).float()
     finally:
         norm.momentum = momentum
         encoder.train(was_training)

@@ -7,6 +7,7 @@ from torch import Tensor
 from ccafl.config import Association
 from ccafl.data.identity_links import IdentityLinks
 from ccafl.method.association import (
+    Share,
     associate_features,
     by_first_member,
     centre_by_camera,
@@ -47,6 +48,7 @@ def associate_identities(
     topology: CameraTopology | None = None,
     before: Believed | None = None,
     tracks: Tensor | None = None,
+    share: Share | None = None,
 ) -> Joined:
     """Join the accumulated identities of different cameras, and tracks of one camera if the settings say so.
 
@@ -60,9 +62,10 @@ def associate_identities(
         before: links that the features have learned from, for an honest estimate.
         tracks: (T, 3) float64, as `LabelledImages.tracks`. What is joined within a camera counts as one label for all
             estimates.
+        share: of several processes that join them together, with a fixed rate; without one, each does all the work.
     """
     if not settings.tracks or tracks is None:
-        return _across_cameras(features, identities, identity_cameras, settings, links, topology, before)
+        return _across_cameras(features, identities, identity_cameras, settings, links, topology, before, share)
     centred = centre_by_camera(features, identity_cameras[identities].to(features.device))
     must, cannot = (None, None) if links is None else (links.must, links.cannot)
     joined_tracks = join_tracks(centred, identities, identity_cameras, tracks, must, cannot)
@@ -75,7 +78,7 @@ def associate_identities(
         across = ends[:, 0] != ends[:, 1]
         before = Believed(ends[across], before.probability[across])
     joined = _across_cameras(
-        features, groups[identities], identity_cameras[first], settings, links, topology, before, doubtful
+        features, groups[identities], identity_cameras[first], settings, links, topology, before, share, doubtful
     )
     if joined.believed is not None:
         joined = replace(joined, believed=Believed(first[joined.believed.links], joined.believed.probability))
@@ -90,6 +93,7 @@ def _across_cameras(
     links: IdentityLinks | None,
     topology: CameraTopology | None,
     before: Believed | None,
+    share: Share | None,
     doubtful: Tensor | None = None,
 ) -> Joined:
     device = features.device
@@ -107,6 +111,7 @@ def _across_cameras(
             topology=topology,
             must_link=must,
             cannot_link=cannot,
+            share=share,
         )
         return Joined(joined.cpu())
     if settings.centred_by_camera:

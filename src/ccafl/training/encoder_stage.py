@@ -14,6 +14,7 @@ from ccafl.data.store import ImageStore
 from ccafl.data.transforms import Augmentation, normalise
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.image_encoder import ImageEncoder
+from ccafl.training.clock import Clock
 from ccafl.training.fabric import set_up_optimizer
 from ccafl.training.learning import EpochStart, Losses, learning_of
 from ccafl.training.schedule import Phase, stage2_factor
@@ -78,12 +79,15 @@ class EncoderEpoch:
         start: EpochStart,
         phase: Phase,
         epoch: int,
+        clock: Clock | None = None,
     ) -> None:
         self.fabric, self.config, self.images = fabric, config, images
+        self.clock = clock or Clock()
         self.encoder, self.optimizer = learners.encoder, learners.encoder_optimizer
         self.classifier, self.classifier_optimizer = learners.classifier, learners.classifier_optimizer
         self.phase, self.epoch = phase, epoch
-        self.learning = learning_of(phase, config, images, start, learners.classifier, epoch)
+        with self.clock.part("memories"):
+            self.learning = learning_of(phase, config, images, start, learners.classifier, epoch)
 
     def draws(self) -> Tensor:
         """Image indices of every step, (S, P * K)."""
@@ -110,8 +114,9 @@ class EncoderEpoch:
         self.encoder.train()
         device = self.fabric.device
         loaded = batches.loaded(data.workers, pin_memory=device.type == "cuda")
-        for images, indices in zip(loaded, draws, strict=True):
-            yield self.step(normalise(images.to(device, non_blocking=True)), indices)
+        ready = (normalise(images.to(device, non_blocking=True)) for images in loaded)
+        for images, indices in zip(self.clock.waiting("loading", ready), draws, strict=True):
+            yield self.step(images, indices)
 
     def step(self, images: Tensor, indices: Tensor) -> Losses:
         """One step: the classifier learns on detached features, then the encoder, then the memories move.
@@ -123,16 +128,20 @@ class EncoderEpoch:
         Returns:
             Detached scalars: ``global_id``, the encoder's losses by name, and their ``total``.
         """
-        features, image_text = self._encoded(images, indices)
+        with self.clock.part("forward"):
+            features, image_text = self._encoded(images, indices)
 
-        global_id = self.learning.classifier_loss(features.detach(), indices)
+        with self.clock.part("losses"):
+            global_id = self.learning.classifier_loss(features.detach(), indices)
         self._descend(global_id, self.classifier_optimizer)
 
-        losses = self.learning.losses(features, image_text, indices)
-        total = torch.stack(list(losses.values())).sum() if losses else _zero_loss(features, image_text)
+        with self.clock.part("losses"):
+            losses = self.learning.losses(features, image_text, indices)
+            total = torch.stack(list(losses.values())).sum() if losses else _zero_loss(features, image_text)
         self._descend(total, self.optimizer)
 
-        self.learning.update(features.detach(), indices)
+        with self.clock.part("memories"):
+            self.learning.update(features.detach(), indices)
         return {name: loss.detach() for name, loss in ({"global_id": global_id} | losses | {"total": total}).items()}
 
     def _encoded(self, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -151,8 +160,10 @@ class EncoderEpoch:
 
     def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
-        self.fabric.backward(loss)
-        optimizer.step()
+        with self.clock.part("backward"):
+            self.fabric.backward(loss)
+        with self.clock.part("optimisers"):
+            optimizer.step()
 
     def _set_learning_rate(self) -> None:
         factor = stage2_factor(self.config.stage2, self.epoch)

@@ -1,13 +1,18 @@
 """Device, processes and precision of a run, by Lightning Fabric."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
 
 from ccafl.config import Runtime
 from ccafl.errors import InputError
+from ccafl.method.association import Share
 from ccafl.model.network import Network
 
 
@@ -49,6 +54,31 @@ def synchronised(network: Network, fabric: Fabric) -> Network:
     if fabric.world_size == 1 or fabric.device.type != "cuda":
         return network
     return replace(network, encoder=torch.nn.SyncBatchNorm.convert_sync_batchnorm(network.encoder))
+
+
+def shared(fabric: Fabric) -> Share | None:
+    """This process's part of work that all of the run's processes do together; None if it is the only one."""
+
+    def gathered(values: Tensor) -> Tensor:
+        together = fabric.all_gather(values)
+        assert isinstance(together, Tensor)
+        return together.flatten(0, 1)
+
+    return None if fabric.world_size == 1 else Share(fabric.global_rank, fabric.world_size, gathered)
+
+
+@contextmanager
+def unless_left_alone(run: Path) -> Iterator[None]:
+    """Report as an InputError if another process of the run in folder ``run`` ends while they work together."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+            raise
+        raise InputError(
+            f"{run}: another process of this run has ended or cannot be reached; what is finished is kept: continue "
+            "with --resume, on as many processes as you like"
+        ) from error
 
 
 def _fabric(settings: Runtime, precision: str) -> Fabric:

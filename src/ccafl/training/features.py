@@ -15,6 +15,9 @@ from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
 STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
+_ENOUGH = (
+    64  # images of a batch from which its variances are the running ones, which divide by one fewer, to a thousandth
+)
 
 
 def embed_store(
@@ -24,11 +27,17 @@ def embed_store(
     cameras: Tensor,
     config: Config,
     *,
+    chosen: Tensor | None = None,
     image_text: bool = False,
 ) -> Tensor:
-    """Features (n, D) of all images of ``store`` on every process's device, each process encoding its share.
+    """Features (n, D) of the images of ``store`` on every process's device, each process encoding its share.
 
-    Re-ID features, L2-normalised; or image-text features, not normalised.
+    Args:
+        fabric, encoder, config: of the run.
+        store: the images.
+        cameras: of all of them, int64.
+        chosen: (n,) int64, the images to encode; all of them if not given.
+        image_text: image-text features, not normalised, instead of re-ID features, which are L2-normalised.
     """
 
     def embed(batch: Tensor, batch_cameras: Tensor) -> Tensor:
@@ -39,38 +48,73 @@ def embed_store(
                 return projected
             return encoder.embed(images, batch_cameras)
 
-    share = torch.arange(fabric.global_rank, len(store), fabric.world_size)
+    wanted = torch.arange(len(store)) if chosen is None else chosen
+    share = wanted[fabric.global_rank :: fabric.world_size]
     size = config.runtime.extraction_batch
-    batches = EvaluationBatches(store, share, size)
-    loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
-    parts = list(embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device))
     dim = encoder.image_text_dim if image_text else encoder.reid_dim
     assert dim is not None
-    own = torch.cat(parts) if parts else torch.empty(0, dim, device=fabric.device)
+    parts = [torch.empty(0, dim, device=fabric.device)]
+    if len(share):
+        batches = EvaluationBatches(store, share, size)
+        loaded = batches.loaded(config.data.workers, pin_memory=fabric.device.type == "cuda")
+        parts += embed_batches(embed, encoder, zip(loaded, cameras[share].split(size), strict=True), fabric.device)
+    own = torch.cat(parts)
     if fabric.world_size == 1:
         return own
-    padded = F.pad(own, (0, 0, 0, -(-len(store) // fabric.world_size) - len(own)))
+    padded = F.pad(own, (0, 0, 0, -(-len(wanted) // fabric.world_size) - len(own)))
     gathered = fabric.all_gather(padded)
     assert isinstance(gathered, Tensor)
-    return gathered.transpose(0, 1).flatten(0, 1)[: len(store)]  # image i was number i // W of process i % W
+    return gathered.transpose(0, 1).flatten(0, 1)[: len(wanted)]  # the i-th was number i // W of process i % W
 
 
-def measure_cameras(fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config) -> None:
+def embed_training_images(
+    fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config
+) -> Tensor:
+    """Re-ID features (n, D) of the training images, L2-normalised, after `measure_cameras`.
+
+    That encodes images, too. Where all of a camera's images went through in one batch, the statistics are that batch's,
+    and the features are taken from there.
+    """
+    measured, features = measure_cameras(fabric, encoder, store, cameras, config)
+    if not len(measured):
+        return embed_store(fabric, encoder, store, cameras, config)
+    others = torch.ones(len(store), dtype=torch.bool)
+    others[measured] = False
+    rest = others.nonzero().squeeze(1)
+    together = features.new_empty(len(store), features.shape[1])
+    together[measured.to(fabric.device)] = features
+    together[rest.to(fabric.device)] = embed_store(fabric, encoder, store, cameras, config, chosen=rest)
+    return together
+
+
+def measure_cameras(
+    fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config
+) -> tuple[Tensor, Tensor]:
     """Measure every camera's batch statistics on evenly chosen images, if the encoder keeps such statistics.
 
     Args:
-        cameras: (n,) int64, of the images of ``store``.
-    """
-    if encoder.norm_cameras is None:
-        return
+        fabric, encoder, config: of the run.
+        store: the training images.
+        cameras: (n,) int64, of the images.
 
-    def batches(camera: int) -> Iterator[Tensor]:
+    Returns:
+        The indices (m,) of the images of all cameras that were measured in one batch, and their features (m, D).
+    """
+    measured, features = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, encoder.reid_dim, device=fabric.device)]
+    if encoder.norm_cameras is None:
+        return measured[0], features[0]
+    size = min(config.runtime.extraction_batch, STATISTICS_IMAGES)
+
+    def batches(images: Tensor) -> Iterator[Tensor]:
+        loaded = EvaluationBatches(store, images, size).loaded(config.data.workers)
+        return (normalise(batch.to(fabric.device)) for batch in loaded)
+
+    for camera in cameras.unique().tolist():
         own = (cameras == camera).nonzero().squeeze(1)
         chosen = own[:: -(-len(own) // STATISTICS_IMAGES)]
-        size = min(config.runtime.extraction_batch, STATISTICS_IMAGES)
-        loaded = EvaluationBatches(store, chosen, size).loaded(config.data.workers)
-        return (normalise(images.to(fabric.device)) for images in loaded)
-
-    with fabric.autocast():
-        by_camera = ((camera, batches(camera)) for camera in cameras.unique().tolist())
-        measure_camera_statistics(encoder, by_camera, fabric.device)
+        with fabric.autocast():
+            found = list(measure_camera_statistics(encoder, camera, batches(chosen), fabric.device))
+        if _ENOUGH <= len(own) <= size:
+            measured.append(own)
+            features += found
+    return torch.cat(measured), torch.cat(features)

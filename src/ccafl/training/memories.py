@@ -15,16 +15,17 @@ def hybrid_memories(features: Tensor, images: LabelledImages, settings: IntraCam
     Args:
         features: (n, D), L2-normalised, of all training images.
         images: their cameras and identities.
-        settings: K, temperature, momentum.
+        settings: K, the instances' precision, temperature, momentum.
         seed: of the draw.
     """
     identities = images.identities.to(features.device)
     count = len(images.identity_cameras)
     centres = identity_centres(features, identities, count)
-    instances = features[_drawn_images(images.identities, count, settings.instances, seed).to(features.device)]
+    drawn = _drawn_images(images.identities, count, settings.instances, seed).to(features.device)
+    kept = features.bfloat16() if settings.bfloat16_instances else features
     return [
         HybridMemory(
-            centres[camera], instances[:, camera], temperature=settings.temperature, momentum=settings.momentum
+            centres[camera], kept[drawn[:, camera]], temperature=settings.temperature, momentum=settings.momentum
         )
         for camera in _identities_by_camera(images, features.device)
     ]

@@ -35,10 +35,11 @@ from ccafl.run_folder import RunFolder
 from ccafl.terminal import Bar, bar, duration, in_words, log, say
 from ccafl.training.association import Joined, associate_identities
 from ccafl.training.checkpoint import load_last, load_optimizer, load_state, of_a_checkpoint, save_checkpoint
+from ccafl.training.clock import Clock
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events, events_of
-from ccafl.training.fabric import set_up_optimizer, synchronised
-from ccafl.training.features import embed_store, measure_cameras
+from ccafl.training.fabric import set_up_optimizer, shared, synchronised, unless_left_alone
+from ccafl.training.features import embed_store, embed_training_images, measure_cameras
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import Phase, intra_camera_phase, phase_of, stage1_learning_rate, stage2_factor
@@ -110,6 +111,7 @@ class Training:
         links: IdentityLinks | None = None,
         topology: CameraTopology | None = None,
         keep: Collection[int] = (),
+        clock: Clock | None = None,
     ) -> None:
         """Set everything up, and load the last checkpoint if there is one.
 
@@ -125,6 +127,7 @@ class Training:
             links: corrections by people, which every association respects.
             topology: what people know of the cameras, likewise.
             keep: epochs of stage 2 at whose start the state is kept in a checkpoint of its own, for `fork`.
+            clock: running since the run's start, which the first epoch's event includes.
 
         Raises:
             InputError: the checkpoint belongs to other settings, images, links or topology, or the folder cannot be
@@ -132,7 +135,7 @@ class Training:
         """
         self.config, self.images, self.fabric, self.observer = config, images, fabric, observer
         self.store, self.given_association, self.links, self.keep = store, given_association, links, keep
-        self.topology = topology
+        self.topology, self.clock = topology, clock or Clock()
         self.fingerprint, self.links_fingerprint = _fingerprint(images), _fingerprint_of_links(links)
         self.topology_fingerprint, self.contents = fingerprint_of(topology), _fingerprint_of_files(images.paths)
         self.folder = RunFolder(out)
@@ -169,22 +172,24 @@ class Training:
         """Train to the end.
 
         Raises:
-            InputError: the folder cannot be written, or the run diverges: a loss, a weight or a feature is no longer a
-                finite number. The epochs before it are kept.
+            InputError: the folder cannot be written; the run diverges: a loss, a weight or a feature is no longer a
+                finite number; or another of its processes has ended. The epochs before it are kept.
         """
-        if self.stage == 1:
-            if self.prompts is not None and self.epoch < self.config.stage1.epochs:
-                self._prompt_stage()
-            self.stage, self.epoch = 2, 0
-        if self.epoch < self.config.stage2.epochs:
-            self._encoder_stage()
+        with self.clock.part("other"), unless_left_alone(self.folder.path):
+            if self.stage == 1:
+                if self.prompts is not None and self.epoch < self.config.stage1.epochs:
+                    self._prompt_stage()
+                self.stage, self.epoch = 2, 0
+            if self.epoch < self.config.stage2.epochs:
+                self._encoder_stage()
         if self.events is not None:
             self.events.close()
         return Trained(self.association, self.figures, self.seconds, self.believed, self.calibration)
 
     def _prompt_stage(self) -> None:
         settings = self.config.stage1
-        features = self._training_features(image_text=True)
+        with self.clock.part("features"):
+            features = self._features(self.store, self.images.cameras, image_text=True)
         steps = settings.epochs * -(-len(self.images) // settings.batch_size)
         with bar("stage 1: prompts", steps, shown=self.fabric.is_global_zero, lines=False) as progress:
             progress.advance(steps // settings.epochs * self.epoch)
@@ -202,12 +207,14 @@ class Training:
                     self.epoch,
                     self.config.seed,
                 )
-                for loss in epoch_losses:
-                    losses.add({"prompt": loss}, progress)
-                event: dict[str, Any] = {"losses": losses.means()}
+                with self.clock.part("prompts"):
+                    for loss in epoch_losses:
+                        losses.add({"prompt": loss}, progress)
+                    event: dict[str, Any] = {"losses": losses.means()}
                 if self.epoch + 1 == settings.epochs:
                     text_features = all_text_features(self.fabric, self.network)
-                    event["text_alignment"] = self.observer.text_alignment(text_features, features, self.images)
+                    with self.clock.part("measures"):
+                        event["text_alignment"] = self.observer.text_alignment(text_features, features, self.images)
                 self._finish_epoch(event, began, pace)
 
     def _encoder_stage(self) -> None:
@@ -224,14 +231,16 @@ class Training:
                 began = time.monotonic()
                 features, quality, tracks = self._associate(phase_of(self.config, self.epoch))
                 phase = self._phase(quality)
-                mass = self.observer.same_person_mass(features, self.classifier, self.images)
+                mass = self._same_person_mass(features)
                 if self.epoch == first_adversarial:
                     self.figures |= {"same_person_mass_before": mass} if mass is not None else {}
                     self._keep_before_adversarial()
                 if phase.new_classifier:
                     self._restart_classifier()
                 start = EpochStart(features, text_features, self.association, tracks)
-                epoch = EncoderEpoch(self.fabric, self.config, self.learners, self.images, start, phase, self.epoch)
+                epoch = EncoderEpoch(
+                    self.fabric, self.config, self.learners, self.images, start, phase, self.epoch, self.clock
+                )
                 losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
                     losses.add(step, progress, beside=quality)
@@ -241,13 +250,16 @@ class Training:
                 if last:
                     features, quality, _ = self._associate(phase_of(self.config, stage2.epochs))
                     event["final_association"] = quality
-                    self.calibration = self._calibrated(features)
-                    mass = self.observer.same_person_mass(features, self.classifier, self.images)
+                    with self.clock.part("measures"):
+                        self.calibration = self._calibrated(features)
+                    mass = self._same_person_mass(features)
                     event["final_same_person_mass"] = mass
                     self.figures |= {"same_person_mass": mass} if mass is not None else {}
                 if last or (runtime.evaluate_every and (self.epoch + 1) % runtime.evaluate_every == 0):
-                    self._measure_cameras()
-                    ranking = self.observer.ranking(self._embed)
+                    with self.clock.part("evaluation"):
+                        if not last:  # whose features have just been measured with these weights
+                            measure_cameras(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
+                        ranking = self.observer.ranking(self._embed)
                     event["ranking"] = ranking
                     self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
                 self._finish_epoch(event, began, pace)
@@ -259,8 +271,10 @@ class Training:
         If the phase leaves every identity alone, an association is still made from the features, to measure them, but
         not used.
         """
-        self._measure_cameras()
-        features = self._training_features()
+        with self.clock.part("features"):
+            features = self._finite(
+                embed_training_images(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
+            )
         if phase.association == "kept":
             joined = Joined(self.association)
         elif phase.association == "given":
@@ -269,21 +283,29 @@ class Training:
         else:
             identities, cameras = self.images.identities, self.images.identity_cameras
             settings = self.config.stage2.association
-            joined = associate_identities(
-                features,
-                identities,
-                cameras,
-                settings,
-                self.links,
-                self.topology,
-                self.believed,
-                self.images.tracks,
-            )
+            with self.clock.part("association"):
+                joined = associate_identities(
+                    features,
+                    identities,
+                    cameras,
+                    settings,
+                    self.links,
+                    self.topology,
+                    self.believed,
+                    self.images.tracks,
+                    shared(self.fabric),
+                )
         if phase.association != "alone":
             self.association, self.believed = joined.identities, joined.believed
         estimate = joined.estimated_precision
         estimated = {} if estimate is None else {"estimated_precision": estimate}
-        return features, self.observer.association_quality(joined.identities) | estimated, joined.tracks
+        with self.clock.part("measures"):
+            quality = self.observer.association_quality(joined.identities)
+        return features, quality | estimated, joined.tracks
+
+    def _same_person_mass(self, features: Tensor) -> float | None:
+        with self.clock.part("measures"):
+            return self.observer.same_person_mass(features, self.classifier, self.images)
 
     def _calibrated(self, features: Tensor) -> Calibration | None:
         """What the encoder's cosines say, judged by its features of the training images and their joins."""
@@ -324,17 +346,14 @@ class Training:
             state = {"encoder": self.encoder.state_dict(), "classifier": self.classifier.state_dict()}
             save_checkpoint(self.before_adversarial, state)
 
-    def _measure_cameras(self) -> None:
-        measure_cameras(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
-
-    def _training_features(self, *, image_text: bool = False) -> Tensor:
-        return self._features(self.store, self.images.cameras, image_text=image_text)
-
     def _embed(self, store: ImageStore, cameras: Tensor) -> Tensor:
         return self._features(store, cameras).cpu()
 
     def _features(self, store: ImageStore, cameras: Tensor, *, image_text: bool = False) -> Tensor:
         features = embed_store(self.fabric, self.encoder, store, cameras, self.config, image_text=image_text)
+        return self._finite(features)
+
+    def _finite(self, features: Tensor) -> Tensor:
         if not features.isfinite().all():
             raise self._diverged("the features are")
         return features
@@ -378,14 +397,22 @@ class Training:
         Raises:
             InputError: the state is of no use; nothing is written.
         """
-        self._check_state()
+        with self.clock.part("checkpoints"):
+            self._check_state()
         now = time.monotonic()
         self.seconds += now - self.started
         self.started = now
-        event = {"stage": self.stage, "epoch": self.epoch} | event | {"seconds": round(now - began, 3)}
+        event = {"stage": self.stage, "epoch": self.epoch} | event
+        event |= {"seconds": round(now - began, 3), "seconds_by_part": self.clock.taken()}
         self.epoch += 1
+        with self.clock.part("checkpoints"):
+            self._write(event)
+        if self.events is not None:
+            log(_line(event, pace))
+        self.fabric.barrier()
+
+    def _write(self, event: dict[str, Any]) -> None:
         if self.events is None:
-            self.fabric.barrier()
             return
         self.events.write(event)
         best = self._is_best(event.get("ranking", {}).get("mAP"))
@@ -395,8 +422,6 @@ class Training:
         if self.stage == 2 and self.epoch in self.keep:
             save_checkpoint(self.folder.at_epoch(self.epoch), state)
         save_checkpoint(self.last, state, self.previous)
-        log(_line(event, pace))
-        self.fabric.barrier()
 
     def _is_best(self, ranked: float | None) -> bool:
         """Whether the epoch's mAP is the best so far; without a test set, the last epoch is the best."""
