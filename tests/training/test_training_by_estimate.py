@@ -132,7 +132,7 @@ def test_without_any_join_all_learn_within_their_camera(world, small):
 def test_what_was_believed_outlives_an_interruption(world, small, tmp_path, monkeypatch):
     believed, given = Believed(torch.tensor([[0, 5]]), torch.tensor([0.7], dtype=torch.float64)), []
 
-    def found(features, identities, cameras, settings, links, topology, before, tracks, together):
+    def found(features, identities, cameras, settings, links, topology, before, tracks, share):
         given.append(before)
         if len(given) == 4:
             raise KeyboardInterrupt
