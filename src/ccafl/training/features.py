@@ -15,9 +15,7 @@ from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
 STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
-_ENOUGH = (
-    64  # images of a batch from which its variances are the running ones, which divide by one fewer, to a thousandth
-)
+_ENOUGH = 64  # images: from there on, a batch's variance is the running one, which divides by n - 1, to 2 %
 
 
 def embed_store(
