@@ -22,7 +22,7 @@ from ccafl.footage.crops import CROPS
 from ccafl.footage.torchvision_detector import DEFAULT
 from small_runs import refusal, run
 
-KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "1"))
+KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "10"))
 START = "2026-05-01T14:03:00Z"
 
 
