@@ -25,7 +25,7 @@ from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network, build_network, check_backbone, has_text_tower
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.fabric import make_fabric, set_up_optimizer
-from ccafl.training.features import STATISTICS_IMAGES
+from ccafl.training.features import STATISTICS_IMAGES, found_while_measuring
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import phase_of
@@ -221,9 +221,9 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
     seconds = embedded * _image_seconds(fabric, network.encoder.eval(), runtime.extraction_batch)
     if config.model.camera_norm:
         by_camera = images.cameras.bincount()
-        large = by_camera > min(runtime.extraction_batch, STATISTICS_IMAGES)  # features of others come with statistics
-        measured = (stage2.epochs + 1) * int((by_camera * large).clamp(max=STATISTICS_IMAGES).sum())
-        measured += (evaluations - 1) * int(by_camera.clamp(max=STATISTICS_IMAGES).sum())
+        passed = by_camera.clamp(max=STATISTICS_IMAGES)
+        apart = ~found_while_measuring(by_camera, runtime.extraction_batch)
+        measured = (stage2.epochs + 1) * int((passed * apart).sum()) + max(0, evaluations - 1) * int(passed.sum())
         seconds += measured * _image_seconds(fabric, network.encoder.train(), runtime.extraction_batch)
     if stage1.epochs and network.prompts is not None and network.text_encoder is not None:
         network.prompts.to(fabric.device)

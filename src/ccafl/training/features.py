@@ -85,6 +85,11 @@ def embed_training_images(
     return together
 
 
+def found_while_measuring(images: Tensor, extraction_batch: int) -> Tensor:
+    """Which cameras' features are found while their statistics are measured, by their numbers of images: (C,) bool."""
+    return (images >= _ENOUGH) & (images <= min(extraction_batch, STATISTICS_IMAGES))
+
+
 def measure_cameras(
     fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config
 ) -> tuple[Tensor, Tensor]:
@@ -107,12 +112,13 @@ def measure_cameras(
         loaded = EvaluationBatches(store, images, size).loaded(config.data.workers)
         return (normalise(batch.to(fabric.device)) for batch in loaded)
 
+    gives_features = found_while_measuring(cameras.bincount(), config.runtime.extraction_batch)
     for camera in cameras.unique().tolist():
         own = (cameras == camera).nonzero().squeeze(1)
         chosen = own[:: -(-len(own) // STATISTICS_IMAGES)]
         with fabric.autocast():
             found = list(measure_camera_statistics(encoder, camera, batches(chosen), fabric.device))
-        if _ENOUGH <= len(own) <= size:
+        if gives_features[camera]:
             measured.append(own)
             features += found
     return torch.cat(measured), torch.cat(features)
