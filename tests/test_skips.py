@@ -34,7 +34,7 @@ def run_pytest(folder: Path, *options: str, **environment: str) -> tuple[int, st
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "2")], ids=["one process", "several"])
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")], ids=["one process", "of its own"])
 def test_skipped_tests_are_counted_by_reason_with_how_to_run_them(tmp_path, options):
     code, shown = run_pytest(tmp_path, *options)
     assert code == 0

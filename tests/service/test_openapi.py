@@ -14,7 +14,7 @@ from ccafl.service.limits import ServiceSettings
 from colour_people import CAMERAS, FIRST, FakeEncoder, draw, filled, key_of, png, running
 
 TOKEN = "a-token-of-the-tests"
-FEW = settings(max_examples=12, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=6, suppress_health_check=list(HealthCheck))
 SEARCH, ADDING = "POST /api/search", "POST /api/pictures"
 
 
