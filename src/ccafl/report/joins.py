@@ -97,7 +97,7 @@ def sizes_chart(runs: Mapping[str, Mapping[Label, str | None]]) -> Chart:
         counts[name] = sizes
     most = max((size for sizes in counts.values() for size in sizes), default=1)
     rows = [(name, size, sizes[size]) for name, sizes in counts.items() for size in range(1, most + 1)]
-    caption = "Persons by the number of labels, each of another camera, that were joined into them; 1: left alone."
+    caption = "Persons by the number of labels that were joined into them; 1: left alone."
     drawn = picture(_sizes(counts, most))
     title = "Sizes of the joined persons"
     return Chart(title, "Bar chart: persons by number of labels", caption, drawn, ("run", "labels", "persons"), rows)

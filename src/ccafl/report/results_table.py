@@ -29,7 +29,7 @@ _MEANINGS = {
     "association f1": ("association: F1", "harmonic mean of precision and recall"),
     "association joined": ("association: persons found", "persons that labels of several cameras were joined into"),
     "joins labels": ("labels", "persons as labelled camera by camera"),
-    "joins joined": ("labels joined", "labels that were joined to one of another camera"),
+    "joins joined": ("labels joined", "labels that were joined to another"),
     "joins persons": ("persons joined", "persons that these labels were joined into"),
     "camera_probe": ("camera probe", "how often a linear probe recognises the camera from a feature; lower is better"),
     "camera_chance": ("camera probe by chance", "what features that reveal nothing would give"),
@@ -117,7 +117,9 @@ def _value(name: str, value: Any) -> str:
 def _plain(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _between(column: Column, name: str) -> str:
