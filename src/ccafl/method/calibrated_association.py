@@ -306,7 +306,8 @@ class _MostSimilar:
     def heights(self) -> Tensor:
         """How far each label's most similar one stands out from the next ones, in units of their spacing: (n,).
 
-        NaN if the other camera has too few labels.
+        Each of these weighs half as much as the one before, but the last as much. NaN if the other camera has too few
+        labels.
         """
         following = self.without_best(torch.ones(len(self.labels), dtype=torch.bool)).similarities[:, :_NEXT]
         known = following > -torch.inf
@@ -319,17 +320,14 @@ class _MostSimilar:
 
     def without_best(self, which: Tensor) -> "_MostSimilar":
         """Without the most similar one, and who may be the same person, of some of the labels, (n,) bool."""
-        gone = torch.zeros_like(self.similarities, dtype=torch.bool)
-        gone[:, 0] = True
+        places = torch.arange(self.labels.shape[1])
         if self.maybe.shape[1]:
-            gone |= (self.labels[:, :, None] == self.maybe[self.labels[:, 0]][:, None]).any(2)
-        gone &= which[:, None]
-        places = torch.arange(gone.shape[1]).expand_as(gone)
-        order = (
-            gone.to(torch.uint8).argsort(dim=1, stable=True)
-            if self.maybe.shape[1]
-            else (places + gone[:, :1]) % len(places.T)
-        )
+            same = (self.labels[:, :, None] == self.maybe[self.labels[:, 0]][:, None]).any(2)
+            gone = which[:, None] & (same | (places == 0))
+            order = gone.to(torch.uint8).argsort(dim=1, stable=True)
+        else:  # the first alone, which goes to the end
+            gone = which[:, None] & (places == 0)
+            order = (places + which[:, None]) % len(places)
         similarities = self.similarities.masked_fill(gone, -torch.inf).gather(1, order)
         return replace(self, similarities=similarities, labels=self.labels.gather(1, order))
 
