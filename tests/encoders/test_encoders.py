@@ -251,12 +251,19 @@ def test_other_files_are_refused(run, file, tmp_path):
         entry.value = "3" if entry.key == "ccafl.format" else entry.value
     newer = tmp_path / "newer.onnx"
     save_sealed(ours, newer)
+    undecodable = tmp_path / "undecodable.onnx"
+    save_sealed(onnx.load(file), undecodable)
+    digest = next(entry.value for entry in onnx.load(undecodable).metadata_props if entry.key == "ccafl.digest")
+    forged = undecodable.read_bytes().replace(b"ccafl.name", b"\xe3cafl.name").replace(digest.encode(), b"0" * 64)
+    undecodable.write_bytes(forged)
+    seal_onnx(undecodable)
     older, changed = tmp_path / "older.onnx", tmp_path / "changed.onnx"
     onnx.save(changed_properties(file, {"ccafl.format": "1", "ccafl.digest": None}), older)
     onnx.save(changed_properties(file, {"ccafl.fingerprint": "0" * 64}), changed)
     reasons = {
         damaged: "cannot be read as ONNX",
         picture: "cannot be read as ONNX",
+        undecodable: "cannot be read as ONNX",
         foreign: "is not an export of ccafl",
         newer: "another version of ccafl",
         older: "another version of ccafl",

@@ -142,3 +142,10 @@ def test_an_unknown_layout_is_refused(tmp_path):
     path = export(tmp_path / "a.onnx", {"images": [1, 3, SIDE, SIDE]}, {"heat": np.zeros((1, 9), np.float32)})
     with pytest.raises(InputError, match=r"layout of its outputs \(heat\) is unknown"):
         OnnxDetector(path)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    path = export(tmp_path / "a.onnx", {"images": [1, 3, SIDE, SIDE]}, {"heat": np.zeros((1, 9), np.float32)})
+    path.write_bytes(path.read_bytes().replace(b"heat", b"\xe3eat"))
+    with pytest.raises(InputError, match="cannot be opened by ONNX Runtime"):
+        OnnxDetector(path)

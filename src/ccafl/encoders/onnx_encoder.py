@@ -38,8 +38,8 @@ class OnnxEncoder:
 
     def __init__(self, file: Path) -> None:
         sealed = check_onnx(file)
-        self._session = _opened(file)
-        metadata = read_export_metadata(self._session.get_modelmeta().custom_metadata_map, file, sealed=sealed)
+        self._session, properties = _opened(file)
+        metadata = read_export_metadata(properties, file, sealed=sealed)
         dims = _dims(self._session, metadata, file)
         self.fingerprint, self.name, self.camera_names = metadata.fingerprint, metadata.name, metadata.camera_names
         self.calibration, self.drawn = metadata.calibration, metadata.drawn
@@ -103,8 +103,8 @@ def _dims(session: Any, metadata: ExportMetadata, file: Path) -> dict[str, int]:
     return dims
 
 
-def _opened(file: Path) -> Any:
-    """ONNX Runtime's session, on a GPU if this build of it supports one."""
+def _opened(file: Path) -> tuple[Any, dict[str, str]]:
+    """ONNX Runtime's session, on a GPU if this build of it supports one, and the file's metadata."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -118,7 +118,10 @@ def _opened(file: Path) -> Any:
     available = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     try:
-        return onnxruntime.InferenceSession(file, options, providers=providers)
+        session = onnxruntime.InferenceSession(file, options, providers=providers)
+        for part in (*session.get_inputs(), *session.get_outputs()):
+            part.name.encode()  # raises where a name is no UTF-8, as do the metadata
+        return session, session.get_modelmeta().custom_metadata_map
     except Exception as error:  # ONNX Runtime has its own exception class for each kind of damage
         reason = str(error).splitlines()[0][:200]
         raise InputError(

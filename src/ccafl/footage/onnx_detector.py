@@ -148,6 +148,9 @@ def _opened(file: Path) -> Any:
     if not file.is_file():
         raise InputError(f"{file}: no such file; give a detector exported to ONNX")
     try:
-        return onnxruntime.InferenceSession(file, providers=onnxruntime.get_available_providers())
+        session = onnxruntime.InferenceSession(file, providers=onnxruntime.get_available_providers())
+        for part in (*session.get_inputs(), *session.get_outputs()):
+            part.name.encode()  # raises where a name is no UTF-8
+        return session
     except Exception as error:  # ONNX Runtime's own classes
         raise InputError(f"{file}: cannot be opened by ONNX Runtime; export the detector again") from error
