@@ -251,7 +251,7 @@ def _matched(
     centres: Tensor, first: Tensor, second: Tensor, topology: CameraTopology | None, maybe: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Candidates of two cameras' labels: first, second, height; and strangers: heights, owners (numbered from 0)."""
-    rows, columns = _most_similar(centres, first, second, topology, maybe)
+    rows, columns = (side.shortened() for side in _most_similar(centres, first, second, topology, maybe))
     i, j = _mutual(rows, columns)
     height = torch.stack([rows.heights()[i], columns.heights()[j]], dim=1).nanmean(1).nan_to_num(0.0)
     pair = first.cpu()[i], second.cpu()[j]
@@ -303,13 +303,21 @@ class _MostSimilar:
     spacing: Tensor  # mean of k (s_k - s_k+1) over all labels and places k >= 2: an exponential tail's scale (Rényi)
     maybe: Tensor  # (m, U) int64, for each label of the other camera those that may be the same person, -1 for none
 
+    def shortened(self) -> "_MostSimilar":
+        """Only as many as heights are measured from, also of what is left without the best."""
+        enough = _NEXT + 2 * (1 + self.maybe.shape[1])
+        return replace(self, similarities=self.similarities[:, :enough], labels=self.labels[:, :enough])
+
     def heights(self) -> Tensor:
         """How far each label's most similar one stands out from the next ones, in units of their spacing: (n,).
 
         Each of these weighs half as much as the one before, but the last as much. NaN if the other camera has too few
         labels.
         """
-        following = self.without_best(torch.ones(len(self.labels), dtype=torch.bool)).similarities[:, :_NEXT]
+        following = self.similarities[:, 1:]
+        if self.maybe.shape[1]:
+            following = self.without_best(torch.ones(len(self.labels), dtype=torch.bool)).similarities
+        following = following[:, :_NEXT]
         known = following > -torch.inf
         if self.similarities.shape[1] < _LEAST:
             known = torch.zeros_like(known)
@@ -341,7 +349,6 @@ def _most_similar(
     may be the same person is left out where a camera is compared with itself.
     """
     kept = _TAIL + 2 + maybe.shape[1]
-    partners = _within(maybe, second.cpu())
     rows = max(1, _BLOCK_ELEMENTS // len(second))
     row_values, row_labels = [], []
     column_values = centres.new_empty(0, len(second))
@@ -354,7 +361,7 @@ def _most_similar(
             products = products.masked_fill(impossible, float(products.mean()))
         if first is second:
             own = torch.arange(start, start + len(labels))
-            excluded = torch.cat([own[:, None], partners[own]], dim=1)
+            excluded = torch.cat([own[:, None], _within(maybe, second.cpu())[own]], dim=1)
             known = excluded >= 0
             products[(own - start)[:, None].expand_as(known)[known], excluded[known]] = -1.0
         values, found = products.topk(min(kept, len(second)), dim=1)
@@ -366,14 +373,14 @@ def _most_similar(
         if len(column_values) > min(kept, len(first)):
             column_values, places = column_values.topk(min(kept, len(first)), dim=0)
             column_labels = column_labels.gather(0, places)
-    along_rows, along_columns = (
-        _MostSimilar(values.double().cpu(), found.cpu(), _spacing(values.double().cpu()), _within(maybe, others.cpu()))
-        for values, found, others in (
-            (torch.cat(row_values), torch.cat(row_labels), second),
-            (column_values.T, column_labels.T, first),
-        )
-    )
-    return along_rows, along_columns
+    along_rows = _listed(torch.cat(row_values), torch.cat(row_labels), maybe, second)
+    return along_rows, _listed(column_values.T, column_labels.T, maybe, first)
+
+
+def _listed(similarities: Tensor, labels: Tensor, maybe: Tensor, others: Tensor) -> _MostSimilar:
+    """What was found (n, k) among a camera's labels ``others`` (m,); ``maybe`` as `_partners` gives it."""
+    similarities = similarities.double().cpu()
+    return _MostSimilar(similarities, labels.cpu(), _spacing(similarities), _within(maybe, others.cpu()))
 
 
 def _spacing(similarities: Tensor) -> Tensor:
