@@ -314,13 +314,13 @@ class _MostSimilar:
         Each of these weighs half as much as the one before, but the last as much. NaN if the other camera has too few
         labels.
         """
+        if self.similarities.shape[1] < _LEAST:
+            return self.similarities.new_full((len(self.similarities),), torch.nan)
         following = self.similarities[:, 1:]
         if self.maybe.shape[1]:
             following = self.without_best(torch.ones(len(self.labels), dtype=torch.bool)).similarities
         following = following[:, :_NEXT]
         known = following > -torch.inf
-        if self.similarities.shape[1] < _LEAST:
-            known = torch.zeros_like(known)
         weights = 0.5 ** torch.arange(1, following.shape[1] + 1, dtype=torch.float64) * known
         weights.scatter_add_(1, known.sum(1, keepdim=True).sub(1).clamp(min=0), 1 - weights.sum(1, keepdim=True))
         below = (following.masked_fill(~known, 0.0) * weights).sum(1)
