@@ -137,13 +137,13 @@ class Connections:
         if not self._of[address]:
             del self._of[address], self._asking[address]
 
-    def end_for_files(self) -> None:
-        """No file can be opened: end the connection that has waited longest for a request."""
+    def end_for_files(self) -> bool:
+        """No file can be opened: end the connection that has waited longest for a request; False if none has."""
         busiest = max((a for a in self._asking if self._asking[a]), key=self._of.__getitem__, default=None)
-        if busiest is not None:
-            self._make_room(busiest, "files")
-        else:
+        if busiest is None:
             self._ended.labels("files").inc()
+            return False
+        return self._make_room(busiest, "files")
 
 
 class Connection(socket.socket):
@@ -183,7 +183,8 @@ class Listener(socket.socket):
             accepted, address = super().accept()
         except OSError as error:
             if error.errno in _NO_FILES:
-                self._refuse_without_files()
+                if not self.connections.end_for_files():  # else the new one waits until that one's file is free
+                    self._refuse_without_files()
                 raise BlockingIOError from error
             raise
         accepted.setblocking(False)
@@ -198,7 +199,6 @@ class Listener(socket.socket):
 
     def _refuse_without_files(self) -> None:
         """Accept and close one with the file kept for this; left alone, it would keep the event loop busy."""
-        self.connections.end_for_files()
         self._close_spare()
         with suppress(OSError):
             super().accept()[0].close()
