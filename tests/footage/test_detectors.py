@@ -50,6 +50,30 @@ def test_motion_finds_nobody_where_somebody_left_whom_it_took_for_background():
     assert not any(len(each) for each in found[31:])
 
 
+def test_motion_keeps_the_brightness_that_it_compares_with():
+    """Dark things that come and go make the mean brightness lower than the middle one, in every frame."""
+    detector, rng = MotionDetector(RATE), np.random.default_rng(0)
+    for _ in range(300):
+        image = np.full((80, 160, 3), 200, np.uint8)
+        image[(rng.random((4, 8)) < 0.2).repeat(20, 0).repeat(20, 1)] = 20
+        even = detector._evenly_lit(image)
+        detector._moving(image)
+    assert np.median(even) == pytest.approx(200, abs=4)
+
+
+def test_motion_tells_two_who_walk_together_from_one():
+    detector, alone = MotionDetector(RATE), Walk(1, -30, 3)
+    pair = Walk(2, -600, 6), Walk(3, -620, 6)
+    found = [detector(frame(scene((alone, *pair), number), number + 1)) for number in range(150)]
+    seen = [number for number in range(100, 150) if all(20 < edges(walk, number)[0] < WIDTH - 60 for walk in pair)]
+    both = [
+        all(max((iou(box, edges(walk, number)) for box in found[number].boxes), default=0) >= 0.5 for walk in pair)
+        for number in seen
+    ]
+    assert len(seen) > 10
+    assert np.mean(both) >= 0.8
+
+
 def test_parts_far_from_each_other_are_not_one_person():
     body, legs, other = _Part(40, 20, 76, 60, 900), _Part(42, 68, 76, 110, 900), _Part(42, 90, 76, 120, 700)
     assert _joined([body, legs], _Heights()) == [body.with_(legs)]

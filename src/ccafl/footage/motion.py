@@ -1,7 +1,7 @@
 """People by what moves before a fixed camera: no weights, no network, no GPU."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -18,18 +18,27 @@ _MEMORY = 600.0  # seconds of the background; who stands still for about a tenth
 _THRESHOLD = 2.5  # squared distance from the background, in its variances: low, since single pixels do not count
 _VARIANCE, _LEAST_VARIANCE = 4.0, 1.0  # of a pixel, at first and at least
 _SHADOW = 0.5  # brightness of a shadow, of the background's, at least
-_RELIT = 0.02  # share of a frame by which the light is followed
 _CLEAR, _CLEAREST = 2.0, 3.0  # difference from the background, in the frame's median difference, and in grey levels
+_STRONG, _STRONG_PIXELS = 2.5, 12  # of a clear difference; and pixels with it that a part has at least
 _OUTLINED = 1.15  # edges at a part's outline, in those that the background has there
 _LASTING = 0.6  # share of the time that what belongs to the background was there
+_WITHIN = (9, 25)  # pixels across, and up and down, in which a dark pixel of a person has others of it
 _SPECK = 20  # pixels; less is noise
 _MOST = 40  # parts that are looked at
-_UPRIGHT = 0.18  # of the height of a part's highest column
+_UPRIGHT = 0.2  # of the height of a part's highest column
 _LEAST_HEIGHT, _LEAST_AREA = 0.06, 0.0008  # of the frame's
 _SLIMMEST, _WIDEST = 0.15, 1.1  # width by height
 _FILLED, _SOLID = 0.2, 0.4  # share of a box that moves: at least, and of persons from whom heights are learned
 _ENOUGH, _REMEMBERED = 50, 500  # persons from whom heights are learned
-_LOWEST, _JOINED, _TALLEST = 0.5, 1.25, 1.8  # of the height that a person has there: kept, joined of parts, and kept
+_LOWEST, _JOINED = 0.5, 1.25  # of the height that a person has there: kept, and joined of parts
+_ONE = (0.52, 1.2)  # width and height of one person, of the height that a person has there, at most
+_SIZES = (0.88, 1.0, 1.12)  # of persons in a group, of the height that a person has there
+_BODY, _WHOLE = 0.3, 0.5  # width of a person's middle, and of all of a person, of the height
+_EMPTY = 0.8  # what a pixel of the background costs where a person is supposed, beside what one that moves is worth
+_WORTH = 0.3  # pixels that move less that cost, of the middle's: the least to suppose a person
+_AS_GOOD = 0.95  # of the best place for a person: then the place farther to the left, beside which there is more room
+_PERSONS = 12  # in a group, at most
+_FAR = 0.35  # of a person's height: what is farther from the middle belongs to nobody
 _FLOODED = 0.5  # share of the frame that moves when the light or the camera changes
 _MARGIN = (0.05, 0.02)  # of width and height: hands, feet and blurred edges differ too little from the background
 
@@ -61,10 +70,6 @@ class _Part(NamedTuple):
         """Whether enough of the box moves for one person, rather than two far from each other."""
         return self.share >= _FILLED
 
-    def moved(self, right: int, down: int) -> "_Part":
-        """The same elsewhere."""
-        return _Part(self.left + right, self.top + down, self.right + right, self.bottom + down, self.area)
-
     def with_(self, other: "_Part") -> "_Part":
         """Both as one."""
         low = min(self.left, other.left), min(self.top, other.top)
@@ -89,11 +94,15 @@ class _Heights:
                 if self._count % _ENOUGH == 0:
                     self._fit()
 
-    def at(self, row: int) -> float | None:
-        """The height in pixels; None while too little is known."""
-        if self._line is None:
-            return None
-        return max(1.0, self._line[0] * row + self._line[1])
+    @property
+    def known(self) -> bool:
+        """Whether enough persons were seen."""
+        return self._line is not None
+
+    def at(self, rows: Any) -> Any:
+        """The height in pixels of who stands at a row, or at each of several, once it is known."""
+        assert self._line is not None
+        return np.maximum(1.0, self._line[0] * rows + self._line[1])
 
     def _fit(self) -> None:
         rows, heights = np.array(self._seen, float).T
@@ -109,6 +118,9 @@ class _Heights:
 class MotionDetector:
     """Background subtraction (MOG2 of OpenCV), cut and joined to boxes of a person's shape, for a fixed camera.
 
+    How high a person is at each row of the frame is learned from those who walk alone; then groups are parted into as
+    many persons of that height as explain what moves.
+
     A `ccafl.footage.detections.Detector`.
 
     Args:
@@ -123,13 +135,15 @@ class MotionDetector:
             history=max(20, round(_MEMORY * rate)), varThreshold=_THRESHOLD, detectShadows=True
         )
         self._heights = _Heights()
-        self._lit: NDArray[np.float32] | None = None
+        self._behind: NDArray[np.uint8] | None = None  # the background, as the frame before left it
         self._background.setVarMin(_LEAST_VARIANCE)
         self._background.setVarInit(_VARIANCE)
         self._background.setShadowThreshold(_SHADOW)
         self._background.setBackgroundRatio(_LASTING)
         self._near = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 9))
         self._rim = np.ones((5, 5), np.uint8)
+        across, down = _WITHIN
+        self._below = np.concatenate([np.zeros((down, across), np.uint8), np.ones((down + 1, across), np.uint8)])
 
     def __call__(self, frame: Frame) -> Detections:
         """The boxes of what moves like persons; the score says how much like one person."""
@@ -139,56 +153,60 @@ class MotionDetector:
         if scale < 1:
             small = self._cv2.resize(small, (round(width * scale), _HEIGHT), interpolation=self._cv2.INTER_AREA)
         moving = self._moving(small)
-        if moving.mean() > 255 * _FLOODED:
+        if moving.mean() > _FLOODED:
             return Detections.of([])
-        largest = sorted(self._parts(moving), key=lambda part: part.area, reverse=True)[:_MOST]
-        joined = _joined(largest, self._heights)
-        persons = [part for part in joined if _like_a_person(part, moving)]
-        self._heights.see(persons, moving.shape[1])
-        persons = [part for part in persons if _as_high(part, self._heights, most=_TALLEST, least=_LOWEST)]
+        persons = self._persons(moving)
         boxes = np.array([part[:4] for part in persons], np.float32).reshape(-1, 4)
-        scores = [_likeness(part, self._heights.at(part.bottom)) for part in persons]
+        scores = [_likeness(part, self._heights.at(part.bottom) if self._heights.known else None) for part in persons]
         margin = (boxes[:, 2:] - boxes[:, :2]) * np.array(_MARGIN, np.float32)
         boxes = np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
         frame_box = np.array([small.shape[1], small.shape[0]] * 2, np.float32)
         return Detections.of(np.clip(boxes, 0, frame_box) / np.float32(scale), scores)
 
-    def _moving(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(h, w) uint8: 255 where something moves; shadows and specks left out, gaps closed.
+    def _moving(self, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(h, w): where something moves; shadows and specks left out, gaps closed.
 
         A pixel's own variance does not cover what compression does to a whole frame now and then: a difference must
-        also be clear beside the frame's median one.
+        also be clear beside the frame's median one, and a part must have pixels where it is strong.
         """
         even = self._cv2.GaussianBlur(self._evenly_lit(image), (5, 5), 0)
         found = self._background.apply(even)
-        background: Any = self._background.getBackgroundImage()
+        background: NDArray[np.uint8] = self._background.getBackgroundImage()
+        self._behind = background
         apart = self._cv2.absdiff(even, background).max(axis=2)
-        least = max(_CLEAREST, _CLEAR * float(np.median(apart[::2, ::2])))
-        moving = np.where((found == _MOVES) & (apart >= least), np.uint8(255), np.uint8(0))
-        mask: NDArray[np.uint8] = self._cv2.morphologyEx(
-            self._cv2.medianBlur(moving, 5), self._cv2.MORPH_CLOSE, self._near
+        clear = max(_CLEAREST, _CLEAR * float(np.median(apart[::2, ::2])))
+        sure, dark = (
+            self._cv2.medianBlur(np.uint8(255) * (kind & (apart >= clear)), 5) for kind in (found == _MOVES, found > 0)
         )
-        return self._outlined(mask, even, background)
+        mask = self._cv2.morphologyEx(sure | dark & self._between(sure), self._cv2.MORPH_CLOSE, self._near)
+        count, parts = self._cv2.connectedComponents(mask, connectivity=8)
+        shown = np.bincount(parts[apart >= _STRONG * clear], minlength=count) >= _STRONG_PIXELS
+        shown &= self._outlined(mask, parts, count, even, background)
+        shown[0] = False
+        moving: NDArray[np.bool_] = shown[parts]
+        return moving
 
     def _outlined(
-        self, mask: NDArray[np.uint8], image: NDArray[np.uint8], background: NDArray[np.uint8]
-    ) -> NDArray[np.uint8]:
-        """The mask without parts whose outline the background shows as well as the image does.
+        self,
+        mask: NDArray[np.uint8],
+        parts: NDArray[np.int32],
+        count: int,
+        image: NDArray[np.uint8],
+        background: NDArray[np.uint8],
+    ) -> NDArray[np.bool_]:
+        """Which of the mask's parts have an outline that the background does not show as well as the image does.
 
         Somebody has edges that the background lacks. Where somebody left whom the background still holds, it is the
         other way round, and where compression changed a texture, both are alike.
         """
-        count, parts = self._cv2.connectedComponents(mask, connectivity=8)
         inner, outer = self._cv2.erode(mask, self._rim), self._cv2.dilate(mask, self._rim)
         outline = (outer > 0) & (inner == 0)
         part = self._cv2.dilate(parts.astype(np.float32), self._rim)[outline].astype(np.int64)
         here, behind = (
             np.bincount(part, self._steepness(each)[outline], minlength=count) for each in (image, background)
         )
-        shown = here >= _OUTLINED * behind
-        shown[0] = True
-        mask[~shown[parts]] = 0
-        return mask
+        outlined: NDArray[np.bool_] = here >= _OUTLINED * behind
+        return outlined
 
     def _steepness(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(h, w): the length of each pixel's gradient of brightness."""
@@ -197,60 +215,106 @@ class MotionDetector:
         length: NDArray[np.float32] = self._cv2.magnitude(across, down)
         return length
 
+    def _between(self, sure: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Where what surely moves is both above and below: someone in dark clothes, rather than a shadow."""
+        between: NDArray[np.uint8] = self._cv2.dilate(sure, self._below) & self._cv2.dilate(sure, self._below[::-1])
+        return between
+
     def _evenly_lit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The image with the light that the scene had at first: exposure and daylight change slowly."""
-        grey = image[::4, ::4].mean(axis=2, dtype=np.float32) + 1
-        if self._lit is None:
-            self._lit = grey
-        gain = 1 / float(np.median(grey / self._lit))
-        self._lit += _RELIT * (grey * np.float32(gain) - self._lit)
+        """The image as bright as the background: exposure and daylight change slowly."""
+        gain = 1.0
+        if self._behind is not None:
+            here, behind = (part[::4, ::4].mean(axis=2, dtype=np.float32) + 1 for part in (image, self._behind))
+            gain = float(np.median(behind / here))
         even: NDArray[np.uint8] = self._cv2.convertScaleAbs(image, alpha=gain)
         return even
 
-    def _parts(self, moving: NDArray[np.uint8]) -> Iterator[_Part]:
-        """The connected parts, those of several heads cut between them, without what lies low beside them."""
-        _, numbers, parts, _ = self._cv2.connectedComponentsWithStats(moving, connectivity=8)
-        for number, (left, top, width, height, area) in enumerate(parts[1:].tolist(), start=1):
-            if area >= _SPECK:
-                part = numbers[top : top + height, left : left + width] == number
-                for inner in _cut(part):
-                    pixels = part[inner.top : inner.bottom, inner.left : inner.right]
-                    yield _upright(pixels).moved(left + inner.left, top + inner.top)
+    def _persons(self, moving: NDArray[np.bool_]) -> list[_Part]:
+        """Who makes up what moves, as far as heights are known; those who walk alone teach them."""
+        parts = self._cv2.connectedComponentsWithStats(moving.view(np.uint8), connectivity=8)[2][1:]
+        large = sorted((part for part in parts.tolist() if part[4] >= _SPECK), key=lambda part: -part[4])[:_MOST]
+        found = [_Part(left, top, left + width, top + height, area) for left, top, width, height, area in large]
+        known = self._heights.known
+        alone, persons = [], []
+        for group in _joined(found, self._heights):
+            one = _upright(moving, group)
+            if known and not _no_larger_than_one(one, self._heights):
+                persons += _parted(moving, group, self._heights)
+            elif _like_a_person(one, moving):
+                alone.append(one)
+        persons += [one for one in alone if not known or one.height >= _LOWEST * self._heights.at(one.bottom)]
+        self._heights.see(alone, moving.shape[1])
+        return persons
 
 
-def _upright(part: NDArray[np.bool_]) -> _Part:
-    """What of (h, w) pixels stands upright: the columns at the sides with little in them are a deep shadow's."""
-    columns = part.sum(axis=0)
-    high = np.flatnonzero(columns >= _UPRIGHT * columns.max())
+def _upright(moving: NDArray[np.bool_], part: _Part) -> _Part:
+    """What of a part stands upright: the columns at the sides with little in them are a deep shadow's."""
+    rows, columns = np.nonzero(moving[part.top : part.bottom, part.left : part.right])
+    return _box(columns + part.left, rows + part.top)
+
+
+def _box(columns: NDArray[np.int64], rows: NDArray[np.int64]) -> _Part:
+    """The box of pixels (n,), (n,), without the columns at the sides that have little in them."""
+    heights = np.bincount(columns - columns.min())
+    high = np.flatnonzero(heights >= _UPRIGHT * heights.max()) + columns.min()
     left, right = int(high[0]), int(high[-1]) + 1
-    rows = np.flatnonzero(part[:, left:right].any(axis=1))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    return _Part(left, top, right, bottom, int(part[top:bottom, left:right].sum()))
+    rows = rows[(columns >= left) & (columns < right)]
+    return _Part(left, int(rows.min()), right, int(rows.max()) + 1, len(rows))
 
 
-def _cut(part: NDArray[np.bool_]) -> list[_Part]:
-    """Cut (h, w) pixels that are too broad for one person at the lowest place of their outline between two heads."""
-    height, width = part.shape
-    whole = [_Part(0, 0, width, height, int(part.sum()))]
-    edge = max(6, width // 5)
-    if width < 0.55 * height or width <= 2 * edge:
-        return whole
-    outline = np.where(part.any(axis=0), height - part.argmax(axis=0), 0).astype(np.float32)
-    smooth = np.convolve(outline, np.full(max(3, width // 10), 1 / max(3, width // 10)), mode="same")
-    heads = np.minimum(np.maximum.accumulate(smooth), np.maximum.accumulate(smooth[::-1])[::-1])
-    at = edge + int((heads - smooth)[edge : width - edge].argmax())
-    if heads[at] - smooth[at] < 0.18 * height or heads[at] < 0.5 * height:
-        return whole
-    return [
-        inner.moved(side, 0) for side, half in ((0, part[:, :at]), (at, part[:, at:])) for inner in _cut_within(half)
-    ]
+def _parted(moving: NDArray[np.bool_], group: _Part, heights: _Heights) -> list[_Part]:
+    """The persons of a group: first the middles of as many as explain it, then to each the pixels next to it."""
+    middles = _middles(moving, group, heights)
+    rows, columns = np.nonzero(moving[group.top : group.bottom, group.left : group.right])
+    rows, columns = rows + group.top, columns + group.left
+    across = np.abs(columns[:, None] - (middles[:, 0] + middles[:, 2]) / 2)
+    beyond = np.maximum(np.maximum(middles[:, 1] - rows[:, None], rows[:, None] - middles[:, 3]), 0)
+    high = middles[:, 3] - middles[:, 1]
+    distances = (across + 2 * beyond) / high
+    nearest = np.where(distances.min(axis=1, initial=_FAR) < _FAR, distances.argmin(axis=1) if len(high) else -1, -1)
+    persons = []
+    for number, height in enumerate(high):
+        own = nearest == number
+        if own.sum() >= 0.1 * _WHOLE * height**2:
+            person = _box(columns[own], rows[own])
+            if person.height >= _LOWEST * height:
+                persons.append(person)
+    return persons
 
 
-def _cut_within(part: NDArray[np.bool_]) -> list[_Part]:
-    """As `_cut`, of pixels with empty edges."""
-    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    return [inner.moved(left, top) for inner in _cut(part[top : rows[-1] + 1, left : columns[-1] + 1])]
+def _middles(moving: NDArray[np.bool_], group: _Part, heights: _Heights) -> NDArray[np.float64]:
+    """(k, 4) boxes as high as persons are there that explain a group's pixels: the best one first, then the best for
+    what is left, while one is worth more than it costs.
+    """
+    left, top = max(group.left - 8, 0), max(group.top - 8, 0)
+    pixels = moving[top : group.bottom + 4, left : group.right + 8].astype(np.float32)
+    rows, columns = np.arange(8, pixels.shape[0] + 1, 2), np.arange(0, pixels.shape[1], 2)
+    high = np.multiply.outer(np.maximum(8, heights.at(rows + top)), _SIZES).ravel()[:, None]
+    feet = np.repeat(rows, len(_SIZES))[:, None]
+    sides = [columns + side * _BODY / 2 * high for side in (-1, 1)]
+    low, right = (np.clip(np.rint(side), 0, pixels.shape[1]).astype(int) for side in sides)
+    head = np.clip(np.rint(feet - high), 0, None).astype(int)
+
+    def inside(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The sum of values in each box, by summed areas."""
+        sums = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+        found: NDArray[np.float32] = sums[feet, right] - sums[head, right] - sums[feet, low] + sums[head, low]
+        return found
+
+    area = _BODY * high**2
+    cost = _EMPTY * (area - inside(pixels))
+    found: list[tuple[float, float, float, float]] = []
+    while len(found) < _PERSONS:
+        worth = (inside(pixels) - cost) / area
+        row = int(worth.max(axis=1).argmax())
+        if worth[row].max() < _WORTH:
+            break
+        column = int((worth[row] >= _AS_GOOD * worth[row].max()).argmax())
+        height, foot, middle = float(high[row, 0]), int(feet[row, 0]), int(columns[column])
+        half = _WHOLE / 2 * height
+        pixels[head[row, 0] : foot, max(0, round(middle - half)) : round(middle + half) + 1] = 0
+        found.append((left + middle - half, top + foot - height, left + middle + half, float(top + foot)))
+    return np.array(found, np.float64).reshape(-1, 4)
 
 
 def _joined(parts: list[_Part], heights: _Heights) -> list[_Part]:
@@ -278,10 +342,10 @@ def _belong_together(one: _Part, other: _Part, heights: _Heights) -> bool:
     both = one.with_(other)
     if not both.filled:
         return False
-    height = heights.at(both.bottom)
-    if height is not None:
+    if heights.known:
+        height = heights.at(both.bottom)
         small = min(one.height, other.height) < 0.7 * height
-        return small and both.height <= _JOINED * height and both.width <= _JOINED / 2 * height
+        return bool(small and both.height <= _JOINED * height and both.width <= _JOINED / 2 * height)
     beside = one.width + other.width - both.width  # columns that both have
     gap = both.height - one.height - other.height
     return (
@@ -291,10 +355,11 @@ def _belong_together(one: _Part, other: _Part, heights: _Heights) -> bool:
     )
 
 
-def _as_high(part: _Part, heights: _Heights, *, most: float, least: float = 0.0) -> bool:
-    """Whether a part is as high as persons are there, as far as that is known."""
-    height = heights.at(part.bottom)
-    return height is None or least * height <= part.height <= most * height
+def _no_larger_than_one(part: _Part, heights: _Heights) -> bool:
+    """Whether a part is no larger than one person is there."""
+    width, height = _ONE
+    person = heights.at(part.bottom)
+    return bool(part.width <= width * person and part.height <= height * person)
 
 
 def _likeness(part: _Part, height: float | None) -> float:
@@ -304,7 +369,7 @@ def _likeness(part: _Part, height: float | None) -> float:
     return float(np.clip(1 - 1.5 * off - 2 * too_broad, 0, 1))
 
 
-def _like_a_person(part: _Part, moving: NDArray[np.uint8]) -> bool:
+def _like_a_person(part: _Part, moving: NDArray[np.bool_]) -> bool:
     return (
         part.height >= _LEAST_HEIGHT * moving.shape[0]
         and part.area >= _LEAST_AREA * moving.size
