@@ -135,7 +135,7 @@ class MotionDetector:
             history=max(20, round(_MEMORY * rate)), varThreshold=_THRESHOLD, detectShadows=True
         )
         self._heights = _Heights()
-        self._behind: NDArray[np.uint8] | None = None  # the background, as the frame before left it
+        self._behind: Any = None  # the background, as the frame before left it
         self._background.setVarMin(_LEAST_VARIANCE)
         self._background.setVarInit(_VARIANCE)
         self._background.setShadowThreshold(_SHADOW)
@@ -171,7 +171,7 @@ class MotionDetector:
         """
         even = self._cv2.GaussianBlur(self._evenly_lit(image), (5, 5), 0)
         found = self._background.apply(even)
-        background: NDArray[np.uint8] = self._background.getBackgroundImage()
+        background: Any = self._background.getBackgroundImage()
         self._behind = background
         apart = self._cv2.absdiff(even, background).max(axis=2)
         clear = max(_CLEAREST, _CLEAR * float(np.median(apart[::2, ::2])))
