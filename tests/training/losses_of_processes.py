@@ -1,4 +1,4 @@
-"""A program that trains in several processes with fixed batch statistics and writes every step's losses.
+"""A program that trains in several processes, or goes on, with fixed batch statistics and writes every step's losses.
 
 python losses_of_processes.py DATA OUT PROCESSES PHASE
 """
@@ -18,12 +18,13 @@ SETTINGS = [
     "runtime.accelerator=cpu",
     "stage1.epochs=1",
     "stage2.epochs=1",
-    "stage2.steps_per_epoch=20",
+    "stage2.steps_per_epoch=10",
     "stage2.identities=8",
 ]
 PHASES = {
     "intra": ["stage2.intra_camera.text=true"],
     "inter": [
+        "stage2.epochs=2",
         "stage2.intra_camera.epochs=0",
         "stage2.association.rate=1.7",
         "stage2.inter_camera.text_from=0",
@@ -43,7 +44,7 @@ def main(data: str, out: str, processes: str, phase: str) -> None:
 
     EncoderEpoch.steps = steps  # type: ignore[method-assign]
     config = load_config("market-split", [*SETTINGS, *PHASES[phase], f"runtime.devices={processes}"])
-    train_run(config, Path(data), Path(out))
+    train_run(config, Path(data), Path(out), resume=True)
     if not (Path(out) / "losses.json").exists():
         (Path(out) / "losses.json").write_text(json.dumps(losses))
 

@@ -1,7 +1,8 @@
-"""Two processes have the same losses as one with the same global batch."""
+"""Two processes have the same losses as one with the same global batch, and go on where it stopped."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,30 +12,52 @@ import pytest
 from losses_of_processes import SETTINGS, main
 
 from ccafl.model.image_encoder import ImageEncoder
+from ccafl.training.checkpoint import load_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch
 from small_runs import as_options
 
 PROGRAM = Path(__file__).with_name("losses_of_processes.py")
 
 
-@pytest.mark.parametrize(
-    ("phase", "losses"),
-    [
-        ("intra", {"global_id", "centre", "hard_instance", "triplet_centres", "triplet_batch", "text", "total"}),
-        ("inter", {"global_id", "prototype", "triplet", "text", "adversarial", "total"}),
-    ],
-)
-def test_two_processes_equal_one(world, tmp_path, monkeypatch, phase, losses):
-    """Within one epoch of each phase: between epochs, a near-tie may tip the association either way."""
-    two = steps_of_two(world, tmp_path / "two", phase)
+INTRA = {"global_id", "centre", "hard_instance", "triplet_centres", "triplet_batch", "text", "total"}
+INTER = {"global_id", "prototype", "triplet", "text", "adversarial", "total"}
+
+
+@pytest.fixture
+def unpatched(monkeypatch):
     for patched, name in ((ImageEncoder, "train"), (EncoderEpoch, "steps")):
         monkeypatch.setattr(patched, name, getattr(patched, name))  # undone after the test
-    main(world, tmp_path / "one", "1", phase)
-    one = json.loads((tmp_path / "one" / "losses.json").read_text())
-    assert len(one) == len(two) == 20
-    for step_of_one, step_of_two in zip(one, two, strict=True):
-        assert set(step_of_one) == losses
-        assert step_of_two == pytest.approx(step_of_one, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.usefixtures("unpatched")
+def test_two_processes_equal_one(world, tmp_path):
+    """Within one epoch: between epochs, a near-tie may tip the association either way. It is one without a rate."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_by_two(world, two, "intra")
+    main(world, one, "1", "intra")
+    assert_same_losses(losses_of(one), losses_of(two), INTRA)
+    for measured in ("association", "final_association"):
+        found = [json.loads((run / "events.jsonl").read_text().splitlines()[-1])[measured] for run in (one, two)]
+        assert found[1] == pytest.approx(found[0], rel=1e-4)
+        assert "estimated_precision" in found[0]
+
+
+@pytest.mark.usefixtures("unpatched")
+def test_two_processes_go_on_with_what_one_saved_and_one_with_what_two_saved(world, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    main(world, one, "1", "inter")
+    shutil.copytree(one, two)
+    (two / "losses.json").unlink()
+    (two / "checkpoints" / "previous.pt").replace(two / "checkpoints" / "last.pt")  # as after its first epoch
+    train_by_two(world, two, "inter")
+    assert_same_losses(losses_of(one)[10:], losses_of(two), INTER)
+    states = [load_checkpoint(run / "checkpoints" / "last.pt") for run in (one, two)]
+    of_one, of_two = ([s["classifier"], *s["classifier_optimizer"]["state"].values()] for s in states)
+    for some, others in zip(of_one, of_two, strict=True):
+        assert some.keys() == others.keys()
+        for name, values in some.items():
+            assert (others[name] - values).norm() <= 1e-3 * values.norm()
+    main(world, two, "1", "inter")  # which has finished
 
 
 @pytest.mark.faults
@@ -56,8 +79,18 @@ def test_a_killed_process_ends_the_run_with_a_line_and_it_resumes_on_another_num
     assert json.loads((out / "results.json").read_text())["epochs"] == 4
 
 
-def steps_of_two(world: Path, out: Path, phase: str) -> list[dict[str, float]]:
+def train_by_two(world: Path, out: Path, phase: str) -> None:
     command = [sys.executable, str(PROGRAM), str(world), str(out), "2", phase]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr
-    return json.loads((out / "losses.json").read_text())
+
+
+def losses_of(run: Path) -> list[dict[str, float]]:
+    return json.loads((run / "losses.json").read_text())
+
+
+def assert_same_losses(one: list[dict[str, float]], two: list[dict[str, float]], names: set[str]) -> None:
+    assert len(one) == len(two) == 10
+    for step_of_one, step_of_two in zip(one, two, strict=True):
+        assert set(step_of_one) == names
+        assert step_of_two == pytest.approx(step_of_one, rel=1e-4, abs=1e-4)
