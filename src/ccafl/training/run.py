@@ -256,6 +256,7 @@ class Training:
                 losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
                     losses.add(step, progress, beside=quality)
+                del epoch, start, features  # memories and features of all images, before the next are made
                 event: dict[str, Any] = {"phase": phase.name, "losses": losses.means(), "association": quality}
                 event["same_person_mass"] = mass
                 last = self.epoch + 1 == stage2.epochs
