@@ -88,7 +88,7 @@ def main(count: str, out: str) -> None:
         return associate(*world, 1.7, share=shared(fabric))
 
     def join_without_rate() -> Tensor:
-        return associate_calibrated(*smaller, share=shared(fabric)).identities
+        return associate_calibrated(*smaller, share=shared(fabric)).shared  # sums of all probabilities
 
     results = {"features": extract(), "association": join(), "without a rate": join_without_rate()}
     works = (
