@@ -119,18 +119,18 @@ def peak_of(prepare: Callable[[], Callable[[], Any]]) -> float:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _peak_gib()
+    before = peak_gib()
     work()
-    return _peak_gib() - before
+    return peak_gib() - before
 
 
 def _work_once(prepare: Callable[[], Callable[[], Any]], correct: Callable[[Any], bool]) -> tuple[float, float, bool]:
     seconds, result = timed(prepare())
-    peak = _peak_gib()
+    peak = peak_gib()
     return seconds, peak, correct(result)
 
 
-def _peak_gib() -> float:
+def peak_gib() -> float:
     """Peak memory of this process in GiB; Linux only."""
     status = Path("/proc/self/status").read_text("ascii")
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / GIB

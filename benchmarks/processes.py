@@ -17,6 +17,7 @@ from benchmarks.method import association_world
 from benchmarks.steps import PHASES, NoiseStore, epoch_of
 from ccafl.config import Config, load_config
 from ccafl.method.association import associate
+from ccafl.method.calibrated_association import associate_calibrated
 from ccafl.model.network import build_encoder
 from ccafl.training.fabric import make_fabric, shared
 from ccafl.training.features import embed_store
@@ -26,6 +27,7 @@ WORKS = {
     "features of 2,048 images": 1.0,
     "a step of stage 2, B=128": 1.0,
     "association, N=20,000": 1.7,
+    "association without a rate, N=10,000": 1.0,
 }  # and their bars
 SETTINGS = [
     "runtime.accelerator=cpu",
@@ -37,11 +39,11 @@ SETTINGS = [
 
 
 def processes() -> Iterator[Row]:
-    """Features of 2,048 images and steps of stage 2, by the tiny network at 64x32, and an association with a rate."""
+    """Features of 2,048 images and steps of stage 2, by the tiny network at 64x32, and associations."""
     with tempfile.TemporaryDirectory() as folder:
         one, two = (_measure_in_processes(Path(folder) / f"{count}.pt", count) for count in (1, 2))
     same = bool((one["features"] - two["features"]).abs().max() < 1e-4)
-    same = same and torch.equal(one["association"], two["association"])
+    same = same and all(torch.equal(one[joined], two[joined]) for joined in ("association", "without a rate"))
     for work, bar in WORKS.items():
         ours, theirs = (float(found[work]) for found in (two, one))
         ratio = theirs / ours
@@ -80,16 +82,20 @@ def main(count: str, out: str) -> None:
         return features
 
     epoch = epoch_of(config, PHASES["inter-camera with ICAL"], fabric)
-    world = association_world(20_000, 50, 512)
+    world, smaller = association_world(20_000, 50, 512), association_world(10_000, 20, 512)
 
     def join() -> Tensor:
         return associate(*world, 1.7, share=shared(fabric))
 
-    results = {"features": extract(), "association": join()}
+    def join_without_rate() -> Tensor:
+        return associate_calibrated(*smaller, share=shared(fabric)).shared  # sums of all probabilities
+
+    results = {"features": extract(), "association": join(), "without a rate": join_without_rate()}
     works = (
         (extract, 1),
         (lambda: list(epoch.steps(store)), config.stage2.steps_per_epoch),  # type: ignore[arg-type]
         (join, 1),
+        (join_without_rate, 1),
     )
     for name, (work, times) in zip(WORKS, works, strict=True):
         seconds = torch.tensor([timed(work)[0] for _ in range(ROUNDS)])

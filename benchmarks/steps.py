@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -102,21 +103,26 @@ def backbone(encoder: nn.Module, phase: Phase, pixels: Tensor, cameras: Tensor, 
 def epoch_of(config: Config, phase: Phase, fabric: Fabric) -> EncoderEpoch:
     """An epoch at Market-1501's size with random features and text features and a made-up association."""
     torch.manual_seed(0)
-    identity_cameras = (torch.arange(IDENTITIES) * CAMERAS // IDENTITIES).sort().values
-    identities = torch.arange(IDENTITIES).repeat_interleave(IMAGES)
-    first_of_camera = torch.searchsorted(identity_cameras, identity_cameras)
-    images = LabelledImages(
-        paths=(),
-        cameras=identity_cameras[identities],
-        labels=(torch.arange(IDENTITIES) - first_of_camera)[identities],
-        identities=identities,
-        camera_names=tuple(f"c{camera}" for camera in range(CAMERAS)),
-        identity_cameras=identity_cameras,
-        identity_labels=tuple(map(str, range(IDENTITIES))),
-    )
+    images = labelled(IDENTITIES, CAMERAS, IMAGES)
     network = build_network(config.model, IDENTITIES, CAMERAS, seed=0)
     learners = set_up(fabric, network.encoder, network.classifier, config.stage2)
-    features = torch.nn.functional.normalize(torch.randn(len(identities), network.encoder.reid_dim)).to(fabric.device)
+    features = F.normalize(torch.randn(len(images.identities), network.encoder.reid_dim)).to(fabric.device)
     text = torch.randn(IDENTITIES, network.encoder.image_text_dim).to(fabric.device)
     association = torch.arange(IDENTITIES) % 750
     return EncoderEpoch(fabric, config, learners, images, EpochStart(features, text, association), phase, epoch=1)
+
+
+def labelled(identities: int, cameras: int, each: int) -> LabelledImages:
+    """So many images of each of so many identities, evenly in so many cameras; without any files."""
+    identity_cameras = (torch.arange(identities) * cameras // identities).sort().values
+    of_images = torch.arange(identities).repeat_interleave(each)
+    first_of_camera = torch.searchsorted(identity_cameras, identity_cameras)
+    return LabelledImages(
+        paths=(),
+        cameras=identity_cameras[of_images],
+        labels=(torch.arange(identities) - first_of_camera)[of_images],
+        identities=of_images,
+        camera_names=tuple(f"c{camera}" for camera in range(cameras)),
+        identity_cameras=identity_cameras,
+        identity_labels=tuple(map(str, range(identities))),
+    )

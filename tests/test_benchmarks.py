@@ -1,6 +1,7 @@
 """The benchmarks' own arithmetic: only equal results can meet a bar, and growth is extrapolated correctly."""
 
 import json
+import math
 import operator
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import gpu, measure, other_cameras, runs
+from benchmarks import gpu, identities, measure, other_cameras, runs
 from benchmarks.measure import Comparison, Limit, check_limit, compare, in_own_process, peak_of
 from benchmarks.method import _same_partition
 from benchmarks.opponents import Opponents
@@ -53,6 +54,14 @@ def test_a_limit_needs_time_memory_and_a_correct_result():
     assert [(row.unit, row.met) for row in check_limit(limit)] == [("s", True), ("GiB", True)]
     assert [row.met for row in check_limit(replace(limit, gib=0.1))] == [True, False]
     assert [row.met for row in check_limit(replace(limit, prepare=partial(allocating, 128)))] == [False, False]
+
+
+def test_the_steps_with_very_many_identities_train(capsys):
+    identities.main(identities=40, processes=1, instances=2, steps=1, cameras=4)
+    found = json.loads(capsys.readouterr().out)
+    assert [step["phase"] for step in found["steps"]] == list(identities.PHASES)
+    assert all(math.isfinite(loss) for step in found["steps"] for loss in step["losses"].values())
+    assert found["classifier_gib"] == [40 * found["dim"] * 16 / measure.GIB]
 
 
 def test_growth_is_extrapolated_by_its_slope():

@@ -1,8 +1,5 @@
 """The association against a greedy pass written as a plain loop, and its properties."""
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccafl.method import association
-from ccafl.method.association import Share, associate, centre_by_camera, identity_centres, nearest_cross_camera_pairs
+from ccafl.method.association import associate, centre_by_camera, identity_centres, nearest_cross_camera_pairs
+from ccafl.method.share import Share
+from shares import by_processes
 
 
 def world(seed: int, count: int = 24, cameras: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,21 +207,9 @@ def test_processes_that_share_the_work_find_the_same_pairs_in_the_same_order(see
     centres, cameras = world(seed)
     centres = (2 * centres).round()  # many pairs are equally near, without rounding
     count = int(rate * len(centres))
-    given, barrier = [None] * processes, Barrier(processes)
-
-    def found_by(number):
-        def gathered(values):
-            given[number] = values
-            barrier.wait()
-            together = torch.cat(given)
-            barrier.wait()
-            return together
-
-        return nearest_cross_camera_pairs(centres, cameras, count, Share(number, processes, gathered))
-
-    with ThreadPoolExecutor(processes) as pool:
-        for found in pool.map(found_by, range(processes)):
-            assert torch.equal(found, nearest_cross_camera_pairs(centres, cameras, count))
+    alone = nearest_cross_camera_pairs(centres, cameras, count)
+    for found in by_processes(processes, lambda share: nearest_cross_camera_pairs(centres, cameras, count, share)):
+        assert torch.equal(found, alone)
 
 
 def test_each_of_several_processes_multiplies_only_its_share_of_the_rows():

@@ -14,6 +14,7 @@ from ccafl.method import calibrated_association
 from ccafl.method.association import associate, components
 from ccafl.method.calibrated_association import associate_calibrated, estimated_precision
 from ccafl.method.topology import CameraTopology, sightings
+from shares import by_processes
 
 
 def made_up(visits: list[tuple[int, ...]], noise: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,6 +48,28 @@ def test_the_estimated_precision_is_near_the_true_one(visits, noise):
         estimates.append(found.estimated_precision)
         truths.append(association_quality(found.identities, persons).precision)
     assert sum(estimates) / 4 == pytest.approx(sum(truths) / 4, abs=0.15)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 11])
+def test_processes_that_share_the_work_join_exactly_what_one_joins(processes, monkeypatch):
+    """Each compares other cameras, and some none at all."""
+    centres, cameras, _ = made_up(EVERYWHERE[:40] + APART[:90], 0.9)
+    alone = associate_calibrated(centres, cameras)
+    compared, matched = [], calibrated_association._matched
+    monkeypatch.setattr(
+        calibrated_association,
+        "_matched",
+        lambda centres, first, second, *rest: (
+            compared.append((int(first[0]), int(second[0]))) or matched(centres, first, second, *rest)
+        ),
+    )
+    shared = by_processes(processes, lambda share: associate_calibrated(centres, cameras, share=share))
+    assert len(compared) == len(set(compared)) == 4 * 5 / 2
+    for found in shared:
+        assert torch.equal(found.identities, alone.identities)
+        assert found.estimated_precision == alone.estimated_precision
+        assert torch.equal(found.shared, alone.shared)
+        assert torch.equal(found.believed.probability, alone.believed.probability)
 
 
 @pytest.mark.parametrize("visits", [EVERYWHERE, IN_PAIRS])

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccafl.method.share import Share
+
 _BLOCK_ELEMENTS = 1 << 24  # of the matrix of products, held at a time: 64 MiB in float32
 _RIDGE = 1e-3  # on the weights of the probe, whose inputs are standardised
 _STEPS = 100  # at most, of L-BFGS
@@ -98,7 +100,9 @@ def own_camera_neighbours(
     return float(torch.cat(own_near).mean()), float(torch.cat(own_all).mean())
 
 
-def same_person_mass(cosines: Tensor, identities: Tensor, persons: Tensor, scale: float) -> Tensor:
+def same_person_mass(
+    cosines: Tensor, identities: Tensor, persons: Tensor, scale: float, share: Share | None = None
+) -> Tensor:
     """Probability that the global ID classifier gives to the same person's identities in *other* cameras (figure 5).
 
     Args:
@@ -107,10 +111,18 @@ def same_person_mass(cosines: Tensor, identities: Tensor, persons: Tensor, scale
         persons: (N,) int64, the person of every accumulated identity; each camera's labels are persons, so a person's
             other identities are in other cameras.
         scale: s, as in L_GID.
+        share: of several processes, each with the cosines (n, N_p) of its identities.
 
     Returns:
         (n,) in 0..1.
     """
-    same = persons[identities][:, None] == persons
-    same.scatter_(1, identities[:, None], False)
-    return ((scale * cosines).softmax(1) * same).sum(1)
+    columns = torch.arange(len(persons), device=persons.device)
+    if share is not None:
+        columns = share.of(columns)
+    logits = scale * cosines
+    same = (persons[identities][:, None] == persons[columns]) & (identities[:, None] != columns)
+    mass = (logits.softmax(1) * same).sum(1)
+    if share is None:
+        return mass
+    log_sums, masses = share.together(torch.stack([logits.logsumexp(1), mass])).unbind(1)
+    return (log_sums.softmax(0) * masses).sum(0)

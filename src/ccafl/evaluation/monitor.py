@@ -11,6 +11,7 @@ from ccafl.evaluation.alignment import text_image_alignment
 from ccafl.evaluation.association_quality import association_quality
 from ccafl.evaluation.camera_agnosticism import camera_probe, own_camera_neighbours, same_person_mass
 from ccafl.evaluation.ranking import Ranking, rank
+from ccafl.method.share import Share
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.training.run import Embed
 
@@ -51,7 +52,7 @@ class Monitor:
         return {} if self.persons is None else asdict(association_quality(association, self.persons))
 
     def same_person_mass(
-        self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages
+        self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages, share: Share | None
     ) -> float | None:
         """Mean over evenly chosen training images; None if the persons are unknown."""
         if self.persons is None:
@@ -60,7 +61,7 @@ class Monitor:
         with torch.no_grad():
             cosines = classifier(features[chosen.to(features.device)])
         truth = (images.identities[chosen].to(features.device), self.persons.to(features.device))
-        return float(same_person_mass(cosines, *truth, self.scale).mean())
+        return float(same_person_mass(cosines, *truth, self.scale, share).mean())
 
     def ranking(self, embed: Embed) -> dict[str, float]:
         """mAP, rank1, rank5, rank10, unmatched, camera_probe, camera_chance, own_camera_neighbours, own_camera_chance;

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccafl.method.share import Share
+
 
 def adversarial_positives(association: Tensor, identity_cameras: Tensor, identities: Tensor) -> Tensor:
     """The positives P of every sample: its own identity and those associated with it in *other* cameras.
@@ -38,6 +40,7 @@ def adversarial_loss(
     epsilon: float = 0.8,
     boost: float = 0.2,
     scale: float = 16.0,
+    share: Share | None = None,
 ) -> Tensor:
     """L_ICAL: spread the classifier's probability for a sample over its person's identities in all cameras.
 
@@ -55,21 +58,29 @@ def adversarial_loss(
         epsilon: the share of the loss spread evenly over all positives.
         boost: b.
         scale: s.
+        share: of several processes, each with the cosines (B, N_p) of its identities. The loss is that of all, by one
+            exchange of B + T numbers; its gradient is that of this process's cosines.
 
     Returns:
         Scalar.
 
     Source: paper, section III (ICAL); epsilon as in the authors' code.
     """
-    own = identities[:, None]
-    same_camera = identity_cameras[own] == identity_cameras
-    hardened = torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
-    logits = scale * hardened.scatter(1, own, _with_angular_margin(cosines.gather(1, own), margin))
     sample, positive = positives
-    negatives = logits.index_put((sample, positive), logits.new_full((), -torch.inf)).logsumexp(1)
-    log_q = F.logsigmoid(logits[sample, positive] - negatives[sample])
+    own = positive == identities[sample]
+    of_columns = identity_cameras if share is None else share.of(identity_cameras)
+    same_camera = identity_cameras[identities][:, None] == of_columns
+    logits = scale * torch.where(same_camera, (1 + boost) * cosines + boost, cosines)
+    if share is None:
+        chosen = cosines[sample, positive]
+        negatives = logits.index_put((sample, positive), logits.new_full((), -torch.inf)).logsumexp(1)
+    else:
+        found = torch.cat([share.without(logits, positives).logsumexp(1), share.picked(cosines, positives)])
+        partial, chosen = share.together(found).split([len(logits), len(sample)], dim=1)
+        negatives, chosen = partial.logsumexp(0), chosen.sum(0)
+    log_q = F.logsigmoid(scale * torch.where(own, _with_angular_margin(chosen, margin), chosen) - negatives[sample])
     sizes = torch.zeros_like(negatives).index_add(0, sample, torch.ones_like(log_q))
-    shares = (1 - epsilon) * (positive == identities[sample]) + epsilon / sizes[sample]
+    shares = (1 - epsilon) * own + epsilon / sizes[sample]
     loss: Tensor = -(shares * log_q).sum() / len(identities)
     return loss
 

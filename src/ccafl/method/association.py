@@ -4,34 +4,17 @@ The nearest pairs of identity centres from different cameras are considered, nea
 two identities; the connected components are the associated identities.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from ccafl.method.share import Share
 from ccafl.method.topology import CameraTopology
 
 _BLOCK_ELEMENTS = 1 << 24  # of the distance matrix, held at a time: 64 MiB in float32
 _FIRST_BLOCK_ELEMENTS = 1 << 20  # while no bound on the distance is known yet and every pair must be sorted
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One process's part of work that several do together, each with the same inputs.
-
-    Attributes:
-        number: of this process, in 0..processes-1.
-        processes: how many there are.
-        gathered: what all processes give at the same time, (m, ...) each, one after the other: (processes * m, ...).
-    """
-
-    number: int
-    processes: int
-    gathered: Callable[[Tensor], Tensor]
 
 
 def identity_centres(features: Tensor, identities: Tensor, count: int) -> Tensor:

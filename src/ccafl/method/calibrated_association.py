@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ccafl.method.association import accept_disjoint_components, components, in_groups, together_by
+from ccafl.method.share import Share
 from ccafl.method.topology import CameraTopology
 
 _NEXT = 5  # strangers that a height is measured from, each weighing half as much as the one before
@@ -75,6 +76,7 @@ def associate_calibrated(
     cannot_link: Tensor | None = None,
     before: Believed | None = None,
     doubtful: Tensor | None = None,
+    share: Share | None = None,
 ) -> CalibratedAssociation:
     """Join the labels of different cameras by estimated probabilities of being one person.
 
@@ -90,6 +92,8 @@ def associate_calibrated(
         before: links that the features have learned from, and look surer for it. In the estimated precision they count
             as when they were first made, and a new link for no more than these on average.
         doubtful: (P, 2) int64, labels of one camera that may be one person: neither is the yardstick for the other.
+        share: of several processes that compare the cameras together, each some pairs of them. What is found does not
+            depend on their number.
 
     Raises:
         ValueError: must-links join what a cannot-link keeps apart.
@@ -97,7 +101,7 @@ def associate_calibrated(
     none = cameras.new_empty(0, 2)
     must, cannot = (none if links is None else links for links in (must_link, cannot_link))
     together = together_by(must, cannot, len(centres))
-    candidates, strangers, ratio = _compared(centres, cameras, topology, doubtful)
+    candidates, strangers, ratio = _compared(centres, cameras, topology, doubtful, share)
     probability = _probabilities(candidates, strangers, ratio, _groups(candidates, topology))
     chosen = _largest_expected_f1(probability, candidates.height)
     pairs = torch.stack([candidates.first, candidates.second], dim=1)
@@ -200,34 +204,63 @@ class _Strangers:
 
 
 def _compared(
-    centres: Tensor, cameras: Tensor, topology: CameraTopology | None, doubtful: Tensor | None = None
+    centres: Tensor,
+    cameras: Tensor,
+    topology: CameraTopology | None,
+    doubtful: Tensor | None = None,
+    share: Share | None = None,
 ) -> tuple[_Candidates, _Strangers, float]:
-    """Candidates and strangers of all pairs of cameras, and the ratio of strangers' best height to their second."""
+    """Candidates and strangers of all pairs of cameras, and the ratio of strangers' best height to their second.
+
+    Of several processes, each compares some pairs of cameras, and some cameras with themselves.
+    """
     count = _camera_count(cameras)
     members = [(cameras == camera).nonzero().squeeze(1) for camera in range(count)]
     maybe = _partners(doubtful, len(cameras))
-    found: list[list[Tensor]] = [[] for _ in range(6)]
-    numbered = 0
-    for one, other in _camera_pairs(count, topology):
-        if min(len(members[one]), len(members[other])) == 0 or max(len(members[one]), len(members[other])) < _LEAST:
-            continue
-        refused = topology if topology is not None and topology.says_seconds(one, other) else None
-        first, second, height, heights, owners = _matched(centres, members[one], members[other], refused, maybe)
-        between = torch.full((len(first),), one * count + other)
-        owners = torch.where(owners >= 0, owners + numbered, owners)
-        numbered += len(first)
-        for kept, part in zip(found, (first, second, between, height, heights, owners), strict=True):
-            kept.append(part)
-    if not numbered:
-        nothing = torch.empty(0, dtype=torch.int64)
-        empty = _Candidates(nothing, nothing, nothing, torch.empty(0, dtype=torch.float64))
-        return empty, _Strangers(torch.empty(0, 2, dtype=torch.float64), nothing.view(0, 2)), _BEST_TO_SECOND
-    first, second, between, height, heights, owners = (torch.cat(parts) for parts in found)
+    compared = [(one, other) for one, other in _camera_pairs(count, topology) if _enough(members[one], members[other])]
+    alone = [(camera, camera) for camera in range(count) if len(members[camera]) > _LEAST]
+    mine = _mine([len(members[one]) * len(members[other]) for one, other in compared + alone], share)
+    nothing = torch.empty(0, 3, dtype=torch.float64), torch.empty(0, 4, dtype=torch.float64)
+    pairs, left, best = [nothing[0]] * len(compared), [nothing[1]] * len(compared), [nothing[1]] * len(alone)
+    for number, (one, other) in enumerate(compared):
+        if mine[number]:
+            refused = topology if topology is not None and topology.says_seconds(one, other) else None
+            first, second, height, heights, owners = _matched(centres, members[one], members[other], refused, maybe)
+            pairs[number] = torch.stack([first.double(), second.double(), height], dim=1)
+            left[number] = torch.cat([heights, owners.double()], dim=1)
+    for number, (camera, _) in enumerate(alone):
+        if mine[len(compared) + number]:
+            best[number] = _best_and_second(centres, members[camera], maybe)[None]
+    if share is not None:
+        pairs, left, best = (share.parts(some) for some in (pairs, left, best))
+    sizes = torch.tensor([len(some) for some in pairs], dtype=torch.int64)
+    found, heights = torch.cat([nothing[0], *pairs]), torch.cat([nothing[1], *left])
+    between = torch.tensor([one * count + other for one, other in compared], dtype=torch.int64).repeat_interleave(sizes)
+    before = (sizes.cumsum(0) - sizes).repeat_interleave(torch.tensor([len(some) for some in left], dtype=torch.int64))
+    owners = heights[:, 2:].long()
+    owners = torch.where(owners >= 0, owners + before[:, None], owners)
     return (
-        _Candidates(first, second, between, height),
-        _Strangers(heights, owners),
-        _best_to_second(centres, members, maybe),
+        _Candidates(found[:, 0].long(), found[:, 1].long(), between, found[:, 2]),
+        _Strangers(heights[:, :2], owners),
+        _best_to_second(sum(best, torch.zeros(1, 4, dtype=torch.float64))[0]),
     )
+
+
+def _enough(one: Tensor, other: Tensor) -> bool:
+    """Whether two cameras have enough labels to be compared."""
+    return min(len(one), len(other)) > 0 and max(len(one), len(other)) >= _LEAST
+
+
+def _mine(costs: list[int], share: Share | None) -> list[bool]:
+    """Which pieces of work are this process's: the largest first, each goes to the process that has least to do."""
+    if share is None:
+        return [True] * len(costs)
+    given, mine = [0] * share.processes, [False] * len(costs)
+    for number in sorted(range(len(costs)), key=costs.__getitem__, reverse=True):
+        process = given.index(min(given))
+        given[process] += costs[number]
+        mine[number] = process == share.number
+    return mine
 
 
 def _camera_pairs(count: int, topology: CameraTopology | None) -> Iterator[tuple[int, int]]:
@@ -274,24 +307,28 @@ def _mutual(rows: "_MostSimilar", columns: "_MostSimilar") -> tuple[Tensor, Tens
     return own[mutual], best[mutual]
 
 
-def _best_to_second(centres: Tensor, members: list[Tensor], maybe: Tensor) -> float:
-    """How much higher the best of strangers stands out than the second best, by the labels of one camera.
+def _best_and_second(centres: Tensor, labels: Tensor, maybe: Tensor) -> Tensor:
+    """Heights of a camera's labels among themselves, all strangers: (4,) float64.
 
-    The ratio of mean heights of candidates and of what is left without them, all of them strangers.
+    Sum and number of those of the most similar, and of what is left without these.
     """
-    best, second = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)  # sum and number
-    for labels in members:
-        if len(labels) <= _LEAST:
-            continue
-        _, _, height, heights, _ = _matched(centres, labels, labels, None, maybe)
-        best += torch.tensor([float(height.sum()), len(height)], dtype=torch.float64) / 2  # each pair appears twice
-        left = heights.mean(1)
-        second += torch.tensor([float(left.sum()), len(left)], dtype=torch.float64) / 2
-    if best[1] == 0 or second[0] <= 0:
+    _, _, height, heights, _ = _matched(centres, labels, labels, None, maybe)
+    left = heights.mean(1)
+    each = [float(height.sum()), len(height), float(left.sum()), len(left)]
+    return torch.tensor(each, dtype=torch.float64) / 2  # each pair appears twice
+
+
+def _best_to_second(sums: Tensor) -> float:
+    """How much higher the best of strangers stands out than the second best: the ratio of their mean heights.
+
+    Args:
+        sums: (4,), `_best_and_second` of all cameras.
+    """
+    best, number, second, left = sums.tolist()
+    if number == 0 or second <= 0:
         return _BEST_TO_SECOND
-    ratio = float(best[0] / best[1] * second[1] / second[0])
-    number = float(best[1])
-    return (number * ratio + _BEST_TO_SECOND_PAIRS * _BEST_TO_SECOND) / (number + _BEST_TO_SECOND_PAIRS)
+    ratio = best / number * left / second
+    return float((number * ratio + _BEST_TO_SECOND_PAIRS * _BEST_TO_SECOND) / (number + _BEST_TO_SECOND_PAIRS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,23 +7,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ccafl.method.adversarial import adversarial_loss, adversarial_positives
-from ccafl.method.losses import batch_hard_triplet, text_classification_loss
+from ccafl.method.losses import batch_hard_triplet, identity_cross_entropy, text_classification_loss
 from ccafl.method.memory import PrototypeMemory
+from ccafl.method.share import Share
 
 __all__ = ["adversarial_loss", "adversarial_positives", "identity_loss", "inter_camera_losses"]
 
 
-def identity_loss(cosines: Tensor, identities: Tensor, scale: float = 16.0) -> Tensor:
+def identity_loss(cosines: Tensor, identities: Tensor, scale: float = 16.0, share: Share | None = None) -> Tensor:
     """L_GID = CE(scale * cosines, a), from which the global ID classifier learns on detached features.
 
     Args:
         cosines: (B, N) between features and classifier weights.
         identities: (B,) int64 accumulated identities in 0..N-1.
+        share: of several processes, each with the cosines (B, N_p) of its identities.
 
     Returns:
         Scalar mean over the samples.
     """
-    return F.cross_entropy(scale * cosines, identities)
+    return identity_cross_entropy(scale * cosines, identities, share=share)
 
 
 def inter_camera_losses(

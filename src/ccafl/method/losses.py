@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ccafl.method.share import Share
+
 
 def batch_hard_triplet(
     anchors: Tensor,
@@ -95,3 +97,28 @@ def text_classification_loss(
     Source: paper, section III. The authors' code smooths over a fixed count instead of C (docs/method.md, 7).
     """
     return F.cross_entropy(image_features @ text_features.T, labels, label_smoothing=smoothing)
+
+
+def identity_cross_entropy(
+    logits: Tensor, identities: Tensor, smoothing: float = 0.0, share: Share | None = None
+) -> Tensor:
+    """Label-smoothed cross entropy over identities that several processes may share.
+
+    Args:
+        logits: (B, N); with a share, (B, N_p), the columns of this process.
+        identities: (B,) int64 in 0..N-1.
+        smoothing: probability mass spread evenly over all N identities.
+        share: which identities this process has. The loss is that of all, by one exchange of four numbers a sample;
+            its gradient is that of this process's logits.
+
+    Returns:
+        Scalar mean over the samples.
+    """
+    if share is None:
+        return F.cross_entropy(logits, identities, label_smoothing=smoothing)
+    own = share.picked(logits, torch.stack([torch.arange(len(logits), device=logits.device), identities]))
+    number = torch.full_like(own, logits.shape[1])
+    found = share.together(torch.stack([logits.logsumexp(1), own, logits.sum(1), number]))  # (P, 4, B)
+    _, own, total, number = found.sum(0)
+    loss: Tensor = (found[:, 0].logsumexp(0) - (1 - smoothing) * own - smoothing * total / number).mean()
+    return loss

@@ -9,10 +9,13 @@ Source: Wang et al., "Towards Precise Intra-camera Supervised Person Re-Identifi
 import torch.nn.functional as F
 from torch import Tensor
 
-from ccafl.method.losses import batch_hard_triplet
+from ccafl.method.losses import batch_hard_triplet, identity_cross_entropy
+from ccafl.method.share import Share
 
 
-def global_classification_loss(cosines: Tensor, labels: Tensor, scale: float = 16.0, smoothing: float = 0.1) -> Tensor:
+def global_classification_loss(
+    cosines: Tensor, labels: Tensor, scale: float = 16.0, smoothing: float = 0.1, share: Share | None = None
+) -> Tensor:
     """L = CE_smoothed(s z, p), from which the global classifier and the encoder learn the joined identities.
 
     Args:
@@ -20,11 +23,12 @@ def global_classification_loss(cosines: Tensor, labels: Tensor, scale: float = 1
         labels: (B,) int64 in 0..C-1.
         scale: s; the paper's classifier is a plain linear layer, this one has unit weights.
         smoothing: of the labels.
+        share: of several processes, each with the cosines (B, C_p) of its joined identities.
 
     Returns:
         Scalar mean over the samples.
     """
-    return F.cross_entropy(scale * cosines, labels, label_smoothing=smoothing)
+    return identity_cross_entropy(scale * cosines, labels, smoothing, share)
 
 
 def global_losses(
@@ -35,6 +39,7 @@ def global_losses(
     scale: float = 16.0,
     margin: float = 0.3,
     smoothing: float = 0.1,
+    share: Share | None = None,
 ) -> dict[str, Tensor]:
     """The summands of the encoder's loss: the global classification and the batch-hard triplet.
 
@@ -42,7 +47,7 @@ def global_losses(
         features: (B, D), not normalised.
         cosines: (B, C) between them and the joined identities' weights, which must be detached.
         labels: (B,) int64 in 0..C-1.
-        scale, smoothing: of the classification.
+        scale, smoothing, share: of the classification.
         margin: of the triplet loss.
 
     Returns:
@@ -50,6 +55,6 @@ def global_losses(
     """
     normalised = F.normalize(features)
     return {
-        "global": global_classification_loss(cosines, labels, scale, smoothing),
+        "global": global_classification_loss(cosines, labels, scale, smoothing, share),
         "triplet": batch_hard_triplet(normalised, normalised, labels, labels, margin),
     }

@@ -8,13 +8,22 @@ from torch import Tensor, nn
 class GlobalIDClassifier(nn.Module):
     """One weight vector for each of the N accumulated identities; its outputs are cosines.
 
+    Attributes:
+        identities: N.
+        weight: (N, D), or those that `keep_part` has left.
+
     Source: paper, section III (inter-camera adversarial learning), Xavier uniform as in the authors' code.
     """
 
     def __init__(self, identities: int, dim: int) -> None:
         super().__init__()
+        self.identities = identities
         self.weight = nn.Parameter(torch.empty(identities, dim))
         nn.init.xavier_uniform_(self.weight)
+
+    def keep_part(self, number: int, processes: int) -> None:
+        """Keep the weights of identities number, number + processes, ... only; they are then the columns of cosines."""
+        self.weight = nn.Parameter(self.weight.detach()[number::processes].clone())
 
     def forward(self, features: Tensor, frozen_weights: bool = False) -> Tensor:
         """Cosines of features and identities.

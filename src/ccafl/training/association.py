@@ -7,7 +7,6 @@ from torch import Tensor
 from ccafl.config import Association
 from ccafl.data.identity_links import IdentityLinks
 from ccafl.method.association import (
-    Share,
     associate_features,
     by_first_member,
     centre_by_camera,
@@ -15,6 +14,7 @@ from ccafl.method.association import (
     of_members,
 )
 from ccafl.method.calibrated_association import Believed, associate_calibrated
+from ccafl.method.share import Share
 from ccafl.method.topology import CameraTopology
 from ccafl.method.tracks import join_tracks
 
@@ -62,7 +62,7 @@ def associate_identities(
         before: links that the features have learned from, for an honest estimate.
         tracks: (T, 3) float64, as `LabelledImages.tracks`. What is joined within a camera counts as one label for all
             estimates.
-        share: of several processes that join them together, with a fixed rate; without one, each does all the work.
+        share: of several processes that join them together.
     """
     if not settings.tracks or tracks is None:
         return _across_cameras(features, identities, identity_cameras, settings, links, topology, before, share)
@@ -125,5 +125,6 @@ def _across_cameras(
         cannot_link=cannot,
         before=before,
         doubtful=doubtful,
+        share=share,
     )
     return Joined(found.identities, found.estimated_precision, found.shared, found.believed)

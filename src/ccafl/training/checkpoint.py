@@ -4,7 +4,7 @@ The last two are kept, ``last.pt`` and ``previous.pt``: if the first is damaged,
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ccafl.config import Config
 from ccafl.errors import InputError
 from ccafl.files import written_whole
+from ccafl.method.share import Share
 from ccafl.model.archive import check_seal, seal
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import note
@@ -152,3 +153,28 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     for parameter, values in optimizer.state.items():
         if any(value.shape not in (parameter.shape, ()) for value in values.values() if isinstance(value, Tensor)):
             raise ValueError("an optimiser's state is of other parameters")
+
+
+def whole_state(state: dict[str, Any], share: Share | None, rows: int) -> dict[str, Any]:
+    """The state of something whose rows several processes share, as one process alone would have it, on process 0.
+
+    All processes call it together. A checkpoint is therefore the same whichever their number.
+
+    Args:
+        state: of a module or an optimiser; every tensor in it but single numbers has the process's rows.
+        share: None for one process, whose state it is already.
+        rows: of all processes.
+    """
+    return state if share is None else _of_rows(state, lambda part: share.whole(part, rows))
+
+
+def part_of(state: dict[str, Any], share: Share | None) -> dict[str, Any]:
+    """This process's part of what `whole_state` gives."""
+    return state if share is None else _of_rows(state, lambda whole: share.of(whole).clone())  # the whole can go
+
+
+def _of_rows(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A nested state with every tensor changed but single numbers."""
+    if isinstance(state, dict):
+        return {key: _of_rows(value, change) for key, value in state.items()}
+    return change(state) if isinstance(state, Tensor) and state.ndim else state

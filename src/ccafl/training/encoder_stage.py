@@ -12,10 +12,11 @@ from ccafl.data.batches import TrainingBatches, camera_batches, identity_batches
 from ccafl.data.numbering import LabelledImages
 from ccafl.data.store import ImageStore
 from ccafl.data.transforms import Augmentation, normalise
+from ccafl.method.share import Share
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.training.clock import Clock
-from ccafl.training.fabric import set_up_optimizer
+from ccafl.training.fabric import set_up_optimizer, shared
 from ccafl.training.learning import EpochStart, Losses, learning_of
 from ccafl.training.schedule import Phase, stage2_factor
 
@@ -46,21 +47,27 @@ def classifier_optimizer(classifier: GlobalIDClassifier, settings: Stage2) -> to
 class Learners:
     """What learns in stage 2, with its optimisers: the encoder (as Fabric wraps it) and the global ID classifier.
 
-    Both optimisers are Fabric's, so that 16-bit gradients of either are scaled.
+    Both optimisers are Fabric's, so that 16-bit gradients of either are scaled. Of several processes, each has the
+    classifier's weights, their gradient and their optimiser's state for its ``share`` of the identities; None if it is
+    the only one.
     """
 
     encoder: nn.Module
     encoder_optimizer: torch.optim.Optimizer
     classifier: GlobalIDClassifier
     classifier_optimizer: torch.optim.Optimizer
+    share: Share | None = None
 
 
 def set_up(fabric: Fabric, encoder: ImageEncoder, classifier: GlobalIDClassifier, settings: Stage2) -> Learners:
     """The learners on ``fabric``'s device."""
     wrapped, optimizer = fabric.setup(encoder, encoder_optimizer(encoder, settings))
+    share = shared(fabric)
+    if share is not None:
+        classifier.keep_part(share.number, share.processes)
     classifier.to(fabric.device)
     own_optimizer = set_up_optimizer(fabric, classifier_optimizer(classifier, settings))
-    return Learners(wrapped, optimizer, classifier, own_optimizer)
+    return Learners(wrapped, optimizer, classifier, own_optimizer, share)
 
 
 class EncoderEpoch:
@@ -87,7 +94,7 @@ class EncoderEpoch:
         self.classifier, self.classifier_optimizer = learners.classifier, learners.classifier_optimizer
         self.phase, self.epoch = phase, epoch
         with self.clock.part("memories"):
-            self.learning = learning_of(phase, config, images, start, learners.classifier, epoch)
+            self.learning = learning_of(phase, config, images, start, learners.classifier, epoch, learners.share)
 
     def draws(self) -> Tensor:
         """Image indices of every step, (S, P * K)."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ccafl.config import Runtime
 from ccafl.errors import InputError
-from ccafl.method.association import Share
+from ccafl.method.share import Share
 from ccafl.model.network import Network
 
 

@@ -20,6 +20,7 @@ from ccafl.method.association import by_first_member
 from ccafl.method.inter_camera import identity_loss, inter_camera_losses
 from ccafl.method.intra_camera import intra_camera_losses
 from ccafl.method.precise_ics import global_classification_loss, global_losses
+from ccafl.method.share import Share
 from ccafl.method.tracks import maybe_one_person, overlapping_tracks
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.training.memories import hybrid_memories, mean_text_features, prototype_memory
@@ -74,14 +75,23 @@ class Learning(Protocol):
 
 
 def learning_of(
-    phase: Phase, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, epoch: int
+    phase: Phase,
+    config: Config,
+    images: LabelledImages,
+    start: EpochStart,
+    classifier: GlobalIDClassifier,
+    epoch: int,
+    share: Share | None = None,
 ) -> Learning:
-    """The epoch's learning, with memories built from the features of its start."""
+    """The epoch's learning, with memories built from the features of its start.
+
+    Of several processes, each has its ``share`` of the classifier's weights.
+    """
     if phase.learning == "intra":
-        return IntraLearning(config, images, start, classifier, epoch)
+        return IntraLearning(config, images, start, classifier, epoch, share)
     if phase.learning == "inter":
-        return InterLearning(config, images, start, classifier, phase, epoch)
-    return GlobalLearning(config, images, start, classifier, phase)
+        return InterLearning(config, images, start, classifier, phase, epoch, share)
+    return GlobalLearning(config, images, start, classifier, phase, share)
 
 
 class _IdentityClassification:
@@ -91,25 +101,36 @@ class _IdentityClassification:
     """
 
     def __init__(
-        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier
+        self,
+        config: Config,
+        images: LabelledImages,
+        start: EpochStart,
+        classifier: GlobalIDClassifier,
+        share: Share | None,
     ) -> None:
-        self.stage2, self.images, self.classifier = config.stage2, images, classifier
+        self.stage2, self.images, self.classifier, self.share = config.stage2, images, classifier, share
         self.identities = images.identities
         if start.tracks is not None:
             self.identities = by_first_member(start.tracks)[1][start.tracks][images.identities]
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
         identities = _sent(self.identities[indices], features.device)
-        return identity_loss(self.classifier(features), identities, self.stage2.adversarial.scale)
+        return identity_loss(self.classifier(features), identities, self.stage2.adversarial.scale, self.share)
 
 
 class IntraLearning(_IdentityClassification):
     """Intra-camera discriminative learning (docs/method.md, 4.1): each camera's losses, summed over the cameras."""
 
     def __init__(
-        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, epoch: int
+        self,
+        config: Config,
+        images: LabelledImages,
+        start: EpochStart,
+        classifier: GlobalIDClassifier,
+        epoch: int,
+        share: Share | None = None,
     ) -> None:
-        super().__init__(config, images, start, classifier)
+        super().__init__(config, images, start, classifier, share)
         texts = start.text_features
         if start.tracks is not None:
             same = grouped(images, start.tracks)
@@ -174,8 +195,9 @@ class InterLearning(_IdentityClassification):
         classifier: GlobalIDClassifier,
         phase: Phase,
         epoch: int,
+        share: Share | None = None,
     ) -> None:
-        super().__init__(config, images, start, classifier)
+        super().__init__(config, images, start, classifier, share)
         self.association, self.adversarial = start.association, phase.adversarial
         self.spread_over = start.association  # what ICAL takes for one person
         if start.tracks is not None:
@@ -231,7 +253,7 @@ class InterLearning(_IdentityClassification):
         settings = self.stage2.adversarial
         positives = adversarial_positives(self.spread_over, self.images.identity_cameras, identities)
         return adversarial_loss(
-            self.classifier(features, frozen_weights=True),
+            self.classifier(_for_part(features, self.share), frozen_weights=True),
             _sent(identities, features.device),
             self.identity_cameras,
             _sent(positives, features.device),
@@ -239,6 +261,7 @@ class InterLearning(_IdentityClassification):
             epsilon=settings.epsilon,
             boost=settings.boost,
             scale=settings.scale,
+            share=self.share,
         )
 
     def update(self, features: Tensor, indices: Tensor) -> None:
@@ -256,10 +279,17 @@ class GlobalLearning:
     """
 
     def __init__(
-        self, config: Config, images: LabelledImages, start: EpochStart, classifier: GlobalIDClassifier, phase: Phase
+        self,
+        config: Config,
+        images: LabelledImages,
+        start: EpochStart,
+        classifier: GlobalIDClassifier,
+        phase: Phase,
+        share: Share | None = None,
     ) -> None:
-        self.stage2, self.images, self.classifier = config.stage2, images, classifier
-        self.association, self.joined = start.association, int(start.association.max()) + 1
+        self.stage2, self.images, self.classifier, self.share = config.stage2, images, classifier, share
+        joined = torch.arange(int(start.association.max()) + 1)
+        self.association, self.joined = start.association, len(joined if share is None else share.of(joined))
         self.groups, self.batch_cameras = _groups(images, start, phase), self.stage2.inter_camera.batch_cameras
 
     def classifier_loss(self, features: Tensor, indices: Tensor) -> Tensor:
@@ -268,7 +298,7 @@ class GlobalLearning:
         if not len(rows):
             return cosines.sum()  # 0
         stage2 = self.stage2
-        return global_classification_loss(cosines, labels, stage2.adversarial.scale, stage2.label_smoothing)
+        return global_classification_loss(cosines, labels, stage2.adversarial.scale, stage2.label_smoothing, self.share)
 
     def losses(self, features: Tensor, image_text: Tensor | None, indices: Tensor) -> Losses:
         rows, labels = (_sent(part, features.device) for part in _associated(self.association, self.images, indices))
@@ -277,11 +307,12 @@ class GlobalLearning:
         features, stage2 = features[rows], self.stage2
         return global_losses(
             features,
-            self.classifier(features, frozen_weights=True)[:, : self.joined],
+            self.classifier(_for_part(features, self.share), frozen_weights=True)[:, : self.joined],
             labels,
             scale=stage2.adversarial.scale,
             margin=stage2.triplet_margin,
             smoothing=stage2.label_smoothing,
+            share=self.share,
         )
 
     def update(self, features: Tensor, indices: Tensor) -> None:
@@ -307,6 +338,19 @@ def _associated(association: Tensor, images: LabelledImages, indices: Tensor) ->
     labels = association[images.identities[indices]]
     rows = (labels >= 0).nonzero().squeeze(1)
     return rows, labels[rows]
+
+
+def _for_part(features: Tensor, share: Share | None) -> Tensor:
+    """The encoder's features (B, D), for a loss of which each of several processes has a part of the gradient.
+
+    The gradients of the processes are summed where features are gathered, then averaged over the processes as that of
+    losses which each computes in whole. Without a factor, a loss in parts would count for too little.
+    """
+    if share is None:
+        return features
+    weighed = features.view_as(features)
+    weighed.register_hook(lambda gradient: share.processes * gradient)
+    return weighed
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:

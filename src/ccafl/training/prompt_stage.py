@@ -62,8 +62,8 @@ def learn_prompts_epoch(
 @torch.no_grad()
 def all_text_features(fabric: Fabric, network: Network, batch: int = 256) -> Tensor:
     """Text feature of every accumulated identity's learned prompt: (N, E) float32, E = 0 without a text tower."""
-    weight = network.classifier.weight  # (N, D)
-    every_identity = torch.arange(len(weight), device=weight.device)
+    classifier = network.classifier
+    every_identity = torch.arange(classifier.identities, device=classifier.weight.device)
     with fabric.autocast():
         features = [network.text_features(identities).float() for identities in every_identity.split(batch)]
     return torch.cat(features)

@@ -27,6 +27,7 @@ from ccafl.errors import InputError
 from ccafl.files import remove_leftovers
 from ccafl.method.calibrated_association import Believed
 from ccafl.method.score_curve import score_curve
+from ccafl.method.share import Share
 from ccafl.method.topology import CameraTopology
 from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.embedding import embed_batches
@@ -34,7 +35,15 @@ from ccafl.model.network import Network
 from ccafl.run_folder import RunFolder
 from ccafl.terminal import Bar, bar, duration, in_words, log, say
 from ccafl.training.association import Joined, associate_identities
-from ccafl.training.checkpoint import load_last, load_optimizer, load_state, of_a_checkpoint, save_checkpoint
+from ccafl.training.checkpoint import (
+    load_last,
+    load_optimizer,
+    load_state,
+    of_a_checkpoint,
+    part_of,
+    save_checkpoint,
+    whole_state,
+)
 from ccafl.training.clock import Clock
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events, events_of
@@ -64,9 +73,12 @@ class Observer(Protocol):
         """Figures of an association (N,); empty if the truth is unknown."""
 
     def same_person_mass(
-        self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages
+        self, features: Tensor, classifier: GlobalIDClassifier, images: LabelledImages, share: Share | None
     ) -> float | None:
-        """Probability the classifier gives a person's identities in other cameras; None if the truth is unknown."""
+        """Probability the classifier gives a person's identities in other cameras; None if the truth is unknown.
+
+        All processes call it together, each with the classifier's weights for its ``share`` of the identities.
+        """
 
     def ranking(self, embed: Embed) -> dict[str, float]:
         """mAP, CMC and how much the encoder's features reveal the camera; empty without query and gallery."""
@@ -244,6 +256,7 @@ class Training:
                 losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
                     losses.add(step, progress, beside=quality)
+                del epoch, start, features  # memories and features of all images, before the next are made
                 event: dict[str, Any] = {"phase": phase.name, "losses": losses.means(), "association": quality}
                 event["same_person_mass"] = mass
                 last = self.epoch + 1 == stage2.epochs
@@ -305,7 +318,7 @@ class Training:
 
     def _same_person_mass(self, features: Tensor) -> float | None:
         with self.clock.part("measures"):
-            return self.observer.same_person_mass(features, self.classifier, self.images)
+            return self.observer.same_person_mass(features, self.classifier, self.images, self.learners.share)
 
     def _calibrated(self, features: Tensor) -> Calibration | None:
         """What the encoder's cosines say, judged by its features of the training images and their joins."""
@@ -336,15 +349,15 @@ class Training:
         """Give the classifier random weights again, by seed and epoch, and clear its optimiser's state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(self.config.seed, 2, self.epoch, 3))
-            fresh = GlobalIDClassifier(*self.classifier.weight.shape)
-        self.classifier.load_state_dict(fresh.state_dict())
+            fresh = GlobalIDClassifier(self.classifier.identities, self.classifier.weight.shape[1])
+        self.classifier.load_state_dict(part_of(fresh.state_dict(), self.learners.share))
         self.learners.classifier_optimizer.state.clear()
 
     def _keep_before_adversarial(self) -> None:
         """Save encoder and classifier as ICAL begins, for figures that compare before and after."""
+        classifier = whole_state(self.classifier.state_dict(), self.learners.share, self.classifier.identities)
         if self.fabric.is_global_zero:
-            state = {"encoder": self.encoder.state_dict(), "classifier": self.classifier.state_dict()}
-            save_checkpoint(self.before_adversarial, state)
+            save_checkpoint(self.before_adversarial, {"encoder": self.encoder.state_dict(), "classifier": classifier})
 
     def _embed(self, store: ImageStore, cameras: Tensor) -> Tensor:
         return self._features(store, cameras).cpu()
@@ -412,11 +425,18 @@ class Training:
         self.fabric.barrier()
 
     def _write(self, event: dict[str, Any]) -> None:
+        classifier = {
+            name: whole_state(learned.state_dict(), self.learners.share, self.classifier.identities)
+            for name, learned in (
+                ("classifier", self.classifier),
+                ("classifier_optimizer", self.learners.classifier_optimizer),
+            )
+        }
         if self.events is None:
             return
         self.events.write(event)
         best = self._is_best(event.get("ranking", {}).get("mAP"))
-        state = self._state(self.events.written)
+        state = self._state(self.events.written) | classifier
         if best:  # before last.pt: a run killed in between repeats the epoch and saves its best again
             save_checkpoint(self.best, state)
         if self.stage == 2 and self.epoch in self.keep:
@@ -432,7 +452,7 @@ class Training:
         return better
 
     def _state(self, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """What a checkpoint holds; see `_RunState`."""
+        """What a checkpoint holds, the classifier apart, which the processes share; see `_RunState`."""
         state = {
             "config": self.config.model_dump(mode="json"),
             "images": self.fingerprint,
@@ -450,9 +470,7 @@ class Training:
             "believed": None if self.believed is None else (self.believed.links, self.believed.probability),
             "calibration": None if self.calibration is None else CALIBRATION.dump_python(self.calibration),
             "encoder": self.encoder.state_dict(),
-            "classifier": self.classifier.state_dict(),
             "encoder_optimizer": self.learners.encoder_optimizer.state_dict(),
-            "classifier_optimizer": self.learners.classifier_optimizer.state_dict(),
         }
         if self.prompts is not None:
             state["prompts"] = self.prompts.state_dict()
@@ -466,9 +484,10 @@ class Training:
             self._check_same_data(where, state)
             _RunState.model_validate(state)
             load_state(self.encoder, state["encoder"], str(where))
-            load_state(self.classifier, state["classifier"], str(where))
+            share = self.learners.share
+            load_state(self.classifier, part_of(state["classifier"], share), str(where))
             load_optimizer(self.learners.encoder_optimizer, state["encoder_optimizer"])
-            load_optimizer(self.learners.classifier_optimizer, state["classifier_optimizer"])
+            load_optimizer(self.learners.classifier_optimizer, part_of(state["classifier_optimizer"], share))
             if self.prompts is not None:
                 load_state(self.prompts, state["prompts"], str(where))
                 load_optimizer(self.prompt_optimizer, state["prompt_optimizer"])
