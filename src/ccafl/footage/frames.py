@@ -98,7 +98,10 @@ class VideoFile:
         Raises:
             InputError: no frame can be decoded.
         """
+        from av.video.reformatter import VideoReformatter
+
         number, first, last, due = 0, 0.0, -1.0, 0.0
+        reformatter = VideoReformatter()  # one for all: it keeps its tables as long as the frames are alike
         with _opened(self.path) as container:
             for frame, lost in _decoded(container, _video_stream(self.path, container)):
                 if frame is None:  # the end
@@ -118,7 +121,7 @@ class VideoFile:
                     yield number, seconds, None
                 else:
                     due = max(due + every, seconds)
-                    yield number, seconds, _upright(frame)
+                    yield number, seconds, _upright(frame, reformatter)
         if last < 0:
             raise InputError(f"{self.path}: no frame can be decoded; replace the file or leave it out")
         damage.cut_short += last + max(1.0, 0.02 * self.seconds) < self.seconds
@@ -302,8 +305,8 @@ def _passed(times: list[int], time: int | None) -> int:
     return count
 
 
-def _upright(frame: Any) -> NDArray[np.uint8]:
-    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+def _upright(frame: Any, reformatter: Any) -> NDArray[np.uint8]:
+    image: NDArray[np.uint8] = reformatter.reformat(frame, format="rgb24").to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
