@@ -88,8 +88,10 @@ def qualities(folder: Path) -> Iterator[dict[str, Any]]:
     starts, rates = read_camera_table(folder / "cameras.csv")
     footage, _ = open_cameras({camera: str(folder / f"{camera}.mp4") for camera in starts}, starts, rates)
     for detector in ("true detections", "motion"):
-        rows = [quality_row(camera, read_tracks(folder / f"{camera.camera}.txt"), detector) for camera in footage]
-        yield from rows
+        rows = []
+        for camera in footage:
+            rows.append(quality_row(camera, read_tracks(folder / f"{camera.camera}.txt"), detector))
+            yield rows[-1]
         mean = {name: float(np.mean([row[name] for row in rows])) for name in ("HOTA", "IDF1", "on_person", "pure")}
         yield (
             {"detector": detector, "camera": "mean"}

@@ -173,10 +173,11 @@ class MotionDetector:
         found = self._background.apply(even)
         background: Any = self._background.getBackgroundImage()
         self._behind = background
-        apart = self._cv2.absdiff(even, background).max(axis=2)
+        red, green, blue = self._cv2.split(self._cv2.absdiff(even, background))
+        apart = self._cv2.max(self._cv2.max(red, green), blue)
         clear = max(_CLEAREST, _CLEAR * float(np.median(apart[::2, ::2])))
         sure, dark = (
-            self._cv2.medianBlur(np.uint8(255) * (kind & (apart >= clear)), 5) for kind in (found == _MOVES, found > 0)
+            self._cv2.medianBlur((kind & (apart >= clear)).view(np.uint8), 5) for kind in (found == _MOVES, found > 0)
         )
         mask = self._cv2.morphologyEx(sure | dark & self._between(sure), self._cv2.MORPH_CLOSE, self._near)
         count, parts = self._cv2.connectedComponents(mask, connectivity=8)
