@@ -187,5 +187,5 @@ def test_embed_takes_whom_a_detector_found(trained, world):
     assert torch.allclose(found, model.embed([person, person]), atol=1e-5)
     assert model.embed_detections(SimpleNamespace(xyxy=np.empty((0, 4))), frame).shape == (0, model.dim)
     for nothing in ([-9, 0, -1, 5], [0, 0, 0, 5], [0, 0, float("nan"), 5]):
-        with pytest.raises(InputError, match="box 1 .* has nothing of the frame"):
+        with pytest.raises(InputError, match=r"box 1 .* has nothing of the frame"):
             model.embed_detections(SimpleNamespace(xyxy=np.array([boxes[0], nothing])), frame)

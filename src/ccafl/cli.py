@@ -243,8 +243,10 @@ def report(
     source: Kind = None,
     allow_outside: Outside = False,
 ) -> None:
-    """Show a run, or several side by side, on one offline page: results with intervals, losses, joins and their errors,
-    CMC and ROC curves, scores; of one run also figure 5, the embedding, rank lists and activation maps.
+    """Show a run, or several side by side, on one offline page.
+
+    It has results with intervals, losses, joins and their errors, CMC and ROC curves, and scores; of one run also
+    figure 5, the embedding, rank lists and activation maps.
     """
     from ccafl import terminal
     from ccafl.report.run_report import report_run
