@@ -49,10 +49,11 @@ def _judged(found: Found) -> bool:
 
 
 def _scores(hit: Hit) -> tuple[str, ...]:
-    """The score; and how probably it is the person, where that is known."""
+    """The score; and how probably it is the person, where that is known; never for certain."""
     if hit.probability is None:
         return (f"{hit.score:.4f}",)
-    return f"{min(100 * hit.probability, 99):.0f} %", verdict(hit.probability), f"{hit.score:.4f}"
+    percent = "<1" if hit.probability < 0.005 else f"{min(100 * hit.probability, 99):.0f}"
+    return f"{percent} %", verdict(hit.probability), f"{hit.score:.4f}"
 
 
 def _with_verdict(table: Table, found: Found) -> RenderableType:

@@ -1,6 +1,6 @@
 // One question at a time: are these two tracks one person? Every answer is kept by the service before the next is shown.
 import { byId, fill, h, onAnswerKeys } from "./dom.js";
-import { clockOf, dateOf, several } from "./format.js";
+import { clockOf, dateOf, percent, several } from "./format.js";
 
 let state = null;
 let waiting = false;
@@ -78,7 +78,7 @@ function trackShown({ label, begin, end, pictures }) {
   );
 }
 
-const likely = (probability) => (probability === null ? "Asked again" : `Estimated probability ${Math.round(100 * probability)}%`);
+const likely = (probability) => (probability === null ? "Asked again" : `Estimated probability ${percent(probability)}`);
 
 /** How long the second track begins after the first has ended, in words; empty if they overlap. */
 function between([one, other]) {
