@@ -208,8 +208,8 @@ def _testing_problems(source: Source) -> list[str]:
     if not source.query and not source.gallery:
         return []
     if not source.query or not source.gallery:
-        there, missing = ("query", "gallery") if source.query else ("gallery", "query")
-        return [f"{there} without {missing}: evaluation needs both; {how_to_test(source.train)}"]
+        half = "query without gallery" if source.query else "gallery without query"
+        return [f"{half}: evaluation needs both; {how_to_test(source.train)}"]
     query, gallery = evaluation_images(source.query, source.gallery)
     missing = [source.query[index] for index in unmatched_queries(query, gallery)]
     if not missing:

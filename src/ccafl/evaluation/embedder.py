@@ -94,7 +94,7 @@ class Embedder:
             InputError: a box has nothing of the frame, or the frame has another shape or type.
         """
         height, width = frame.shape[:2]
-        crops = []
+        crops: list[Pixels] = []
         for box in np.asarray(detections.xyxy, np.float64).reshape(-1, 4):
             left, top = np.floor(np.clip(box[:2], 0, (width, height)))
             right, bottom = np.ceil(np.clip(box[2:], 0, (width, height)))
