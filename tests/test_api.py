@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from PIL import Image
 
 import ccafl
 from ccafl.data.source import KINDS, read_source
+from ccafl.errors import InputError
 from small_runs import SMALL, as_options, refusal, run
 
 
@@ -170,3 +172,20 @@ def test_embed_takes_one_picture_or_many_in_any_form(trained, world):
         for given in (path, str(path), opened, pixels):
             assert torch.allclose(model.embed(given), expected[:1], atol=1e-5)
             assert torch.allclose(model.embed([given, given]), expected, atol=1e-5)
+
+
+def test_embed_takes_whom_a_detector_found(trained, world):
+    model = ccafl.load(trained)
+    with Image.open(next(world.glob("**/*.jpg"))) as opened:
+        person = np.asarray(opened)
+    height, width = person.shape[:2]
+    frame = np.zeros((2 * height, 3 * width, 3), np.uint8)
+    frame[5 : 5 + height, width : 2 * width] = person
+    frame[-height:, -width:] = person
+    boxes = [[width, 5, 2 * width, 5 + height], [2 * width + 0.2, height + 0.3, 3 * width + 9, 2 * height + 9]]
+    found = model.embed_detections(SimpleNamespace(xyxy=np.array(boxes, np.float32)), frame)
+    assert torch.allclose(found, model.embed([person, person]), atol=1e-5)
+    assert model.embed_detections(SimpleNamespace(xyxy=np.empty((0, 4))), frame).shape == (0, model.dim)
+    for nothing in ([-9, 0, -1, 5], [0, 0, 0, 5], [0, 0, float("nan"), 5]):
+        with pytest.raises(InputError, match=r"box 1 .* has nothing of the frame"):
+            model.embed_detections(SimpleNamespace(xyxy=np.array([boxes[0], nothing])), frame)

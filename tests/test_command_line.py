@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -162,8 +163,9 @@ def test_the_least_certain_joins_are_shown_first(capsys):
         {"one": ["hall", "b"], "other": ["yard", "d"], "probability": 0.4},
         {"one": ["hall", "a"], "other": ["yard", "c"], "probability": 0.9},
     ]
-    show(trained_table({"mAP": None, "joins": joins}))
+    show(trained_table({"mAP": None, "association": {"estimated_precision": 0.9}, "joins": joins}))
     shown = capsys.readouterr().out
+    assert re.search("joins probably right .* 90.0 %", shown)
     assert shown.index("hall/b") < shown.index("hall/a")
     assert "mAP" not in shown
 

@@ -1,11 +1,14 @@
 """What is shown where: in a log, on a narrow terminal, where the output cannot encode a name."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from ccafl import terminal
 from ccafl.terminal import bar, duration
@@ -31,6 +34,28 @@ def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
         assert len(errors) == lines, options
         if lines:
             assert errors[0] == "counting: 43 of 100, 30 s, about 40 s left"
+
+
+@pytest.mark.parametrize("width", [36, 60, 80])
+def test_a_narrow_terminal_keeps_bar_count_and_time_left(width, monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=screen, force_terminal=True, width=width))
+    with bar("training images: decoding", 12_345) as progress:
+        progress.advance(4_321)
+        progress.say({"total": 12.3456, "intra_centre": 1.234, "adversarial": 3.3})
+    lines = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).splitlines() if "\u2501" in line]
+    assert re.search("\u2501{5,}.* 4321/12345 .*-:--:--", lines[-1]), lines
+    assert max(map(len, lines)) <= width
+
+
+def test_a_terminal_says_that_the_model_is_being_loaded(world, tmp_path, monkeypatch, capsys):
+    screen = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=screen, force_terminal=True))
+    run("data", "split", world, tmp_path / "split")
+    assert "loading PyTorch" in screen.getvalue()
+    run("gallery", "add", "clip-synth", world / "images", "--camera", "c1", "--db", tmp_path / "people.db")
+    assert "loading the model" in screen.getvalue()
+    assert "loading" not in "".join(capsys.readouterr())  # which a log would keep
 
 
 def test_a_log_has_a_line_for_every_epoch(world, tmp_path, capsys):

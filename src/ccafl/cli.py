@@ -79,7 +79,7 @@ def _options(
     """Person re-identification from labels made camera by camera."""
 
 
-@command(app, "demo")
+@command(app, "demo", heavy="ccafl.pipeline")
 def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/demo")) -> None:
     """Draw a synthetic world, train on it with and without joining the cameras, and compare."""
     from ccafl import pipeline, terminal
@@ -90,7 +90,7 @@ def demo(out: Annotated[Path, typer.Option(help="The run's folder.")] = Path("ru
     terminal.say(f"written to {RunFolder(out).results}")
 
 
-@command(app, "train own --data pictures --out runs/mine")
+@command(app, "train own --data pictures --out runs/mine", heavy="ccafl.pipeline")
 def train(
     config: Configuration,
     data: Data,
@@ -124,7 +124,7 @@ def train(
     _show(results, RunFolder(out).results, json=json, table=trained_table(results))
 
 
-@command(app, "evaluate runs/mine --data pictures --rerank")
+@command(app, "evaluate runs/mine --data pictures --rerank", heavy="ccafl.pipeline")
 def evaluate(
     run: Encoder,
     data: Data,
@@ -155,7 +155,7 @@ def evaluate(
     _show(results, out or in_the_run, json=json)
 
 
-@command(app, "ablate own --data pictures --out runs/ablation --rows icdl,ccafl --seeds 0")
+@command(app, "ablate own --data pictures --out runs/ablation --rows icdl,ccafl --seeds 0", heavy="ccafl.pipeline")
 def ablate(
     config: Configuration,
     data: Data,
@@ -192,7 +192,7 @@ def ablate(
     terminal.say(f"written to {out / 'ablation.md'}")
 
 
-@command(app, "extract runs/mine --images pictures --out features.parquet")
+@command(app, "extract runs/mine --images pictures --out features.parquet", heavy="ccafl.pipeline")
 def extract(
     run: Encoder,
     images: Annotated[Path, typer.Option(help="A picture, or a folder of pictures.", show_default=False)],
@@ -209,7 +209,7 @@ def extract(
     terminal.say(f"{counted(count, 'feature')} in {out}")
 
 
-@command(app, "associate runs/mine --data pictures --out joined.csv")
+@command(app, "associate runs/mine --data pictures --out joined.csv", heavy="ccafl.pipeline")
 def associate(
     run: Run,
     data: Data,
@@ -229,7 +229,7 @@ def associate(
     _show(results, out, json=json)
 
 
-@command(app, "report runs/mine runs/other --out compared.html")
+@command(app, "report runs/mine runs/other --out compared.html", heavy="ccafl.report.run_report")
 def report(
     runs: Runs,
     data: Annotated[Path | None, typer.Option(help="The images, if they have moved.", show_default=False)] = None,
@@ -243,8 +243,10 @@ def report(
     source: Kind = None,
     allow_outside: Outside = False,
 ) -> None:
-    """Show a run, or several side by side, on one offline page: results with intervals, losses, joins and their errors,
-    CMC and ROC curves, scores; of one run also figure 5, the embedding, rank lists and activation maps.
+    """Show a run, or several side by side, on one offline page.
+
+    It has results with intervals, losses, joins and their errors, CMC and ROC curves, and scores; of one run also
+    figure 5, the embedding, rank lists and activation maps.
     """
     from ccafl import terminal
     from ccafl.report.run_report import report_run
@@ -424,7 +426,7 @@ def serve(
     )
 
 
-@command(app, "label site --camera hall")
+@command(app, "label site --camera hall", heavy="ccafl.labelling.opening")
 def label(
     site: Annotated[
         Path,
@@ -453,7 +455,7 @@ def label(
     )
 
 
-@command(app, "export runs/mine --out exported")
+@command(app, "export runs/mine --out exported", heavy="ccafl.export.write")
 def export(
     run: Run,
     onnx: Annotated[bool, typer.Option("--onnx", help="For ONNX Runtime; the default.")] = False,
@@ -604,7 +606,7 @@ def corrections(
     terminal.say(f"{counted(commands.write_corrections(db, out, uri=uri, token=token), 'correction')} in {out}")
 
 
-@command(data_app, "data check pictures")
+@command(data_app, "data check pictures", heavy="ccafl.pipeline")
 def check(
     path: Images,
     source: Kind = None,
@@ -622,7 +624,7 @@ def check(
         raise InputError(report.refused)
 
 
-@command(app, "pretrain runs/clip-synth")
+@command(app, "pretrain runs/clip-synth", heavy="ccafl.pretraining.clip_synth")
 def pretrain(
     out: Annotated[Path, typer.Argument(help="Folder to create, or to continue in.", show_default=False)],
     persons: Annotated[int, typer.Option(help="Persons drawn.")] = 3000,
@@ -644,7 +646,7 @@ def pretrain(
     _show(results, RunFolder(out).results)
 
 
-@command(data_app, "data synthesize world --persons 240")
+@command(data_app, "data synthesize world --persons 240", heavy="ccafl.pipeline")
 def synthesize(
     out: Annotated[Path, typer.Argument(help="Folder to create.", show_default=False)],
     seed: Annotated[int, typer.Option(help="The same seed draws the same world.")] = 0,
@@ -691,7 +693,7 @@ def synthesize(
     terminal.say(draw(out, seed=seed, visits=visits, **given))
 
 
-@command(data_app, "data split pictures split --seed 0")
+@command(data_app, "data split pictures split --seed 0", heavy="ccafl.pipeline")
 def split(
     path: Images,
     out: Annotated[Path, typer.Argument(help="Manifest (.csv, .parquet), or a folder for one.", show_default=False)],

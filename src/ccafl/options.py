@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import wraps
+from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,21 +30,27 @@ _QUIET = inspect.Parameter(
 )
 
 
-def command(app: typer.Typer, example: str, name: str | None = None) -> Callable[[Function], Function]:
+def command(
+    app: typer.Typer, example: str, name: str | None = None, *, heavy: str | None = None
+) -> Callable[[Function], Function]:
     """Decorator: make a function a command of ``app``, with ``--quiet``.
 
     Args:
         app: that gets it.
         example: shown in its help, without the leading ``ccafl``.
         name: of the command; the function's if not given.
+        heavy: a module that it needs and that takes seconds to import, which a terminal then says.
     """
 
     def made(function: Function) -> Function:
         @wraps(function)
         def with_quiet(**values: Any) -> None:
-            from ccafl.terminal import console
+            from ccafl import terminal
 
-            console.quiet = values.pop("quiet")
+            terminal.console.quiet = values.pop("quiet")
+            if heavy is not None:
+                with terminal.waiting("loading PyTorch"):
+                    import_module(heavy)
             function(**values)
 
         signature = inspect.signature(function)

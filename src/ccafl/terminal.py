@@ -5,7 +5,7 @@ Where stderr is a file or a pipe, lines take the place of progress bars.
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -13,12 +13,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.segment import Segment
+from rich.table import Column
+from rich.text import Text
 
 console = Console(stderr=True)
 output = Console()
@@ -27,6 +30,8 @@ output = Console()
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 _UNLIMITED = 10_000  # characters in a line
+
+_NARROW = 60  # columns of a terminal, below which a bar is shorter, without the time so far and the numbers
 
 _PAUSE = 30.0  # seconds between the lines of a bar in a log; a tenth of the time so far, once that is longer
 
@@ -61,6 +66,22 @@ class Bar:
         self._progress.update(self._task, numbers=in_words(numbers))
 
 
+class _Words(ProgressColumn):
+    """Text of a task, which is cut where a terminal is too narrow for all columns."""
+
+    def __init__(self, words: Callable[[Task], str]) -> None:
+        super().__init__()
+        self._words = words
+
+    def render(self, task: Task) -> Text:
+        return Text(self._words(task), no_wrap=True, overflow="ellipsis")
+
+
+def _whole() -> Column:
+    """A column that keeps its width."""
+    return Column(no_wrap=True)
+
+
 @contextmanager
 def bar(title: str, total: int, *, shown: bool = True, lines: bool = True) -> Iterator[Bar]:
     """A progress bar on stderr with an estimate of the time left.
@@ -70,18 +91,29 @@ def bar(title: str, total: int, *, shown: bool = True, lines: bool = True) -> It
         shown: whether this process shows anything.
         lines: whether a log gets lines in its place; not if the task writes its own with `log`.
     """
+    narrow = console.width < _NARROW
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[numbers]}"),
+        _Words(lambda task: task.description),
+        BarColumn(bar_width=8 if narrow else 20, table_column=_whole()),
+        MofNCompleteColumn(table_column=_whole()),
+        *(() if narrow else (TimeElapsedColumn(table_column=_whole()),)),
+        TimeRemainingColumn(table_column=_whole()),
+        *(() if narrow else (_Words(lambda task: task.fields["numbers"]),)),
     )
     seen = shown and console.is_terminal
     with Progress(*columns, console=console, disable=not seen, transient=True) as progress:
         task = progress.add_task(title, total=total, numbers="")
         yield Bar(progress, task, lines=shown and lines and not seen)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say at a terminal what the next seconds are for; nothing of it stays."""
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 def in_words(numbers: Mapping[str, float]) -> str:

@@ -58,8 +58,7 @@ def test_times_are_counted(tmp_path: Path) -> None:
         (["c1/a/?", "c1/a/?"], [], [], "only one camera (c1)"),
         (["c1/a/1", "c1/a/1", "c2/a/2", "c2/a/2"], [], [], "no person is seen by two cameras"),
         ([f"c1/{n}/?" for n in range(7)], [], [], "7 labels have only one image (0 in c1, 1 in c1, 2 in c1)"),
-        (["c1/a/?", "c2/a/?"], [], [], "no query and gallery"),
-        (["c1/a/?", "c2/a/?"], ["c1/1/1"], [], "no query and gallery"),
+        (["c1/a/?", "c2/a/?"], ["c1/1/1"], [], "query without gallery"),
         ([], ["c1/1/1"], ["c2/1/1"], "no training images"),
         (["c1/a/?"], ["c1/1/1", "c1/2/?"], ["c1/1/1", "c2/2/?"], "1 query has no image of the person"),
         (["c1/a/?"], ["c1/0/0"], ["c2/0/0"], "1 query has no image of the person"),
@@ -71,6 +70,12 @@ def test_problems_are_reported(
     report = check(source_of(tmp_path, train, query, gallery), tmp_path)
     assert any(problem in line for line in report.problems), report.problems
     assert problem in shown(report)
+
+
+def test_data_without_a_test_set_have_no_problem(tmp_path: Path) -> None:
+    report = check(source_of(tmp_path, ["c1/a/?", "c1/a/?", "c2/a/?", "c2/a/?"], [], []), tmp_path)
+    assert report.problems == []
+    assert "note: no query and gallery: only evaluation needs them" in shown(report)
 
 
 def test_unreadable_images_of_all_lists_are_named(tmp_path: Path) -> None:

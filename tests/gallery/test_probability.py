@@ -44,6 +44,7 @@ def test_hits_have_probabilities_and_a_stranger_is_nobody_known(judging):
         assert hit.probability == pytest.approx(odds / (1 + odds), rel=1e-4)
     shown = shown_by(known)
     assert re.search("99 % +│ likely", shown)
+    assert re.search("<1 % +│ unlikely", shown)  # neither is for certain
     assert "nobody known" not in shown
     gallery.load()
     assert search(gallery, encoder.encode([draw(0)]).features) == known

@@ -436,6 +436,7 @@ def test_without_times_the_person_is_a_list(tab, pictures):
     upload(tab, pictures[TIMELESS * SHOTS].path)
     tab.get_by_role("button", name=re.compile("Open rank 1, camera [^,]+, Person 2")).click()
     expect(viewer(tab)).to_contain_text("No times are known, so there is no timeline.")
+    expect(viewer(tab)).not_to_contain_text("\u2013")  # in place of a time
     assert viewer(tab).get_by_role("button", name=re.compile("^Open camera [^,]+, Person 2")).count() == EACH
 
 

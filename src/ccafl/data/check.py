@@ -46,6 +46,7 @@ class Report:
         unreadable: images that cannot be read, and why.
         left_out: files below ``root`` that are no part of it.
         problems: sentences.
+        notes: sentences on what is as it may be.
         refused: why every other command refuses the data; None if they do not.
     """
 
@@ -59,6 +60,7 @@ class Report:
     unreadable: dict[Path, str]
     left_out: list[LeftOut]
     problems: list[str]
+    notes: list[str]
     refused: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Report:
             "unreadable": {str(path): why for path, why in self.unreadable.items()},
             "left_out": {part.reason: part.count for part in self.left_out},
             "problems": self.problems,
+            "notes": self.notes,
             "refused": self.refused,
         }
 
@@ -107,6 +110,7 @@ def check(
         bad,
         left_out(root, source),
         problems,
+        _notes(source),
         None if refused is None else str(refused),
     )
 
@@ -194,9 +198,18 @@ def how_to_test(records: Sequence[Record]) -> str:
     return "add query/ and gallery/, or a manifest's split column, with one name for a person in all cameras"
 
 
+def _notes(source: Source) -> list[str]:
+    if source.query or source.gallery:
+        return []
+    return [f"no query and gallery: only evaluation needs them; {how_to_test(source.train)}"]
+
+
 def _testing_problems(source: Source) -> list[str]:
+    if not source.query and not source.gallery:
+        return []
     if not source.query or not source.gallery:
-        return [f"no query and gallery: training works without them, evaluation does not; {how_to_test(source.train)}"]
+        half = "query without gallery" if source.query else "gallery without query"
+        return [f"{half}: evaluation needs both; {how_to_test(source.train)}"]
     query, gallery = evaluation_images(source.query, source.gallery)
     missing = [source.query[index] for index in unmatched_queries(query, gallery)]
     if not missing:
@@ -229,6 +242,7 @@ def render(report: Report, plan: Sequence[str] = ()) -> "RenderableType":
     lines += sentences(report.left_out)
     lines += reasons(report.unreadable)
     lines += [f"problem: {problem}" for problem in report.problems] or ["no problem found"]
+    lines += [f"note: {note}" for note in report.notes]
     lines += plan
     return Group(table, *(Text(line, overflow="fold") for line in lines))  # Text: brackets in names are not markup
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ccafl.calibration import Calibration
 from ccafl.errors import InputError
+from ccafl.terminal import waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,16 @@ def open_encoder(place: Path | str) -> PictureEncoder:
     Raises:
         InputError: it is none of them, or the packages to open it are not installed.
     """
-    if Path(place).is_file():
-        from ccafl.encoders.onnx_encoder import OnnxEncoder
+    with waiting("loading the model"):
+        if Path(place).is_file():
+            from ccafl.encoders.onnx_encoder import OnnxEncoder
 
-        return OnnxEncoder(Path(place))
-    try:
-        from ccafl.encoders.torch_encoder import TorchEncoder
-    except ImportError as error:
-        raise InputError(
-            f"{place}: a run needs torch, as named weights do ({error}); "
-            "give the model.onnx of ccafl export, or pip install ccafl"
-        ) from error
-    return TorchEncoder(place)
+            return OnnxEncoder(Path(place))
+        try:
+            from ccafl.encoders.torch_encoder import TorchEncoder
+        except ImportError as error:
+            raise InputError(
+                f"{place}: a run needs torch, as named weights do ({error}); "
+                "give the model.onnx of ccafl export, or pip install ccafl"
+            ) from error
+        return TorchEncoder(place)

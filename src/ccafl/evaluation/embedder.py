@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ccafl.calibration import CALIBRATION, Calibration
 from ccafl.config import Config
-from ccafl.data.images import Picture, as_image, as_list
+from ccafl.data.images import Picture, Pixels, as_image, as_list
 from ccafl.data.numbering import EvaluationImages, LabelledImages
 from ccafl.data.records import UNKNOWN_CAMERA, camera_numbers
 from ccafl.data.transforms import MEAN, STD, normalise, resized
@@ -78,6 +80,31 @@ class Embedder:
         """
         features = list(self.stream(as_list(images), cameras))
         return torch.cat(features) if features else torch.empty(0, self.dim)
+
+    def embed_detections(self, detections: Any, frame: Pixels, camera: str | None = None) -> Tensor:
+        """Features of whom a detector found in a frame, in its order: (n, D), as from `embed`.
+
+        Args:
+            detections: ``supervision.Detections``, or anything whose ``xyxy`` are (n, 4) boxes in pixels of the frame:
+                left, top, right, bottom; they are cut at its edges.
+            frame: (H, W, 3) RGB, uint8; OpenCV's frames are BGR: ``frame[..., ::-1]``.
+            camera: that took the frame, as in `embed`.
+
+        Raises:
+            InputError: a box has nothing of the frame, or the frame has another shape or type.
+        """
+        height, width = frame.shape[:2]
+        crops: list[Pixels] = []
+        for box in np.asarray(detections.xyxy, np.float64).reshape(-1, 4):
+            left, top = np.floor(np.clip(box[:2], 0, (width, height)))
+            right, bottom = np.ceil(np.clip(box[2:], 0, (width, height)))
+            if not (left < right and top < bottom):  # nor where a number is not finite
+                shown = ", ".join(f"{number:g}" for number in box)
+                raise InputError(
+                    f"box {len(crops)} ({shown}): has nothing of the frame of {width}x{height} pixels; leave it out"
+                )
+            crops.append(frame[int(top) : int(bottom), int(left) : int(right)])
+        return self.embed(crops, None if camera is None else [camera] * len(crops))
 
     def embed_both(
         self, images: Picture | Sequence[Picture], cameras: Iterable[str] | None = None

@@ -35,7 +35,12 @@ def trained_table(results: Mapping[str, Any]) -> RenderableType:
     if joins:
         shown.pop("identities", None)  # the labels again
         labels, persons = counted(joins["labels"], "label"), counted(joins["persons"], "person")
-        shown = {"joined": f"{joins['joined']:,} of {labels}, into {persons}"} | shown
+        quality = dict(shown.get("association") or {})
+        right = quality.pop("estimated_precision", None)
+        of_joins = {"joined": f"{joins['joined']:,} of {labels}, into {persons}"}
+        if right is not None:
+            of_joins["joins probably right"] = _figure("estimated_precision", right)
+        shown = of_joins | shown | {"association": quality}
     uncertain = joins.get("least_certain") or []
     if not uncertain:
         return results_table(shown)

@@ -19,7 +19,7 @@ def render_found(found: Found) -> RenderableType:
     """The hits of a search, best first; of a grouped search each track by its best picture."""
     if found.groups:
         return _render_tracks(found)
-    table = Table("rank", *_SCORES[_judged(found)], "identity", "camera", "time", "source")
+    table = Table("rank", *_SCORES[_judged(found)], "identity", "camera", "time (UTC)", "source")
     for rank, hit in enumerate(found.hits, start=1):
         entry = hit.entry
         cells = (*_scores(hit), entry.name or entry.identity, entry.camera, _time(entry.time), entry.source)
@@ -28,7 +28,7 @@ def render_found(found: Found) -> RenderableType:
 
 
 def _render_tracks(found: Found) -> RenderableType:
-    table = Table("rank", *_SCORES[_judged(found)], "identity", "track", "pictures", "time", "best picture")
+    table = Table("rank", *_SCORES[_judged(found)], "identity", "track", "pictures", "time (UTC)", "best picture")
     for rank, group in enumerate(found.groups, start=1):
         entry = group.hits[0].entry
         track = f"{entry.camera}/{entry.label}" if entry.label else entry.camera
@@ -49,10 +49,11 @@ def _judged(found: Found) -> bool:
 
 
 def _scores(hit: Hit) -> tuple[str, ...]:
-    """The score; and how probably it is the person, where that is known."""
+    """The score; and how probably it is the person, where that is known; never for certain."""
     if hit.probability is None:
         return (f"{hit.score:.4f}",)
-    return f"{min(100 * hit.probability, 99):.0f} %", verdict(hit.probability), f"{hit.score:.4f}"
+    percent = "<1" if hit.probability < 0.005 else f"{min(100 * hit.probability, 99):.0f}"
+    return f"{percent} %", verdict(hit.probability), f"{hit.score:.4f}"
 
 
 def _with_verdict(table: Table, found: Found) -> RenderableType:
@@ -68,7 +69,7 @@ def render_info(info: GalleryInfo) -> RenderableType:
         "identities": str(info.identities),
         **{f"identity {identity}": name for identity, name in sorted(info.names.items(), key=lambda own: own[1])},
         **({"tracks": str(info.tracks)} if info.tracks else {}),
-        "taken": f"{_time(info.first)} to {_time(info.last)}" if info.first else "unknown",
+        "taken": f"{_time(info.first)} to {_time(info.last)} UTC" if info.first else "unknown",
         "model": f"{info.model_name} ({info.fingerprint[:12]}), {info.model_place}",
         "vectors": str(info.where),
     }

@@ -31,19 +31,19 @@ _LOG_RATIO = 10  # largest over smallest mean loss from which the scale is logar
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A measure by epoch, as (epoch, value) points; ``dotted`` for the chance level."""
+    """A measure by epoch, as (epoch, value) points, and what it means; ``dotted`` for the chance level."""
 
     name: str
     points: list[tuple[float, float]]
+    meaning: str = ""
     dotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines that share a plot; all values are shares. ``meaning`` says what they are."""
+    """Lines that share a plot; all values are shares."""
 
     title: str
-    meaning: str
     lines: list[Line]
 
 
@@ -117,42 +117,68 @@ def quality_plots(events: Events) -> list[Plot]:
     plots = [
         Plot(
             "Ranking of query and gallery",
-            "mAP: mean over queries of how early all pictures of the person come. Rank-1: queries whose first result "
-            "shows the person.",
-            [Line("mAP", after("ranking", "mAP")), Line("rank-1", after("ranking", "rank1"))],
+            [
+                Line(
+                    "mAP",
+                    after("ranking", "mAP"),
+                    "mAP: mean over queries of how early all pictures of the person come.",
+                ),
+                Line("rank-1", after("ranking", "rank1"), "Rank-1: queries whose first result shows the person."),
+            ],
         ),
         Plot(
             "Association of the cameras' labels",
-            "Precision: joined pairs of labels that are one person; estimated without knowing the persons where so "
-            "named. Recall: pairs of one person that are joined. F1: their harmonic mean.",
             [
-                Line(name, at_start("association", key) + after("final_association", key), dotted=name == _ESTIMATED)
-                for name, key in (
-                    ("precision", "precision"),
-                    (_ESTIMATED, "estimated_precision"),  # in precision's colour
-                    ("recall", "recall"),
-                    ("F1", "f1"),
+                Line(
+                    name,
+                    at_start("association", key) + after("final_association", key),
+                    meaning,
+                    dotted=name == _ESTIMATED,
+                )
+                for name, key, meaning in (
+                    ("precision", "precision", "Precision: joined pairs of labels that are one person."),
+                    (  # in precision's colour
+                        _ESTIMATED,
+                        "estimated_precision",
+                        "Estimated precision: the same, estimated without knowing the persons.",
+                    ),
+                    ("recall", "recall", "Recall: pairs of labels of one person that are joined."),
+                    ("F1", "f1", "F1: the harmonic mean of precision and recall."),
                 )
             ],
         ),
         Plot(
             "How well features reveal the camera",
-            "Probe: how often a linear probe recognises the camera from a feature. Own camera: what share of a query's "
-            "nearest pictures of other persons its own camera took. The closer to chance, the better.",
             [
-                Line("camera probe", after("ranking", "camera_probe")),
+                Line(
+                    "camera probe",
+                    after("ranking", "camera_probe"),
+                    "Probe: how often a linear probe recognises the camera from a feature; the closer to chance, the "
+                    "better.",
+                ),
                 Line("probe by chance", after("ranking", "camera_chance"), dotted=True),
-                Line("own camera among nearest", after("ranking", "own_camera_neighbours")),
+                Line(
+                    "own camera among nearest",
+                    after("ranking", "own_camera_neighbours"),
+                    "Own camera: what share of a query's nearest pictures of other persons its own camera took; the "
+                    "closer to chance, the better.",
+                ),
                 Line("own camera by chance", after("ranking", "own_camera_chance"), dotted=True),
             ],
         ),
         Plot(
             "Classifier: same person in other cameras",
-            "Mean probability that the global ID classifier gives to the same person's identities in other cameras.",
-            [Line("mean probability", mass)],
+            [
+                Line(
+                    "mean probability",
+                    mass,
+                    "Mean probability that the global ID classifier gives to the same person's identities in other "
+                    "cameras.",
+                )
+            ],
         ),
     ]
-    kept = [Plot(plot.title, plot.meaning, [line for line in plot.lines if line.points]) for plot in plots]
+    kept = [Plot(plot.title, [line for line in plot.lines if line.points]) for plot in plots]
     return [plot for plot in kept if plot.lines]
 
 
@@ -170,19 +196,21 @@ def quality_charts(runs: Mapping[str, Events]) -> list[Chart]:
         drawn = _quality_figure(plot, list(runs.values()))
         rows = [(line.name, epoch, value) for line in plot.lines for epoch, value in line.points]
         what = f"Line chart by epoch: {plot.title}"
-        charts.append(Chart(plot.title, what, plot.meaning, picture(drawn), ("line", "epoch", "share"), rows))
+        caption = " ".join(dict.fromkeys(line.meaning for line in plot.lines if line.meaning))
+        charts.append(Chart(plot.title, what, caption, picture(drawn), ("line", "epoch", "share"), rows))
     return charts
 
 
 def _by_measure(plots: Mapping[str, Sequence[Plot]]) -> list[Plot]:
     """A plot for every measure, with a line for every run; chance levels are left out."""
-    found: dict[tuple[str, str, str], list[Line]] = {}
+    found: dict[tuple[str, str], list[Line]] = {}
     for run, of_run in plots.items():
         for plot in of_run:
             for line in plot.lines:
                 if not line.dotted or line.name == _ESTIMATED:
-                    found.setdefault((plot.title, line.name, plot.meaning), []).append(Line(run, line.points))
-    return [Plot(f"{title}: {name}", meaning, lines) for (title, name, meaning), lines in found.items()]
+                    of_measure = found.setdefault((plot.title, line.name), [])
+                    of_measure.append(Line(run, line.points, line.meaning))
+    return [Plot(f"{title}: {name}", lines) for (title, name), lines in found.items()]
 
 
 @themed

@@ -87,10 +87,12 @@ def small_axes() -> tuple["Figure", "Axes"]:
     return figure, figure.add_subplot()
 
 
-def legend_below(figure: "Figure", axes: "Axes", columns: int = 2) -> None:
-    """Name what is drawn below the axes, where it hides nothing."""
+def legend_below(figure: "Figure", axes: "Axes", columns: int | None = None) -> None:
+    """Name what is drawn below the axes, where it hides nothing; in as many columns as fit, if not given."""
     handles, names = axes.get_legend_handles_labels()
     if handles:
+        longest = max(map(len, names))
+        columns = columns or (4 if longest <= 10 else 3 if longest <= 16 else 2)
         rows = -(-len(handles) // columns)
         figure.set_figheight(figure.get_figheight() + 0.22 * rows)
         figure.legend(handles, names, loc="outside lower left", ncols=columns)

@@ -145,9 +145,8 @@ def ranking_charts(runs: Mapping[str, Measures], cameras: Mapping[str, Sequence[
 
 @themed
 def _cmc(runs: Mapping[str, Measures]) -> "Figure":
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = small_axes()
+    deepest = max(len(measured.cmc[0]) for measured in runs.values())
     for number, (name, measured) in enumerate(runs.items()):
         low, high = interval(measured.cmc).T.tolist()
         places = range(1, len(low) + 1)
@@ -158,7 +157,7 @@ def _cmc(runs: Mapping[str, Measures]) -> "Figure":
         axes.plot(places, shares, color=colour, label=label, marker=".", linestyle=_DASHES[number // 8 % 4])
     axes.set_ylim(top=1.005)
     axes.set_xlabel("first results looked at")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    axes.set_xticks([1, *range(5, deepest + 1, 5)] if deepest > 5 else range(1, deepest + 1))
     percent(axes.yaxis)
     axes.grid(True)
     legend_below(figure, axes)

@@ -61,12 +61,14 @@ figcaption { max-width: 52rem; margin-top: .35rem; }
 a { color: inherit; } .data { white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0; }
 caption { text-align: left; color: var(--soft); font-size: .92rem; padding-bottom: .3rem; }
+caption span { display: block; max-width: calc(100vw - 2rem); }
 th, td { text-align: left; padding: .25rem 1.2rem .25rem 0; border-bottom: 1px solid var(--line);
   font-weight: normal; vertical-align: top; }
 td, thead th { text-align: right; } td { white-space: nowrap; } thead th:first-child { text-align: left; }
 thead th { font-weight: 600; overflow-wrap: anywhere; min-width: 5rem; }
 .meaning { display: block; color: var(--soft); font-size: .85rem; line-height: 1.35; max-width: 30rem;
   min-width: 11rem; }
+.remark { display: block; color: var(--soft); font-size: .85rem; line-height: 1.35; }
 pre { overflow-x: auto; font-size: .82rem; }
 .ranks { display: flex; gap: .4rem; overflow-x: auto; padding: .4rem 0; }
 .tile { flex: 0 0 5.6rem; border: 3px solid var(--line); border-radius: 6px; padding: .15rem; font-size: .78rem;
@@ -77,7 +79,7 @@ pre { overflow-x: auto; font-size: .82rem; }
 nav { margin: .8rem 0 0; } nav a { display: inline-block; margin-right: 1rem; padding: .15rem 0; }
 .pairs { display: flex; flex-wrap: wrap; gap: .2rem 1.6rem; } .pairs > div { max-width: 100%; }
 .reason { border-left: 3px solid var(--line); padding-left: .8rem; }
-@media (max-width: 30rem) { th, td { padding-right: .7rem; } }
+@media (max-width: 30rem) { th, td { padding-right: .7rem; } .meaning { min-width: 8rem; } }
 """
 )
 
@@ -132,19 +134,27 @@ class Row:
 
 
 def table(caption: str, rows: Iterable[Row], header: Sequence[str] = ()) -> str:
-    """A table whose rows are a name, with its meaning below, and its values, with an optional header."""
+    """A table whose rows are a name, with its meaning below, and its values, with an optional header.
+
+    A value's further lines are remarks on the first.
+    """
     names = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     lines = "".join(
         f'<tr><th scope="row">{escape(row.name)}'
         + (f'<span class="meaning">{escape(row.meaning)}</span>' if row.meaning else "")
-        + f"</th>{''.join(f'<td>{escape(value)}</td>' for value in row.values)}</tr>"
+        + f"</th>{''.join(f'<td>{_value(value)}</td>' for value in row.values)}</tr>"
         for row in rows
     )
     head = f"<thead><tr>{names}</tr></thead>" if header else ""
     return (
         f'<div class="wide" tabindex="0" role="group" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption>{head}<tbody>{lines}</tbody></table></div>"
+        f"<caption><span>{escape(caption)}</span></caption>{head}<tbody>{lines}</tbody></table></div>"
     )
+
+
+def _value(text: str) -> str:
+    first, *more = text.split("\n")
+    return escape(first) + "".join(f'<span class="remark">{escape(line)}</span>' for line in more)
 
 
 def details(summary: str, text: str) -> str:

@@ -85,7 +85,7 @@ def measures_table(columns: Sequence[Column], caption: str) -> str:
             shown += [_value(name, value) + _between(column, name), _difference(name, first, value, columns[0], column)]
         label, meaning = _MEANINGS[name]
         rows.append(Row(label, shown, meaning))
-        data.append([label, *shown])
+        data.append([label, *(text.replace("\n", " ") for text in shown)])
     note = page.paragraph(NOTE) if any(column.draws is not None for column in columns) else ""
     return page.table(caption, rows, header) + f"<p>{page.download('results', header, data)}</p>" + note
 
@@ -126,16 +126,21 @@ def _between(column: Column, name: str) -> str:
     if column.draws is None or name not in RANKED:
         return ""
     low, high = (100 * interval(column.draws))[RANKED.index(name)].tolist()
-    return f" ({low:.1f} to {high:.1f})"
+    return f"\n({low:.1f} to {high:.1f})"
 
 
 def _difference(name: str, first: Any, value: Any, base: Column, column: Column) -> str:
     if first is None or value is None:
         return "-"
     if name in _COUNTS:
-        return f"{value - first:+,.0f}"
-    shown = f"{100 * (value - first):+.1f} points"
+        return _signed(f"{value - first:+,.0f}")
+    shown = _signed(f"{100 * (value - first):+.1f}") + " points"
     if base.draws is None or column.draws is None or base.queries != column.queries or name not in RANKED:
         return shown
     low, high = (100 * interval(column.draws - base.draws))[RANKED.index(name)].tolist()
-    return f"{shown} ({low:+.1f} to {high:+.1f})"
+    return f"{shown}\n({_signed(f'{low:+.1f}')} to {_signed(f'{high:+.1f}')})"
+
+
+def _signed(number: str) -> str:
+    """A difference as it is written, but nothing without a sign, and minus as a minus sign."""
+    return number.replace("-", "\u2212") if number.strip("+-0.") else number.lstrip("+-")

@@ -38,7 +38,7 @@ export const FILTERS = [
     control: cameraList,
     send: (fields, cameras) => cameras.forEach((camera) => fields.append("camera", camera)),
     problem: (cameras) =>
-      cameras.length ? null : "No camera is ticked. Tick those to search, under “Cameras, time, order”.",
+      cameras.length ? null : "No camera is ticked. Tick those to search, under “Filters and order”.",
   },
   {
     name: "others", // leave out the cameras of the query's pictures

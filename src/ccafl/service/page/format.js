@@ -14,11 +14,15 @@ export const count = (value) => number.format(value);
 export const several = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 export const score = (value) => value.toFixed(3);
 
-/** How probably a hit shows the person, in words, never for certain; its score where that is unknown. */
+/** A probability in percent, of which none is for certain. */
+export const percent = (probability) =>
+  probability < 0.005 ? "<1%" : `${Math.min(Math.round(100 * probability), 99)}%`;
+
+/** How probably a hit shows the person, in words; its score where that is unknown. */
 export const likelihood = (hit) =>
   hit.probability === null || hit.probability === undefined
     ? score(hit.score)
-    : `${Math.min(Math.round(100 * hit.probability), 99)}% ${hit.verdict}`;
+    : `${percent(hit.probability)} ${hit.verdict}`;
 export const cameraName = (camera) => given(camera) || "no camera";
 export const personName = (identity, name = "") =>
   name ? given(name) : /^\d+$/.test(identity) ? `Person ${identity}` : given(identity);

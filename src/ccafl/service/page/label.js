@@ -1,8 +1,6 @@
 // One question at a time: are these two tracks one person? Every answer is kept by the service before the next is shown.
 import { byId, fill, h, onAnswerKeys } from "./dom.js";
-
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+import { clockOf, dateOf, percent, several } from "./format.js";
 
 let state = null;
 let waiting = false;
@@ -61,7 +59,7 @@ function show() {
   byId("bar").value = own.answered + own.left ? own.answered / (own.answered + own.left) : 1;
   fill(
     byId("progress"),
-    `${counted(own.answered, "answer")}, ${own.left} worth asking · ${counted(own.labels, "track")}, ${counted(own.persons, "person", "persons")}`,
+    `${several(own.answered, "answer")}, ${own.left} worth asking · ${several(own.labels, "track")}, ${several(own.persons, "person")}`,
   );
   fill(byId("table"), `Answers are in ${state.table}.`);
 }
@@ -75,13 +73,12 @@ function trackShown({ label, begin, end, pictures }) {
   return h(
     "section",
     { class: "track", "aria-label": `Track ${label}` },
-    h("h3", {}, `Track ${label}`, h("span", {}, h("span", { class: "day" }, `${day.format(from)}, `), `${clock.format(from)} – ${clock.format(until)}`)),
+    h("h3", {}, `Track ${label}`, h("span", {}, h("span", { class: "day" }, `${dateOf(from)}, `), `${clockOf(from)} – ${clockOf(until)}`, h("span", { class: "day" }, " UTC"))),
     h("ul", {}, ...images),
   );
 }
 
-const likely = (probability) => (probability === null ? "Asked again" : `Estimate: ${Math.round(100 * probability)} %`);
-const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+const likely = (probability) => (probability === null ? "Asked again" : `Estimated probability ${percent(probability)}`);
 
 /** How long the second track begins after the first has ended, in words; empty if they overlap. */
 function between([one, other]) {

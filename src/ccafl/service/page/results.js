@@ -2,7 +2,7 @@
 
 import { showThumbnail } from "./api.js";
 import { fill, h, keepingFocus, tabStops } from "./dom.js";
-import { cameraName, given, labelName, likelihood, personName, score, several, shortTime } from "./format.js";
+import { cameraName, given, labelName, likelihood, personName, several, shortTime } from "./format.js";
 
 /**
  * Draw an answer.
@@ -82,8 +82,8 @@ function group(kind, heading, says, buttons, list) {
   return h("section", { class: kind }, h("header", {}, h("h3", {}, heading), h("p", {}, says), buttons), list);
 }
 
-const countOf = ({ own, pictures, score: best }) =>
-  `${own.length < pictures ? `best ${own.length} of ` : ""}${several(pictures, "picture")}, best ${score(best)}`;
+const countOf = ({ own, pictures }) =>
+  `${own.length < pictures ? `best ${own.length} of ` : ""}${several(pictures, "picture")}, best ${likelihood(own[0])}`;
 
 function byCamera(groups, cameras, tiles) {
   const place = ({ camera }) => cameras.indexOf(camera);

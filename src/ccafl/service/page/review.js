@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { fill, h, onAnswerKeys } from "./dom.js";
-import { cameraName, given, personName, several, timeSpan } from "./format.js";
+import { cameraName, given, percent, personName, several, timeSpan } from "./format.js";
 
 /**
  * The dialog that asks.
@@ -109,7 +109,7 @@ export function review(dialog, changed) {
     if (probability === null) return h("span", {}, "not each other’s nearest");
     const meter = h("span", { class: "meter", "aria-hidden": "true" }, h("span"));
     meter.firstChild.style.width = `${100 * probability}%`;
-    return [meter, h("span", {}, `estimated probability ${Math.round(100 * probability)}%`)];
+    return [meter, h("span", {}, `estimated probability ${percent(probability)}`)];
   }
 
   const answeredNow = () => done.filter((step) => step.change !== null).length;

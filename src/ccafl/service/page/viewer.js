@@ -405,7 +405,7 @@ export function viewer(dialog, cameras, selection, barHome, actions) {
                     on: { click: () => open(one.key) },
                   },
                   h("span", { class: "frame" }, api.showThumbnail(h("img", { alt: "" }), one.key)),
-                  h("span", { class: "line faint" }, one.time ? clockOf(new Date(one.time)) : "–"),
+                  one.time && h("span", { class: "line faint" }, clockOf(new Date(one.time))),
                 ),
               ),
             ),
