@@ -91,8 +91,9 @@ def measures_table(columns: Sequence[Column], caption: str) -> str:
 
 
 def facts_table(columns: Sequence[Column]) -> str:
-    """Everything else that the results hold, one column per run."""
-    flat = [flattened({key: value for key, value in c.results.items() if key != "intra"}, " ") for c in columns]
+    """Everything else that the results hold and that says something by itself, one column per run."""
+    kept = [{key: value for key, value in c.results.items() if key not in ("intra", "calibration")} for c in columns]
+    flat = [flattened(results, " ") for results in kept]
     names = dict.fromkeys(name for values in flat for name in values if name not in _MEANINGS)
     rows = [
         Row(name.replace("_", " "), [_plain(values.get(name)) for values in flat])
