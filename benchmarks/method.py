@@ -190,8 +190,9 @@ def _agrees_with_brute_force(total: int, labels: Tensor) -> bool:
     pairs = nearest_cross_camera_pairs(centres, cameras, int(1.7 * total))
     least = (centres[pairs[-1, 0]].double() @ centres[pairs[-1, 1]].double()).item()
     examined = {(first, second) for first, second in pairs.tolist()}
+    exact = centres.double()
     for one in range(0, total, total // 100):
-        products = centres.double() @ centres[one].double()
+        products = exact @ exact[one]
         near = ((products > least + 1e-6) & (cameras != cameras[one])).nonzero().squeeze(1).tolist()
         if any((min(one, other), max(one, other)) not in examined for other in near):
             return False

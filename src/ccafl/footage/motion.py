@@ -366,10 +366,11 @@ def _no_larger_than_one(part: _Part, heights: _Heights) -> bool:
 
 
 def _likeness(part: _Part, height: float | None) -> float:
-    """0..1: how near a part comes to the height that a person has there, and to a person's breadth."""
-    too_broad = max(0.0, part.width / part.height - 0.6)
+    """0..1: how near a part comes to the height that a person has there, to a person's breadth, and to filling it."""
+    breadth = part.width / part.height
     off = 0.4 if height is None else abs(part.height / height - 1)
-    return float(np.clip(1 - 1.5 * off - 2 * too_broad, 0, 1))
+    unlike = 1.5 * off + 2 * max(0.0, breadth - 0.6) + 2 * max(0.0, 0.3 - breadth) + max(0.0, 0.6 - part.share)
+    return float(np.clip(1 - unlike, 0, 1))
 
 
 def _like_a_person(part: _Part, moving: NDArray[np.bool_]) -> bool:
