@@ -82,6 +82,7 @@ class _Heights:
     def __init__(self) -> None:
         self._seen: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._line: tuple[float, float] | None = None
+        self._highest = 0.0
         self._count = 0
 
     def see(self, parts: Iterable[_Part], width: int) -> None:
@@ -100,9 +101,12 @@ class _Heights:
         return self._line is not None
 
     def at(self, rows: Any) -> Any:
-        """The height in pixels of who stands at a row, or at each of several, once it is known."""
+        """The height in pixels of who stands at a row, or at each of several, once it is known.
+
+        Above the rows where nearly all stood, it is as in the highest of them: nobody stands in the sky.
+        """
         assert self._line is not None
-        return np.maximum(1.0, self._line[0] * rows + self._line[1])
+        return np.maximum(1.0, self._line[0] * np.maximum(rows, self._highest) + self._line[1])
 
     def _fit(self) -> None:
         rows, heights = np.array(self._seen, float).T
@@ -113,6 +117,7 @@ class _Heights:
             off = np.abs(heights - slope * rows - base)
             kept = off <= np.median(off) * 1.5 + 1
         self._line = float(slope), float(base)
+        self._highest = float(np.percentile(rows[kept], 1))
 
 
 class MotionDetector:
