@@ -231,6 +231,8 @@ def test_only_one_process_trains_in_a_folder(world, run, tmp_path, capsys):
 def train_saying(command: list[str], stderr: Connection) -> None:
     """Train in a process of its own that writes its messages to ``stderr``."""
     os.dup2(stderr.fileno(), 2)
+    stderr.close()
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     main(command)
 
 
@@ -251,7 +253,7 @@ def test_a_signal_ends_training_with_a_line_and_what_is_finished_is_kept(world, 
         os.kill(process.pid, number)
         said = stderr.read()
     process.join()
-    assert process.exitcode == code
+    assert process.exitcode == code, said
     assert said.splitlines()[-1].startswith("stopped; what is finished is kept: resume train with --resume")
     assert "Traceback" not in said
     kept = load_checkpoint(out / "checkpoints" / "last.pt")
