@@ -90,17 +90,9 @@ def full_disk(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def in_a_process(*arguments: object, command: tuple[str, ...] = (), limit: int | None = None) -> tuple[int, str]:
-    """Exit code and stderr of the command in a process of its own, where no file outgrows ``limit`` bytes."""
-
-    def before() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-    command = command or (sys.executable, "-c", "from ccafl.cli import main; main()")
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, preexec_fn=before
-    )
+def in_a_process(*command: object) -> tuple[int, str]:
+    """Exit code and stderr of the command in a process of its own."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
 
@@ -644,7 +636,10 @@ def using(run: Path, world: Path, out: Path) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [pytest.param("architecture", "RN50", id="architecture"), pytest.param("image_size", [64, 32], id="image size")],
+    [
+        pytest.param("architecture", "clip-synth", id="architecture"),
+        pytest.param("image_size", [64, 32], id="image size"),
+    ],
 )
 def test_checkpoint_of_another_network_is_refused(
     setting: str, value: object, run: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -743,7 +738,7 @@ def test_damaged_results_of_a_run_are_refused(
     (run / "results.json").write_text(results)
     message = refusal(capsys, "export", run, "--program", "--out", tmp_path / "out")
     assert_says(message, run / "results.json", "is damaged", "remove it or train again")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -831,14 +826,16 @@ def stopped(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return run
 
 
-def test_full_disk_keeps_the_previous_checkpoint_and_the_run_can_resume(stopped: Path, world: Path) -> None:
+def test_full_disk_keeps_the_previous_checkpoint_and_the_run_can_resume(
+    stopped: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     last = stopped / "checkpoints" / "last.pt"
     before = last.read_bytes()
     command = ("train", "market-split", "--data", world, "--out", stopped, "--resume", *SMALL)
-    code, errors = in_a_process(*command, limit=FILE_LIMIT)
-    assert code == 2
-    assert_says(one_line(errors), stopped / "checkpoints", "cannot be written", "free space")
-    assert "enforce" not in errors, "PyTorch's own message is no help"
+    with full_disk(FILE_LIMIT):
+        message = refusal(capsys, *command)
+    assert_says(message, stopped / "checkpoints", "cannot be written", "free space")
+    assert "enforce" not in message, "PyTorch's own message is no help"
     assert [path.name for path in last.parent.iterdir()] == ["last.pt"]
     assert last.read_bytes() == before
     assert load_checkpoint(last)["stage"] == 1
@@ -908,15 +905,15 @@ def test_full_disk_keeps_the_previous_output(
 
 
 def test_installed_command_shows_no_traceback(tmp_path: Path) -> None:
-    script = (str(Path(sysconfig.get_path("scripts")) / "ccafl"),)
-    code, errors = in_a_process("data", "check", tmp_path / "missing", command=script)
+    code, errors = in_a_process(Path(sysconfig.get_path("scripts")) / "ccafl", "data", "check", tmp_path / "missing")
     assert code == 2
     assert_says(one_line(errors), tmp_path / "missing", "no such file or folder", "correct the path")
 
 
+@pytest.mark.faults  # most of its time imports what the one above does without
 def test_split_in_a_process_shows_no_traceback(tmp_path: Path) -> None:
     data, out = table(tmp_path / "images", HEADER, "a.jpg,c1,,train,"), tmp_path / "out"
-    code, errors = in_a_process("data", "split", data, out)
+    code, errors = in_a_process(sys.executable, "-c", "from ccafl.cli import main; main()", "data", "split", data, out)
     assert code == 2
     assert_says(one_line(errors), f"{data}, line 2", "label is empty", "fill it in")
     assert not out.exists()

@@ -43,6 +43,22 @@ def exported(trained):
 
 
 @pytest.fixture(scope="module")
+def computed(exported):
+    """What each file computes."""
+    session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
+    program = torch.export.load(exported["program"]["path"]).module()
+    return {
+        "onnx": lambda images: map(torch.from_numpy, session.run(None, {"images": images.numpy()})),
+        "program": program,
+    }
+
+
+@pytest.fixture(scope="module")
+def encoder(trained):
+    return ccafl.load(trained).encoder.cpu()
+
+
+@pytest.fixture(scope="module")
 def card(exported):
     return Path(exported["card"]).read_text()
 
@@ -84,16 +100,11 @@ def test_files_are_written_and_described(trained, exported):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("kind", ["onnx", "program"])
-def test_features_are_right_for_any_batch_size(trained, exported, kind, count):
+def test_features_are_right_for_any_batch_size(encoder, computed, kind, count):
     images = images_of(count, seed=count)
-    encoder = ccafl.load(trained).encoder.cpu()
     with torch.no_grad():
         expected = encoder.embed(normalise(images))
-    if kind == "onnx":
-        session = onnxruntime.InferenceSession(exported["onnx"]["path"], providers=["CPUExecutionProvider"])
-        (found,) = map(torch.from_numpy, session.run(None, {"images": images.numpy()}))
-    else:
-        (found,) = torch.export.load(exported["program"]["path"]).module()(images)
+    (found,) = computed[kind](images)
     assert found.shape == (count, 512)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
@@ -149,6 +160,7 @@ def test_a_correct_file_is_not_written_if_another_fails(run, monkeypatch):
     def broken(*arguments):
         return lambda images, cameras: [torch.full((len(images), 512), torch.nan)]
 
+    monkeypatch.setattr(writing, "_trace", lambda *arguments: None)
     monkeypatch.setattr(writing, "_write_onnx", lambda *arguments: lambda images, cameras: next(right))
     right = iter([features for *_, features in writing._probes(*probe_inputs(run), image_text=False)])
     monkeypatch.setattr(writing, "_write_program", broken)

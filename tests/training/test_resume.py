@@ -1,22 +1,22 @@
 """A run stopped anywhere and resumed ends as one never stopped, bit for bit."""
 
 import json
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
-from ccafl.config import dump
 from ccafl.errors import InputError
 from ccafl.pipeline import train_run
 from ccafl.training import run as run_module
 from ccafl.training.checkpoint import load_checkpoint
 from ccafl.training.encoder_stage import EncoderEpoch
 from ccafl.training.learning import InterLearning
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["ccafl.pipeline", "ccafl.training.run"])
 
 
 class Killed(BaseException):
@@ -93,19 +93,18 @@ def test_stopped_and_resumed_equals_never_stopped(world, small, whole, tmp_path,
 
 
 def test_sigkill(world, small, whole, tmp_path):
-    settings, out = tmp_path / "small.yaml", tmp_path / "run"
-    settings.write_text(dump(small))
-    program = "import sys; from ccafl.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, "train", str(settings), "--data", str(world), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    out = tmp_path / "run"
+    process = PROCESSES.Process(target=train_run, args=(small, world, out))
+    process.start()
     deadline = time.monotonic() + 120
     while not (out / "checkpoints" / "last.pt").is_file():
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    subprocess.run([*command, "--resume"], check=True, stdout=subprocess.DEVNULL)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    train_run(small, world, out, resume=True)
     assert ends_as(whole, out)
 
 

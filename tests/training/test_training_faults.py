@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,6 @@ KILLS = int(os.environ.get("CCAFL_TEST_KILLS", "50"))
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["ccafl.pipeline", "ccafl.training.run"])
 SETTINGS = (*SMALL, "stage2.association.rate=1.0")
-PROGRAM = [sys.executable, "-c", "import sys; from ccafl.cli import main; main(sys.argv[1:])"]
 
 
 def training(world: Path, out: Path, *settings: str) -> list[str]:
@@ -228,19 +228,32 @@ def test_only_one_process_trains_in_a_folder(world, run, tmp_path, capsys):
         assert [path.name for path in out.iterdir()] == [name]
 
 
+def train_saying(command: list[str], stderr: Connection) -> None:
+    """Train in a process of its own that writes its messages to ``stderr``."""
+    os.dup2(stderr.fileno(), 2)
+    stderr.close()
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    main(command)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.faults), (signal.SIGTERM, 143)]
 )
 def test_a_signal_ends_training_with_a_line_and_what_is_finished_is_kept(world, tmp_path, number, code):
     out = tmp_path / "run"
-    command = [*PROGRAM, *training(world, out, "stage2.epochs=500", "runtime.evaluate_every=0")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
+    command = training(world, out, "stage2.epochs=500", "runtime.evaluate_every=0")
+    reads, writes = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=train_saying, args=(command, writes))
+    process.start()
+    writes.close()
+    with open(reads.fileno(), encoding="utf-8", closefd=False) as stderr:
+        for line in stderr:
             if line.startswith("stage 2, epoch 1 "):
                 break
-        process.send_signal(number)
-        said = process.stderr.read()
-    assert process.returncode == code
+        os.kill(process.pid, number)
+        said = stderr.read()
+    process.join()
+    assert process.exitcode == code, said
     assert said.splitlines()[-1].startswith("stopped; what is finished is kept: resume train with --resume")
     assert "Traceback" not in said
     kept = load_checkpoint(out / "checkpoints" / "last.pt")

@@ -25,6 +25,7 @@ from ccafl.export.graph import EncoderGraph
 from ccafl.files import written_whole
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.packages import require
+from ccafl.run_folder import RunFolder
 
 MIN_COSINE = 0.9999
 OPSET = 20  # read by ONNX Runtime 1.18 and later
@@ -45,6 +46,7 @@ def write_export(run: Path, out: Path, *, onnx: bool, program: bool) -> dict[str
     if onnx:
         require("export", "onnx", "onnxscript", "onnxruntime", what="exporting to ONNX")
     embedder = load_run(run)
+    RunFolder(run).read_results()  # for the card: damaged ones are refused before the work
     encoder = embedder.encoder.cpu()
     if onnx and sum(value.nbytes for value in encoder.state_dict().values()) > _ONNX_LIMIT:
         raise InputError(f"{run}: the encoder exceeds the 2 GiB limit of an ONNX file; export a program instead")

@@ -9,6 +9,7 @@ from typing import Any
 from open_clip.factory import get_model_config, list_models
 from open_clip.model import CLIP
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from torch import nn
 
 from ccafl.errors import InputError
 from ccafl.model.downloads import downloaded, hub_address
@@ -31,6 +32,8 @@ CLIP_SYNTH: dict[str, Any] = {
 }
 SHIPPED = "shipped"  # names the weights that come with the package
 _OWN = {"tiny": TINY, "clip-synth": CLIP_SYNTH}
+
+_SMALLEST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 
 # The open_clip settings that describe CLIP's own two towers; a model with any other setting has another kind of tower,
 # pooling or tokenizer.
@@ -69,6 +72,19 @@ def load_clip(architecture: str, weights: str | None, *, quick_gelu: bool | None
     check_fit(state, model.state_dict(), path, architecture)
     model.load_state_dict(state)
     return model
+
+
+def random_image_tower(architecture: str, *, quick_gelu: bool | None) -> nn.Module:
+    """The image tower that `load_clip` builds with random weights, without the cost of a text tower.
+
+    Raises:
+        InputError: unknown architecture.
+    """
+    config = _architecture_config(architecture)
+    config["text_cfg"] = _SMALLEST_TEXT
+    config["quick_gelu"] = trained_with_quick_gelu(architecture, None) if quick_gelu is None else quick_gelu
+    tower: nn.Module = CLIP(**config).visual
+    return tower
 
 
 def trained_with_quick_gelu(architecture: str, weights: str | None) -> bool:

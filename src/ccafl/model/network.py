@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from open_clip.model import CLIP
-from torch import Tensor
+from torch import Tensor, nn
 
 from ccafl.config import Config, Model
 from ccafl.errors import InputError
 from ccafl.model.classifier import GlobalIDClassifier
-from ccafl.model.clip import load_clip, trained_with_quick_gelu
+from ccafl.model.clip import load_clip, random_image_tower, trained_with_quick_gelu
 from ccafl.model.clip_towers import clip_tower
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.prompts import PromptLearner, TextEncoder
@@ -87,7 +87,10 @@ def check_backbone(config: Config) -> None:
 
 def build_encoder(settings: Model, cameras: int) -> ImageEncoder:
     """The image encoder alone, to be filled from a checkpoint; no weights are fetched."""
-    return _encoder(build_backbone(settings, None, cameras)[0], settings, cameras)
+    if not has_text_tower(settings):
+        return _encoder(_tower_without_text(settings, None), settings, cameras)
+    visual = random_image_tower(settings.architecture, quick_gelu=settings.quick_gelu)
+    return _encoder(_tower_of(visual, settings, cameras), settings, cameras)
 
 
 def has_text_tower(settings: Model) -> bool:
@@ -101,15 +104,23 @@ def build_backbone(settings: Model, weights: str | None, cameras: int = 0) -> tu
     Raises:
         InputError: the architecture or its weights are not available, or the settings are another architecture's.
     """
-    for prefix, tower in WITHOUT_TEXT.items():
-        if settings.architecture.startswith(prefix):
-            for name in ("camera_embedding", "patch_stride", "patch_frozen", "normalisation"):
-                if getattr(settings, name) != _OF_SOME[name]:
-                    raise InputError(f"model.{name}: {settings.architecture} is no CLIP; leave it out")
-            return tower(settings.architecture, weights, settings.image_size, settings.last_stride), None
+    if not has_text_tower(settings):
+        return _tower_without_text(settings, weights), None
     clip = load_clip(settings.architecture, weights, quick_gelu=settings.quick_gelu)
-    tower_of_clip = clip_tower(
-        clip.visual,
+    return _tower_of(clip.visual, settings, cameras), clip
+
+
+def _tower_without_text(settings: Model, weights: str | None) -> Tower:
+    for name in ("camera_embedding", "patch_stride", "patch_frozen", "normalisation"):
+        if getattr(settings, name) != _OF_SOME[name]:
+            raise InputError(f"model.{name}: {settings.architecture} is no CLIP; leave it out")
+    tower = next(tower for prefix, tower in WITHOUT_TEXT.items() if settings.architecture.startswith(prefix))
+    return tower(settings.architecture, weights, settings.image_size, settings.last_stride)
+
+
+def _tower_of(clip_visual: nn.Module, settings: Model, cameras: int) -> Tower:
+    return clip_tower(
+        clip_visual,
         settings.image_size,
         settings.last_stride,
         halved=settings.normalisation == "half",
@@ -117,7 +128,6 @@ def build_backbone(settings: Model, weights: str | None, cameras: int = 0) -> tu
         patch_frozen=settings.patch_frozen,
         embedded_cameras=cameras if settings.camera_embedding else None,
     )
-    return tower_of_clip, clip
 
 
 def _encoder(tower: Tower, settings: Model, cameras: int) -> ImageEncoder:

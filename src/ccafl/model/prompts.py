@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import torch
 from open_clip.model import CLIP
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from ccafl.errors import InputError
+from ccafl.model.text import tokenizer
 
 
 class PromptLearner(nn.Module):
@@ -61,8 +61,8 @@ def _split_template(template: str, tokens: int, context_length: int) -> tuple[li
     """Token numbers before the slot (from the start of text) and after it (to the end of text)."""
     if template.count("{}") != 1:
         raise InputError(f"template {template!r}: needs exactly one {{}}; put it where the learned tokens go")
-    tokenizer = SimpleTokenizer()
-    encode: Callable[[str], list[int]] = tokenizer.encode
+    words = tokenizer()
+    encode: Callable[[str], list[int]] = words.encode
     before, after = (encode(part) for part in template.split("{}"))
     placeholder = " ".join("X" * tokens)
     if encode(template.replace("{}", placeholder)) != before + encode(placeholder) + after:
@@ -70,7 +70,7 @@ def _split_template(template: str, tokens: int, context_length: int) -> tuple[li
     length = len(before) + tokens + len(after) + 2
     if length > context_length:
         raise InputError(f"template {template!r}: {length} tokens, CLIP reads {context_length}; shorten it")
-    return [tokenizer.sot_token_id, *before], [*after, tokenizer.eot_token_id]
+    return [words.sot_token_id, *before], [*after, words.eot_token_id]
 
 
 class TextEncoder(nn.Module):

@@ -1,6 +1,8 @@
 """Sentences, read by CLIP's text tower."""
 
+import copy
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from open_clip.model import CLIP
@@ -8,9 +10,22 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 
+@cache
+def _vocabulary() -> SimpleTokenizer:
+    """Read once, as it takes longer than anything that is done with it."""
+    return SimpleTokenizer()
+
+
+def tokenizer() -> SimpleTokenizer:
+    """CLIP's tokenizer. It remembers every word that it reads, so each has its own memory: none grows for ever."""
+    fresh = copy.copy(_vocabulary())
+    fresh.cache = dict(fresh.cache)
+    return fresh
+
+
 def tokenized(sentences: Sequence[str], context_length: int) -> Tensor:
     """Tokens of sentences: (B, L), L that of the longest; sentences over CLIP's ``context_length`` are truncated."""
-    tokens: Tensor = SimpleTokenizer(context_length=context_length)(list(sentences))
+    tokens: Tensor = tokenizer()(list(sentences), context_length)
     return tokens[:, : int(tokens.argmax(1).max()) + 1]  # the end-of-text token has the highest number
 
 
