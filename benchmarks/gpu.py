@@ -115,7 +115,8 @@ def main(
 
 def _configs(networks: list[str], *, small: bool) -> dict[str, Config]:
     if small:
-        settings = ["stage2.identities=4", "stage2.intra_camera.instances=4", f"stage2.steps_per_epoch={SMALL.steps}"]
+        batch = ["stage2.identities=4", "stage2.images=2", "stage2.intra_camera.instances=2"]
+        settings = [*batch, f"stage2.steps_per_epoch={SMALL.steps}", "runtime.extraction_batch=8"]
         return {"clip-synth": load_config("own", ["model.weights=null", *settings])}
     settings = ["model.weights=null", f"stage2.steps_per_epoch={FULL.steps}"]
     return {name: load_config(_NETWORKS[name], settings) for name in networks}

@@ -2,16 +2,17 @@
 
 from functools import partial
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
 
-def allocate(mebibytes: int) -> torch.Tensor:
-    return torch.ones(mebibytes << 18)
+def allocate(mebibytes: int) -> npt.NDArray[np.float32]:
+    return np.ones(mebibytes << 18, np.float32)
 
 
 def allocating(mebibytes: int):
     return partial(allocate, mebibytes)
 
 
-def big_enough(found: torch.Tensor) -> bool:
+def big_enough(found: npt.NDArray[np.float32]) -> bool:
     return len(found) == 256 << 18

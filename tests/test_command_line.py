@@ -124,13 +124,10 @@ def test_a_missing_path_is_refused_before_anything_heavy_is_loaded(tmp_path):
         assert told.stderr == f"error: {nowhere}: no such file or folder; correct the path\n", arguments
 
 
-def test_tables_in_a_pipe_keep_each_row_on_one_line(db, world):
-    program = "from ccafl.cli import main; main()"
+def test_tables_in_a_pipe_keep_each_row_on_one_line(db, world, capsys):
     picture = next(path for path in world.rglob("*") if path.suffix in (".png", ".jpg"))
-    told = subprocess.run(
-        [sys.executable, "-c", program, "search", str(picture), "--db", str(db)], capture_output=True, text=True
-    )
-    assert any(str(picture) in line for line in told.stdout.splitlines())
+    run("search", picture, "--db", db)
+    assert any(str(picture) in line for line in capsys.readouterr().out.splitlines())
 
 
 def test_a_training_without_a_test_set_ends_with_its_joins(world, tmp_path, capsys):
