@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from ccafl.config import changed
 from ccafl.errors import InputError
 from ccafl.pipeline import train_run
 from ccafl.training import run as run_module
@@ -90,6 +91,17 @@ def test_stopped_and_resumed_equals_never_stopped(world, small, whole, tmp_path,
             train_run(small, world, tmp_path / "run")
     train_run(small, world, tmp_path / "run", resume=True)
     assert ends_as(whole, tmp_path / "run")
+
+
+def test_features_taken_from_steps_survive_a_stop(world, small, tmp_path):
+    aged = changed(small, {"stage2": {"feature_age": 2}})
+    train_run(aged, world, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, InterLearning, "update", 1, after=False)
+        with pytest.raises(Killed):
+            train_run(aged, world, tmp_path / "run")
+    train_run(aged, world, tmp_path / "run", resume=True)
+    assert ends_as(tmp_path / "whole", tmp_path / "run")
 
 
 def test_sigkill(world, small, whole, tmp_path):

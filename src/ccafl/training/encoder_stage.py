@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from ccafl.model.classifier import GlobalIDClassifier
 from ccafl.model.image_encoder import ImageEncoder
 from ccafl.training.clock import Clock
 from ccafl.training.fabric import set_up_optimizer, shared
+from ccafl.training.features import FeatureBank
 from ccafl.training.learning import EpochStart, Losses, learning_of
 from ccafl.training.schedule import Phase, stage2_factor
 
@@ -86,10 +88,13 @@ class EncoderEpoch:
         start: EpochStart,
         phase: Phase,
         epoch: int,
+        *,
         clock: Clock | None = None,
+        bank: FeatureBank | None = None,
     ) -> None:
+        """``bank``, if given, keeps the features that the steps make."""
         self.fabric, self.config, self.images = fabric, config, images
-        self.clock = clock or Clock()
+        self.clock, self.bank = clock or Clock(), bank
         self.encoder, self.optimizer = learners.encoder, learners.encoder_optimizer
         self.classifier, self.classifier_optimizer = learners.classifier, learners.classifier_optimizer
         self.phase, self.epoch = phase, epoch
@@ -149,6 +154,8 @@ class EncoderEpoch:
 
         with self.clock.part("memories"):
             self.learning.update(features.detach(), indices)
+            if self.bank is not None:
+                self.bank.put(F.normalize(features.detach()), indices, self.epoch)
         return {name: loss.detach() for name, loss in ({"global_id": global_id} | losses | {"total": total}).items()}
 
     def _encoded(self, images: Tensor, indices: Tensor) -> tuple[Tensor, Tensor | None]:

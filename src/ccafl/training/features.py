@@ -16,6 +16,7 @@ from ccafl.model.image_encoder import ImageEncoder
 
 STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
 _ENOUGH = 64  # images: from there on, a batch's variance is the running one, which divides by n - 1, to 2 %
+_NEVER = -(1 << 32)  # an epoch long before the first
 
 
 def embed_store(
@@ -65,24 +66,87 @@ def embed_store(
     return gathered.transpose(0, 1).flatten(0, 1)[: len(wanted)]  # the i-th was number i // W of process i % W
 
 
+class FeatureBank:
+    """The re-ID feature of every training image, with the epoch that made it.
+
+    Attributes:
+        features: (n, D), L2-normalised, on the run's device.
+        made: (n,) int64 on the CPU, the epoch whose start or one of whose steps made the feature.
+    """
+
+    def __init__(self, images: int, dim: int, device: torch.device) -> None:
+        self.features = torch.zeros(images, dim, device=device)
+        self.made = torch.full((images,), _NEVER)
+
+    def outdated(self, epoch: int, age: int) -> Tensor:
+        """The images (m,) int64 whose feature is older than ``age`` epochs at the start of ``epoch``."""
+        return (epoch - self.made > age).nonzero().squeeze(1)
+
+    def put(self, features: Tensor, indices: Tensor, epoch: int) -> None:
+        """Keep features made in ``epoch``; of several of one image, the last.
+
+        Args:
+            features: (m, D), L2-normalised.
+            indices: (m,) int64 on the CPU, their images.
+            epoch: of stage 2.
+        """
+        images, place = indices.unique(return_inverse=True)
+        last = torch.zeros_like(images).scatter_reduce_(0, place, torch.arange(len(indices)), "amax")
+        device = self.features.device
+        self.features[images.to(device, non_blocking=True)] = features[last.to(device, non_blocking=True)]
+        self.made[images] = epoch
+
+    def load(self, features: Tensor, made: Tensor) -> None:
+        """Take another bank's content.
+
+        Raises:
+            ValueError: it is of other images, or of another network.
+        """
+        if (features.shape, made.shape) != (self.features.shape, self.made.shape):
+            raise ValueError("its features are of other images")
+        self.features.copy_(features)
+        self.made.copy_(made)
+
+
 def embed_training_images(
-    fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config
+    fabric: Fabric,
+    encoder: ImageEncoder,
+    store: ImageStore,
+    cameras: Tensor,
+    config: Config,
+    chosen: Tensor | None = None,
 ) -> Tensor:
-    """Re-ID features (n, D) of the training images, L2-normalised, after `measure_cameras`.
+    """Re-ID features (m, D) of training images, L2-normalised, after `measure_cameras` of their cameras.
 
     That encodes images, too. Where all of a camera's images went through in one batch, the statistics are that batch's,
     and the features are taken from there.
+
+    Args:
+        fabric, encoder, config: of the run.
+        store: the n training images.
+        cameras: (n,) int64, of all of them.
+        chosen: (m,) int64, the images whose features are wanted; all of them if not given.
     """
-    measured, features = measure_cameras(fabric, encoder, store, cameras, config)
+    wanted = torch.arange(len(store)) if chosen is None else chosen
+    measured, features = measure_cameras(fabric, encoder, store, cameras, config, cameras[wanted].unique())
     if not len(measured):
-        return embed_store(fabric, encoder, store, cameras, config)
-    others = torch.ones(len(store), dtype=torch.bool)
-    others[measured] = False
-    rest = others.nonzero().squeeze(1)
+        return embed_store(fabric, encoder, store, cameras, config, chosen=wanted)
     together = features.new_empty(len(store), features.shape[1])
     together[measured.to(fabric.device)] = features
+    rest = wanted[~torch.isin(wanted, measured)]
     together[rest.to(fabric.device)] = embed_store(fabric, encoder, store, cameras, config, chosen=rest)
-    return together
+    return together[wanted.to(fabric.device)]
+
+
+def with_measured(encoder: ImageEncoder, chosen: Tensor, cameras: Tensor, config: Config) -> Tensor:
+    """The images that `embed_training_images` of those ``chosen`` encodes: the rest of some of their cameras, too."""
+    if encoder.norm_cameras is None:
+        return chosen
+    whole = found_while_measuring(cameras.bincount(), config.runtime.extraction_batch)
+    whole &= cameras[chosen].bincount(minlength=len(whole)) > 0
+    together = whole[cameras]
+    together[chosen] = True
+    return together.nonzero().squeeze(1)
 
 
 def found_while_measuring(images: Tensor, extraction_batch: int) -> Tensor:
@@ -91,17 +155,23 @@ def found_while_measuring(images: Tensor, extraction_batch: int) -> Tensor:
 
 
 def measure_cameras(
-    fabric: Fabric, encoder: ImageEncoder, store: ImageStore, cameras: Tensor, config: Config
+    fabric: Fabric,
+    encoder: ImageEncoder,
+    store: ImageStore,
+    cameras: Tensor,
+    config: Config,
+    only: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Measure every camera's batch statistics on evenly chosen images, if the encoder keeps such statistics.
+    """Measure cameras' batch statistics on evenly chosen images, if the encoder keeps such statistics.
 
     Args:
         fabric, encoder, config: of the run.
         store: the training images.
         cameras: (n,) int64, of the images.
+        only: the cameras to be measured; all of them if not given.
 
     Returns:
-        The indices (m,) of the images of all cameras that were measured in one batch, and their features (m, D).
+        The indices (m,) of the images of those cameras that were measured in one batch, and their features (m, D).
     """
     measured, features = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, encoder.reid_dim, device=fabric.device)]
     if encoder.norm_cameras is None:
@@ -113,7 +183,7 @@ def measure_cameras(
         return (normalise(batch.to(fabric.device)) for batch in loaded)
 
     gives_features = found_while_measuring(cameras.bincount(), config.runtime.extraction_batch)
-    for camera in cameras.unique().tolist():
+    for camera in (cameras.unique() if only is None else only).tolist():
         own = (cameras == camera).nonzero().squeeze(1)
         chosen = own[:: -(-len(own) // STATISTICS_IMAGES)]
         with fabric.autocast():

@@ -48,7 +48,13 @@ from ccafl.training.clock import Clock
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.events import Events, events_of
 from ccafl.training.fabric import set_up_optimizer, shared, synchronised, unless_left_alone
-from ccafl.training.features import embed_store, embed_training_images, measure_cameras
+from ccafl.training.features import (
+    FeatureBank,
+    embed_store,
+    embed_training_images,
+    measure_cameras,
+    with_measured,
+)
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import all_text_features, learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import Phase, intra_camera_phase, phase_of, stage1_learning_rate, stage2_factor
@@ -167,6 +173,9 @@ class Training:
         self.association = torch.full((len(images.identity_cameras),), -1)
         self.believed: Believed | None = None
         self.calibration: Calibration | None = None
+        self.bank: FeatureBank | None = None
+        if config.stage2.feature_age:
+            self.bank = FeatureBank(len(images), self.encoder.reid_dim, fabric.device)
         self.figures: dict[str, float] = {}
         resumed, events = self._resume() if self.last.is_file() or self.previous.is_file() else (self.last, [])
         fabric.barrier()  # every process has read the checkpoint before one writes
@@ -251,7 +260,15 @@ class Training:
                     self._restart_classifier()
                 start = EpochStart(features, text_features, self.association, tracks)
                 epoch = EncoderEpoch(
-                    self.fabric, self.config, self.learners, self.images, start, phase, self.epoch, self.clock
+                    self.fabric,
+                    self.config,
+                    self.learners,
+                    self.images,
+                    start,
+                    phase,
+                    self.epoch,
+                    self.clock,
+                    self.bank,
                 )
                 losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
@@ -261,7 +278,7 @@ class Training:
                 event["same_person_mass"] = mass
                 last = self.epoch + 1 == stage2.epochs
                 if last:
-                    features, quality, _ = self._associate(phase_of(self.config, stage2.epochs))
+                    features, quality, _ = self._associate(phase_of(self.config, stage2.epochs), anew=True)
                     event["final_association"] = quality
                     with self.clock.part("measures"):
                         self.calibration = self._calibrated(features)
@@ -277,7 +294,7 @@ class Training:
                     self.figures |= ranking | {f"association_{name}": value for name, value in quality.items()}
                 self._finish_epoch(event, began, pace)
 
-    def _associate(self, phase: Phase) -> tuple[Tensor, dict[str, float], Tensor | None]:
+    def _associate(self, phase: Phase, *, anew: bool = False) -> tuple[Tensor, dict[str, float], Tensor | None]:
         """Re-ID features of all training images, the quality of the association that ``phase`` asks for, and which
         labels of a camera are one person's tracks.
 
@@ -285,9 +302,7 @@ class Training:
         not used.
         """
         with self.clock.part("features"):
-            features = self._finite(
-                embed_training_images(self.fabric, self.encoder, self.store, self.images.cameras, self.config)
-            )
+            features = self._training_features(anew=anew)
         if phase.association == "kept":
             joined = Joined(self.association)
         elif phase.association == "given":
@@ -315,6 +330,18 @@ class Training:
         with self.clock.part("measures"):
             quality = self.observer.association_quality(joined.identities)
         return features, quality | estimated, joined.tracks
+
+    def _training_features(self, *, anew: bool) -> Tensor:
+        """Re-ID features of all training images at the start of an epoch, or with the latest weights (``anew``)."""
+        cameras = self.images.cameras
+        parts = self.fabric, self.encoder, self.store, cameras, self.config
+        if self.bank is None or anew:
+            return self._finite(embed_training_images(*parts))
+        outdated = self.bank.outdated(self.epoch, self.config.stage2.feature_age)
+        if len(outdated):
+            chosen = with_measured(self.encoder, outdated, cameras, self.config)
+            self.bank.put(embed_training_images(*parts, chosen), chosen, self.epoch)
+        return self._finite(self.bank.features)
 
     def _same_person_mass(self, features: Tensor) -> float | None:
         with self.clock.part("measures"):
@@ -472,6 +499,8 @@ class Training:
             "encoder": self.encoder.state_dict(),
             "encoder_optimizer": self.learners.encoder_optimizer.state_dict(),
         }
+        if self.bank is not None:
+            state["bank"] = (self.bank.features, self.bank.made)
         if self.prompts is not None:
             state["prompts"] = self.prompts.state_dict()
             state["prompt_optimizer"] = self.prompt_optimizer.state_dict()
@@ -498,6 +527,8 @@ class Training:
             self.association = state["association"]
             if state.get("believed") is not None:  # absent in older checkpoints
                 self.believed = Believed(*state["believed"])
+            if self.bank is not None:
+                self.bank.load(*state["bank"])
             if state.get("calibration") is not None:  # of the last epoch only
                 self.calibration = CALIBRATION.validate_python(state["calibration"])
             return where, events_of(state, self.folder.events)
@@ -537,6 +568,7 @@ class _RunState(BaseModel):
     classifier: dict[str, Tensor]
     encoder_optimizer: dict[str, Any]
     classifier_optimizer: dict[str, Any]
+    bank: tuple[Tensor, Tensor] | None = None  # with stage2.feature_age only
     prompts: dict[str, Tensor] | None = None
     prompt_optimizer: dict[str, Any] | None = None
     events: list[dict[str, Any]] | None = None  # older checkpoints have events_bytes instead
