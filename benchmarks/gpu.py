@@ -241,7 +241,7 @@ def _authors_steps(
     in_cameras, across = [], None
     if phase.learning == "intra":
         for camera in start.memories:  # type: ignore[attr-defined]
-            in_cameras.append(memory_of(torch.cat([camera.centres, camera.instances.flatten(0, 1)])))
+            in_cameras.append(memory_of(camera.centres.repeat(1 + 32, 1)))
             in_cameras[-1].num_samples = len(camera.centres)  # type: ignore[assignment]
     else:
         across = memory_of(F.normalize(torch.randn(750, dim)))

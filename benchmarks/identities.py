@@ -77,7 +77,7 @@ def _steps(
     found: dict[str, object] = {"phase": name, "seconds": each}
     found["losses"] = {loss: value.item() for loss, value in losses.items()}
     if isinstance(epoch.learning, IntraLearning):
-        held = sum(memory.centres.nbytes + memory.instances.nbytes for memory in epoch.learning.memories)
+        held = sum(memory.centres.nbytes + memory.rows.nbytes for memory in epoch.learning.memories)
         found["memories_gib"] = held / GIB
     return found
 

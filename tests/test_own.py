@@ -153,7 +153,7 @@ def test_the_time_is_that_of_all_steps_and_images(world, monkeypatch):
     batch = config.runtime.extraction_batch
     assert own.estimated_seconds(config, images, 10) == pytest.approx(steps + embedded / batch)
     plus, _ = choose_config("own+ccafl-plus", None, world)
-    measured = (stage2.epochs + stage2.epochs / config.runtime.evaluate_every) * len(images)
+    measured = (stage2.epochs / config.runtime.evaluate_every - 1) * len(images)
     assert own.estimated_seconds(plus, images, 10) == pytest.approx(steps + (embedded + measured) / batch)
 
 

@@ -1,6 +1,7 @@
 """`own`: the configuration for one's own pictures, chosen by what is found there, and how long it will train."""
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ccafl.config import Config, changed, load_config, merged
+from ccafl.config import Config, Stage2, changed, load_config, merged
 from ccafl.data.check import CameraReport, camera_reports
 from ccafl.data.images import picture_size
 from ccafl.data.links import links_beside
@@ -25,7 +26,6 @@ from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network, build_network, check_backbone, has_text_tower
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.fabric import make_fabric, set_up_optimizer
-from ccafl.training.features import STATISTICS_IMAGES, found_while_measuring
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import phase_of
@@ -217,14 +217,11 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
     learners = set_up(fabric, network.encoder, network.classifier, stage2)
     phases = [phase_of(config, epoch) for epoch in range(stage2.epochs)]
     evaluations = -(-stage2.epochs // runtime.evaluate_every) if runtime.evaluate_every else 1
-    embedded = (stage2.epochs + 1) * len(images) + evaluations * tested
+    embedded = _embedded(stage2, len(images)) + evaluations * tested
+    if config.model.camera_norm:  # cameras are measured again at evaluations
+        measured = images.cameras.bincount().clamp(max=runtime.extraction_batch).sum()
+        embedded += int(measured) * max(0, evaluations - 1)
     seconds = embedded * _image_seconds(fabric, network.encoder.eval(), runtime.extraction_batch)
-    if config.model.camera_norm:
-        by_camera = images.cameras.bincount()
-        passed = by_camera.clamp(max=STATISTICS_IMAGES)
-        apart = ~found_while_measuring(by_camera, runtime.extraction_batch)
-        measured = (stage2.epochs + 1) * int((passed * apart).sum()) + max(0, evaluations - 1) * int(passed.sum())
-        seconds += measured * _image_seconds(fabric, network.encoder.train(), runtime.extraction_batch)
     if stage1.epochs and network.prompts is not None and network.text_encoder is not None:
         network.prompts.to(fabric.device)
         network.text_encoder.to(fabric.device)
@@ -240,6 +237,14 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
         epoch = EncoderEpoch(fabric, config, learners, images, start, phase, phases.index(phase))
         seconds += phases.count(phase) * stage2.steps_per_epoch * _seconds_each(_losses_of_noise(epoch))
     return seconds
+
+
+def _embedded(stage2: Stage2, images: int) -> int:
+    """How many images are encoded at the starts of epochs and after the last one, roughly."""
+    if not stage2.feature_age:
+        return (stage2.epochs + 1) * images
+    drawn = stage2.feature_age * stage2.steps_per_epoch * stage2.identities * stage2.images / images  # times each
+    return round((2 + (stage2.epochs - 1) * math.exp(-drawn) / (1 + stage2.feature_age)) * images)
 
 
 def _losses_of_noise(epoch: EncoderEpoch) -> Iterator[Tensor]:

@@ -20,18 +20,37 @@ def labelled() -> LabelledImages:
 def test_a_hybrid_memory_for_every_camera():
     images = labelled()
     features = F.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
-    memories = hybrid_memories(features, images, IntraCamera(instances=7), seed=1)
+    memories = hybrid_memories(features, images, IntraCamera(instances=7), seed=1, samples=2)
     assert [memory.centres.shape for memory in memories] == [(2, 6), (3, 6)]
     for camera, memory in enumerate(memories):
         for label in range(len(memory.centres)):
             own = features[(images.cameras == camera) & (images.labels == label)]
             torch.testing.assert_close(memory.centres[label], F.normalize(own.mean(0), dim=0))
-            drawn = memory.instances[:, label]
-            assert ((drawn[:, None] == own).all(2).any(1)).all()
-    again = hybrid_memories(features, images, IntraCamera(instances=7), seed=1)
-    assert torch.equal(memories[1].instances, again[1].instances)
-    halved = hybrid_memories(features, images, IntraCamera(instances=7, bfloat16_instances=True), seed=1)
-    assert torch.equal(halved[1].instances, again[1].instances.bfloat16())
+            held = memory.rows[memory.places[:, label]]
+            assert ((held[:, None] == own).all(2).any(1)).all()
+    again = hybrid_memories(features, images, IntraCamera(instances=7), seed=1, samples=2)
+    assert torch.equal(memories[1].rows, again[1].rows)
+    halved = hybrid_memories(features, images, IntraCamera(instances=7, bfloat16_instances=True), seed=1, samples=2)
+    assert torch.equal(halved[1].rows, again[1].rows.bfloat16())
+
+
+def test_instances_kept_once_give_the_losses_of_slots_that_each_hold_one():
+    images, settings = labelled(), IntraCamera(instances=7, centre_weight=0.0)
+    features = F.normalize(torch.randn(10, 6, generator=torch.Generator().manual_seed(0)))
+    whole, once = (hybrid_memories(features, images, settings, 1, samples)[1] for samples in (7, 2))
+    assert whole.places.shape == (7, 3)
+    assert len(whole.rows) == 7 * 3
+    assert len(once.rows) <= 2 * 3 + 6  # two slots of each identity, and its images
+    for seed, labels in enumerate([[2, 0, 2], [1, 1, 0], [0, 2, 2], [1, 0, 1]]):
+        batch = torch.randn(3, 6, generator=torch.Generator().manual_seed(seed), requires_grad=True)
+        labels = torch.tensor(labels)
+        ours, expected = (
+            (loss.detach(), *torch.autograd.grad(loss, batch))
+            for loss in (memory.losses(batch, labels)[1] for memory in (once, whole))
+        )
+        torch.testing.assert_close(ours, expected)
+        for memory in (whole, once):
+            memory.update(batch.detach(), labels)
 
 
 def test_prototypes_and_texts_are_means_over_images_not_over_identities():

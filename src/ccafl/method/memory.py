@@ -17,23 +17,66 @@ _GROUP = 40  # identities whose instances fit in a processor's cache: 10 MiB wit
 class HybridMemory:
     """Centres and instance features of one camera's identities (intra-camera discriminative learning).
 
+    Instances drawn with replacement are mostly the same few images. Only slots that updates overwrite need a feature
+    each; what the others hold, which stays, is kept once.
+
     Attributes:
         centres: (C, D), L2-normalised mean feature of every identity.
-        instances: (K, C, D), L2-normalised features of K images of every identity; bfloat16 if they were given so, for
-            half the memory: all is computed in the features' precision but for the gradient's last sum.
+        rows: (K C + S, D), L2-normalised features: slot k of identity j in row k C + j, then those that stay. bfloat16
+            if they were given so, for half the memory: all is computed in the features' precision but for the
+            gradient's last sum.
+        places: (K + M, C) int64, the rows of every identity; it repeats one of them where it has fewer than others.
 
     Source: paper, section III (hybrid memory), constants from the authors' code.
     """
 
-    def __init__(self, centres: Tensor, instances: Tensor, *, temperature: float = 0.05, momentum: float = 0.1) -> None:
+    def __init__(
+        self,
+        centres: Tensor,
+        instances: Tensor,
+        staying: tuple[Tensor, Tensor] | None = None,
+        *,
+        temperature: float = 0.05,
+        momentum: float = 0.1,
+    ) -> None:
+        """Begin an epoch.
+
+        Args:
+            centres: (C, D), L2-normalised.
+            instances: (K, C, D), L2-normalised, of K slots of every identity.
+            staying: features (S, D) of more instances and their labels (S,) int64, ascending; no update overwrites
+                them, so a batch must have at most K samples of an identity.
+            temperature: tau.
+            momentum: m.
+        """
         if centres.ndim != 2 or instances.ndim != 3 or instances.shape[1:] != centres.shape:
             raise ValueError(
                 f"centres (C, D) and instances (K, C, D) disagree: {tuple(centres.shape)}, {tuple(instances.shape)}"
             )
         self.centres = centres.clone()
-        self.instances = instances.clone()
+        self.slots, identities, _ = instances.shape
         self.temperature = temperature
         self.momentum = momentum
+        self.rows = instances.flatten(0, 1)
+        self.places = torch.arange(len(self.rows), device=centres.device).view(self.slots, identities)
+        if staying is None:
+            self.rows = self.rows.clone()
+        else:
+            features, labels = staying
+            self.rows = torch.cat([self.rows, features])
+            self.places = torch.cat([self.places, self._of_staying(labels)])
+
+    def _of_staying(self, labels: Tensor) -> Tensor:
+        """The rows (M, C) of the instances that stay, by their labels (S,); an identity without any repeats slot 0."""
+        counts = torch.bincount(labels, minlength=len(self.centres))
+        first = self.slots * len(counts) + counts.cumsum(0) - counts
+        within = torch.arange(int(counts.max()), device=labels.device)[:, None]
+        return torch.where(counts > 0, first + within.minimum(counts - 1), self.places[0])
+
+    @property
+    def instances(self) -> Tensor:
+        """(K, C, D), the slots that updates overwrite."""
+        return self.rows[: self.slots * len(self.centres)].view(self.slots, *self.centres.shape)
 
     def losses(self, features: Tensor, labels: Tensor, ignored: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """L_intra1 over the centres and L_intra2 over the hardest instances, for one camera's samples.
@@ -51,7 +94,7 @@ class HybridMemory:
         """
         features = F.normalize(features)
         similar = features @ self.centres.T
-        hardest = _HardestInstances.apply(features, self.instances, labels)
+        hardest = _HardestInstances.apply(features, self.rows, self.places, labels)
         if ignored is not None:
             similar, hardest = (part.masked_fill(ignored, -torch.inf) for part in (similar, hardest))
         centre_loss = F.cross_entropy(similar / self.temperature, labels)
@@ -71,51 +114,49 @@ class HybridMemory:
         """
         features = F.normalize(features).to(self.centres.dtype)
         _write_instances(self.instances, features, labels)
-        counts = torch.zeros_like(self.centres[:, 0]).index_add_(0, labels, torch.ones_like(features[:, 0]))
-        sums = torch.zeros_like(self.centres).index_add_(0, labels, features)
-        means = sums / counts.clamp(min=1)[:, None]
-        moved = F.normalize(self.momentum * self.centres + (1 - self.momentum) * means)
-        self.centres = torch.where(counts[:, None] > 0, moved, self.centres)
+        same = labels[:, None] == labels
+        means = same.to(features.dtype) @ features / same.sum(1, keepdim=True)
+        moved = F.normalize(torch.lerp(means, self.centres.index_select(0, labels), self.momentum))
+        first = same.to(torch.uint8).argmax(1)  # all samples of an identity write the same value, its first sample's
+        self.centres.index_copy_(0, labels, moved.index_select(0, first))
 
 
 class _HardestInstances(torch.autograd.Function):
     """h (B, C): the least similar instance of a sample's own identity, the most similar one of every other.
 
-    Its gradient comes from the B x C chosen instances alone, so the backward pass reads those, not all B x K C pairs.
+    Its gradient comes from the B x C chosen instances alone, so the backward pass reads those, not all of every pair.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, features: Tensor, instances: Tensor, labels: Tensor) -> Tensor:
-        """(B, D), (K, C, D), (B,) -> (B, C)."""
-        slots, identities, _ = instances.shape
-        similarity = (instances.flatten(0, 1).to(features.dtype) @ features.T).view(slots, identities, -1)
-        hardest, slot = similarity.max(0)
-        own = labels.expand(slots, 1, -1)
-        least, least_slot = similarity.gather(1, own).min(0)
+    def forward(ctx: FunctionCtx, features: Tensor, rows: Tensor, places: Tensor, labels: Tensor) -> Tensor:
+        """(B, D), (R, D), (M, C), (B,) -> (B, C)."""
+        similarity = rows.to(features.dtype) @ features.T
+        of_identities = similarity.view(*places.shape, -1) if len(rows) == places.numel() else similarity[places]
+        hardest, place = of_identities.max(0)
+        own = labels.expand(len(places), 1, -1)
+        least, least_place = of_identities.gather(1, own).min(0)
         hardest.scatter_(0, own[0], least)
-        slot.scatter_(0, own[0], least_slot)
-        ctx.save_for_backward(instances, slot)
+        place.scatter_(0, own[0], least_place)
+        ctx.save_for_backward(rows, places.T.gather(1, place))
         return hardest.T
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """sum_j g_ij (the instance chosen for i and j).
 
         Summed over one group of identities at a time, so that their instances stay in a processor's cache.
         """
-        instances, slot = ctx.saved_tensors
-        identities, samples = slot.shape
-        chosen = slot * identities + torch.arange(identities, device=slot.device)[:, None]
-        weights = gradients[0].T.to(instances.dtype)
+        rows, chosen = ctx.saved_tensors
+        identities, samples = chosen.shape
+        weights = gradients[0].T.to(rows.dtype)
 
         def grouped(values: Tensor) -> Tensor:  # (C, B) -> (groups * B, identities of a group), padded with weights 0
             padded = F.pad(values, (0, 0, 0, -identities % _GROUP))
             return padded.view(-1, _GROUP, samples).transpose(1, 2).reshape(-1, _GROUP)
 
-        flat = instances.flatten(0, 1)
-        sums = F.embedding_bag(grouped(chosen), flat, per_sample_weights=grouped(weights), mode="sum")
-        gradient = sums.view(-1, samples, instances.shape[2]).sum(0)
-        return gradient.to(gradients[0].dtype), None, None
+        sums = F.embedding_bag(grouped(chosen), rows, per_sample_weights=grouped(weights), mode="sum")
+        gradient = sums.view(-1, samples, rows.shape[1]).sum(0)
+        return gradient.to(gradients[0].dtype), None, None, None
 
 
 def _write_instances(instances: Tensor, features: Tensor, labels: Tensor) -> None:

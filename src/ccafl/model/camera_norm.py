@@ -65,6 +65,8 @@ class CameraBatchNorm(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels) or (B, channels, h, w), in the order that `Cameras.sort` gave -> the same shape, normalised."""
         groups = self.cameras.groups
+        if len(groups) == 1:
+            return self._normalised(features, groups[0][0])
         parts = features.split([count for _, count in groups])
         return torch.cat([self._normalised(part, camera) for part, (camera, _) in zip(parts, groups, strict=True)])
 

@@ -1,7 +1,5 @@
 """Features of all images of a store, shared by the processes, and the statistics of each camera's images."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
@@ -14,7 +12,7 @@ from ccafl.data.transforms import normalise
 from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
-STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
+_STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
 _ENOUGH = 64  # images: from there on, a batch's variance is the running one, which divides by n - 1, to 2 %
 _NEVER = -(1 << 32)  # an epoch long before the first
 
@@ -118,8 +116,7 @@ def embed_training_images(
 ) -> Tensor:
     """Re-ID features (m, D) of training images, L2-normalised, after `measure_cameras` of their cameras.
 
-    That encodes images, too. Where all of a camera's images went through in one batch, the statistics are that batch's,
-    and the features are taken from there.
+    That encodes images, too, whose features are taken from there: the statistics are those of their batch.
 
     Args:
         fabric, encoder, config: of the run.
@@ -139,19 +136,27 @@ def embed_training_images(
 
 
 def with_measured(encoder: ImageEncoder, chosen: Tensor, cameras: Tensor, config: Config) -> Tensor:
-    """The images that `embed_training_images` of those ``chosen`` encodes: the rest of some of their cameras, too."""
+    """The images that `embed_training_images` of those ``chosen`` encodes: some more, which measure their cameras."""
     if encoder.norm_cameras is None:
         return chosen
-    whole = found_while_measuring(cameras.bincount(), config.runtime.extraction_batch)
-    whole &= cameras[chosen].bincount(minlength=len(whole)) > 0
-    together = whole[cameras]
-    together[chosen] = True
-    return together.nonzero().squeeze(1)
+    encoded = torch.zeros(len(cameras), dtype=torch.bool)
+    encoded[chosen] = True
+    for camera in cameras[chosen].unique().tolist():
+        measuring = measuring_images(cameras, camera, config.runtime.extraction_batch)
+        encoded[measuring] |= len(measuring) >= _ENOUGH
+    return encoded.nonzero().squeeze(1)
 
 
-def found_while_measuring(images: Tensor, extraction_batch: int) -> Tensor:
-    """Which cameras' features are found while their statistics are measured, by their numbers of images: (C,) bool."""
-    return (images >= _ENOUGH) & (images <= min(extraction_batch, STATISTICS_IMAGES))
+def measuring_images(cameras: Tensor, camera: int, most: int) -> Tensor:
+    """The images (m,) int64 on which a camera's statistics are measured: at most so many, evenly chosen, of its own.
+
+    Args:
+        cameras: (n,) int64, of all images.
+        camera: its number.
+        most: images in a batch; 512 are enough.
+    """
+    own = (cameras == camera).nonzero().squeeze(1)
+    return own[:: -(-len(own) // min(most, _STATISTICS_IMAGES))]
 
 
 def measure_cameras(
@@ -162,7 +167,7 @@ def measure_cameras(
     config: Config,
     only: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Measure cameras' batch statistics on evenly chosen images, if the encoder keeps such statistics.
+    """Measure cameras' batch statistics, if the encoder keeps such statistics, on one batch of evenly chosen images.
 
     Args:
         fabric, encoder, config: of the run.
@@ -171,24 +176,18 @@ def measure_cameras(
         only: the cameras to be measured; all of them if not given.
 
     Returns:
-        The indices (m,) of the images of those cameras that were measured in one batch, and their features (m, D).
+        The indices (m,) of the images that were measured, and their features (m, D), without cameras that have too few.
     """
     measured, features = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, encoder.reid_dim, device=fabric.device)]
     if encoder.norm_cameras is None:
         return measured[0], features[0]
-    size = min(config.runtime.extraction_batch, STATISTICS_IMAGES)
-
-    def batches(images: Tensor) -> Iterator[Tensor]:
-        loaded = EvaluationBatches(store, images, size).loaded(config.data.workers)
-        return (normalise(batch.to(fabric.device)) for batch in loaded)
-
-    gives_features = found_while_measuring(cameras.bincount(), config.runtime.extraction_batch)
+    size = config.runtime.extraction_batch
     for camera in (cameras.unique() if only is None else only).tolist():
-        own = (cameras == camera).nonzero().squeeze(1)
-        chosen = own[:: -(-len(own) // STATISTICS_IMAGES)]
+        chosen = measuring_images(cameras, camera, size)
+        batches = (normalise(batch.to(fabric.device)) for batch in EvaluationBatches(store, chosen, size).loaded(0))
         with fabric.autocast():
-            found = list(measure_camera_statistics(encoder, camera, batches(chosen), fabric.device))
-        if gives_features[camera]:
-            measured.append(own)
+            found = list(measure_camera_statistics(encoder, camera, batches, fabric.device))
+        if len(chosen) >= _ENOUGH:
+            measured.append(chosen)
             features += found
     return torch.cat(measured), torch.cat(features)

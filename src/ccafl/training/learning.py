@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ccafl.config import Config
+from ccafl.config import Config, Stage2
 from ccafl.data.batches import seed_for
 from ccafl.data.identity_links import grouped
 from ccafl.data.numbering import LabelledImages
@@ -129,7 +129,10 @@ class IntraLearning(_IdentityClassification):
         classifier: GlobalIDClassifier,
         epoch: int,
         share: Share | None = None,
+        *,
+        samples: int | None = None,
     ) -> None:
+        """``samples`` of one identity are in a batch at most; None if batches are drawn from ``groups``."""
         super().__init__(config, images, start, classifier, share)
         texts = start.text_features
         if start.tracks is not None:
@@ -138,7 +141,9 @@ class IntraLearning(_IdentityClassification):
         images = self.images
         self.groups, self.batch_cameras = images.identities, self.stage2.intra_camera.batch_cameras
         seed = seed_for(config.seed, 2, epoch, 1)
-        self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed)
+        if samples is None:
+            samples = _most_of_one(self.groups, images.cameras, self.stage2, self.batch_cameras)
+        self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed, samples)
         self.texts = texts.split(torch.bincount(images.identity_cameras).tolist())
         self.unknown: list[Tensor] | None = None
         if start.tracks is not None and images.tracks is not None:
@@ -205,9 +210,11 @@ class InterLearning(_IdentityClassification):
             first[by_first_member(start.tracks)[1]] = True
             self.spread_over = start.association.where(first, -1)
         settings = self.stage2.inter_camera
-        self.alone = IntraLearning(config, images, start, classifier, epoch) if settings.alone else None
-        self.groups = _groups(images, start, phase, alone=settings.alone)
-        self.batch_cameras = settings.batch_cameras
+        self.groups, self.batch_cameras = _groups(images, start, phase, alone=settings.alone), settings.batch_cameras
+        self.alone: IntraLearning | None = None
+        if settings.alone:
+            samples = _most_of_one(self.groups, images.cameras, self.stage2, self.batch_cameras)
+            self.alone = IntraLearning(config, images, start, classifier, epoch, samples=samples)
         self.identity_cameras = images.identity_cameras.to(start.features.device)
         if (start.association >= 0).any():
             labels = start.association[images.identities].to(start.features.device)
@@ -331,6 +338,21 @@ def _groups(images: LabelledImages, start: EpochStart, phase: Phase, *, alone: b
         own = torch.arange(len(association)) + len(association)
         association = torch.where(association >= 0, association, own)
     return association[images.identities]
+
+
+def _most_of_one(groups: Tensor, cameras: Tensor, settings: Stage2, batch_cameras: int | None) -> int:
+    """How many samples of one group a batch has at most: K, or more where there are fewer groups than P.
+
+    Args:
+        groups, cameras: (n,) int64 of every image, as the batches are drawn from.
+        settings: P and K.
+        batch_cameras: that a batch is drawn from, None for all.
+    """
+    drawn = groups >= 0
+    among = torch.zeros_like(cameras) if batch_cameras is None else cameras
+    of_each = torch.stack([among[drawn], groups[drawn]]).unique(dim=1)[0].unique(return_counts=True)[1]
+    fewest = int(of_each.min()) if len(of_each) else 1
+    return settings.images * -(-settings.identities // fewest)
 
 
 def _associated(association: Tensor, images: LabelledImages, indices: Tensor) -> tuple[Tensor, Tensor]:

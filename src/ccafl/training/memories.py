@@ -9,7 +9,9 @@ from ccafl.method.association import identity_centres
 from ccafl.method.memory import HybridMemory, PrototypeMemory
 
 
-def hybrid_memories(features: Tensor, images: LabelledImages, settings: IntraCamera, seed: int) -> list[HybridMemory]:
+def hybrid_memories(
+    features: Tensor, images: LabelledImages, settings: IntraCamera, seed: int, samples: int
+) -> list[HybridMemory]:
     """One memory per camera: identity centres, and K instance features per identity, drawn with replacement.
 
     Args:
@@ -17,18 +19,29 @@ def hybrid_memories(features: Tensor, images: LabelledImages, settings: IntraCam
         images: their cameras and identities.
         settings: K, the instances' precision, temperature, momentum.
         seed: of the draw.
+        samples: of one identity that a batch has at most. They overwrite the first slots; what the others hold stays.
     """
-    identities = images.identities.to(features.device)
+    device = features.device
     count = len(images.identity_cameras)
-    centres = identity_centres(features, identities, count)
-    drawn = _drawn_images(images.identities, count, settings.instances, seed).to(features.device)
+    centres = identity_centres(features, images.identities.to(device), count)
+    drawn = drawn_images(images.identities, count, settings.instances, seed)
+    slots, staying = drawn[:samples].to(device), torch.zeros_like(images.identities, dtype=torch.bool)
+    staying[drawn[samples:]] = True
     kept = features.bfloat16() if settings.bfloat16_instances else features
-    return [
-        HybridMemory(
-            centres[camera], kept[drawn[:, camera]], temperature=settings.temperature, momentum=settings.momentum
+    memories = []
+    for camera, of_camera in enumerate(_identities_by_camera(images, device)):
+        more = (staying & (images.cameras == camera)).nonzero().squeeze(1)
+        labels, order = images.labels[more].sort()
+        memories.append(
+            HybridMemory(
+                centres[of_camera],
+                kept[slots[:, of_camera]],
+                (kept[more[order].to(device)], labels.to(device)),
+                temperature=settings.temperature,
+                momentum=settings.momentum,
+            )
         )
-        for camera in _identities_by_camera(images, features.device)
-    ]
+    return memories
 
 
 def _identities_by_camera(images: LabelledImages, device: torch.device) -> list[Tensor]:
@@ -36,7 +49,7 @@ def _identities_by_camera(images: LabelledImages, device: torch.device) -> list[
     return [(images.identity_cameras == camera).nonzero().squeeze(1).to(device) for camera in cameras]
 
 
-def _drawn_images(identities: Tensor, count: int, draws: int, seed: int) -> Tensor:
+def drawn_images(identities: Tensor, count: int, draws: int, seed: int) -> Tensor:
     """Image indices (K, N): K images of every identity, with replacement."""
     by_identity = identities.argsort(stable=True)
     counts = torch.bincount(identities, minlength=count)

@@ -267,8 +267,8 @@ class Training:
                     start,
                     phase,
                     self.epoch,
-                    self.clock,
-                    self.bank,
+                    clock=self.clock,
+                    bank=self.bank,
                 )
                 losses = _Means(self._diverged)
                 for step in epoch.steps(self.store):
