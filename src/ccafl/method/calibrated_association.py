@@ -486,11 +486,18 @@ def _posterior(candidates: _Candidates, heights: Tensor, weights: Tensor, groups
 
 
 def _bins(*heights: Tensor) -> tuple[Tensor, ...]:
-    """Middles of bins of equal width, and the bin of every height, so that what depends on the height costs little."""
+    """Middles of the bins, of equal width, that hold a height, and the bin of every height.
+
+    What depends on the height alone then costs little.
+    """
     low = min(float(some.min()) for some in heights)
     width = max(max(float(some.max()) for some in heights) - low, 1e-12) / _BINS
-    middles = low + width * (torch.arange(_BINS, dtype=torch.float64) + 0.5)
-    return middles, *(((some - low) / width).long().clamp(max=_BINS - 1) for some in heights)
+    bins = [((some - low) / width).long().clamp(max=_BINS - 1) for some in heights]
+    held = torch.zeros(_BINS, dtype=torch.bool)
+    for some in bins:
+        held[some] = True
+    number = held.cumsum(0) - 1
+    return low + width * (held.nonzero().squeeze(1).double() + 0.5), *(number[some] for some in bins)
 
 
 def _groups(candidates: _Candidates, topology: CameraTopology | None) -> Tensor:
