@@ -16,6 +16,7 @@ from ccafl.data.batches import (
     TrainingBatches,
     camera_batches,
     identity_batches,
+    most_of_one,
     seed_for,
     shuffled_batches,
 )
@@ -69,6 +70,20 @@ def test_camera_batches_draw_cameras_as_often_as_they_have_images():
     cameras = torch.tensor([0] * 300 + [1] * 100)
     draws = camera_batches(torch.arange(400) // 2, cameras, 2000, 2, 2, 1, seed=0)
     assert abs((cameras[draws[:, 0]] == 0).float().mean() - 0.75) < 0.04
+
+
+@given(st.integers(0, 100), st.integers(1, 12), st.integers(1, 9), st.sampled_from([None, 1, 2]))
+def test_no_batch_holds_more_images_of_one_group_than_is_said(seed, names, identities, batch_cameras):
+    random = np.random.default_rng(seed)
+    cameras = torch.from_numpy(random.integers(3, size=40))
+    groups = torch.from_numpy(random.integers(-1, names, size=40))
+    groups[0], shape = 0, (20, identities, 2)
+    if batch_cameras is None:
+        draws = identity_batches(groups, *shape, seed)
+    else:
+        draws = camera_batches(groups, cameras, *shape, batch_cameras, seed)
+    most = max(int(groups[batch].bincount().max()) for batch in draws)
+    assert most <= most_of_one(groups, cameras, identities, 2, batch_cameras)
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 128])

@@ -153,6 +153,22 @@ def camera_batches(
     return draws
 
 
+def most_of_one(groups: Tensor, cameras: Tensor, identities: int, images: int, batch_cameras: int | None) -> int:
+    """How many images of one group a batch holds at most: K, or more where fewer than P groups can be drawn.
+
+    Args:
+        groups, cameras: (n,) int64, as `camera_batches` takes them.
+        identities, images: P, K.
+        batch_cameras: the cameras per step; None if batches are those of `identity_batches`.
+    """
+    among = torch.zeros_like(cameras) if batch_cameras is None else cameras
+    members = torch.stack([among, groups])[:, groups >= 0].unique(dim=1)
+    fewest = int(members[0].unique(return_counts=True)[1].min())
+    if fewest >= identities:
+        return images
+    return images * (1 + -(-(identities - 1) // fewest))  # a batch may begin and end within a round of all groups
+
+
 def _in_rounds(count: int, width: int, rows: int, random: np.random.Generator) -> Integers:
     """(rows * width,) numbers in 0..count-1; no row of ``width`` repeats a number if width <= count."""
     usable = count - count % width or count

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ccafl.config import Config, Stage2
-from ccafl.data.batches import seed_for
+from ccafl.data.batches import most_of_one, seed_for
 from ccafl.data.identity_links import grouped
 from ccafl.data.numbering import LabelledImages
 from ccafl.method.adversarial import adversarial_loss, adversarial_positives
@@ -142,7 +142,7 @@ class IntraLearning(_IdentityClassification):
         self.groups, self.batch_cameras = images.identities, self.stage2.intra_camera.batch_cameras
         seed = seed_for(config.seed, 2, epoch, 1)
         if samples is None:
-            samples = _most_of_one(self.groups, images.cameras, self.stage2, self.batch_cameras)
+            samples = _most_samples(self.groups, images.cameras, self.stage2, self.batch_cameras)
         self.memories = hybrid_memories(start.features, images, self.stage2.intra_camera, seed, samples)
         self.texts = texts.split(torch.bincount(images.identity_cameras).tolist())
         self.unknown: list[Tensor] | None = None
@@ -213,7 +213,7 @@ class InterLearning(_IdentityClassification):
         self.groups, self.batch_cameras = _groups(images, start, phase, alone=settings.alone), settings.batch_cameras
         self.alone: IntraLearning | None = None
         if settings.alone:
-            samples = _most_of_one(self.groups, images.cameras, self.stage2, self.batch_cameras)
+            samples = _most_samples(self.groups, images.cameras, self.stage2, self.batch_cameras)
             self.alone = IntraLearning(config, images, start, classifier, epoch, samples=samples)
         self.identity_cameras = images.identity_cameras.to(start.features.device)
         if (start.association >= 0).any():
@@ -340,19 +340,9 @@ def _groups(images: LabelledImages, start: EpochStart, phase: Phase, *, alone: b
     return association[images.identities]
 
 
-def _most_of_one(groups: Tensor, cameras: Tensor, settings: Stage2, batch_cameras: int | None) -> int:
-    """How many samples of one group a batch has at most: K, or more where there are fewer groups than P.
-
-    Args:
-        groups, cameras: (n,) int64 of every image, as the batches are drawn from.
-        settings: P and K.
-        batch_cameras: that a batch is drawn from, None for all.
-    """
-    drawn = groups >= 0
-    among = torch.zeros_like(cameras) if batch_cameras is None else cameras
-    of_each = torch.stack([among[drawn], groups[drawn]]).unique(dim=1)[0].unique(return_counts=True)[1]
-    fewest = int(of_each.min()) if len(of_each) else 1
-    return settings.images * -(-settings.identities // fewest)
+def _most_samples(groups: Tensor, cameras: Tensor, stage2: Stage2, batch_cameras: int | None) -> int:
+    """How many images of one group are in a batch at most."""
+    return most_of_one(groups, cameras, stage2.identities, stage2.images, batch_cameras)
 
 
 def _associated(association: Tensor, images: LabelledImages, indices: Tensor) -> tuple[Tensor, Tensor]:
