@@ -5,7 +5,7 @@ from PIL import Image
 
 from ccafl import own, pipeline
 from ccafl.ablation import rows_of
-from ccafl.config import Config, load_config
+from ccafl.config import Config, changed, load_config
 from ccafl.data.check import CameraReport
 from ccafl.data.numbering import accumulate
 from ccafl.data.source import read_source
@@ -146,15 +146,18 @@ def test_the_time_is_that_of_all_steps_and_images(world, monkeypatch):
     monkeypatch.setattr(own, "_seconds_each", lambda results: 1.0 if next(results).isfinite() else 0.0)
     source = read_source(world)
     config, _ = own_settings(own.find(source, world, ("clip-synth", "")))
-    images = accumulate(source.train)
+    every_epoch = {"stage2": {"feature_age": 0}}
+    config, images = changed(config, every_epoch), accumulate(source.train)
     stage1, stage2 = config.stage1, config.stage2
     steps = stage2.epochs * stage2.steps_per_epoch + stage1.epochs * -(-len(images) // stage1.batch_size)
     embedded = (stage2.epochs + 1) * len(images) + stage2.epochs / config.runtime.evaluate_every * 10
     batch = config.runtime.extraction_batch
     assert own.estimated_seconds(config, images, 10) == pytest.approx(steps + embedded / batch)
-    plus, _ = choose_config("own+ccafl-plus", None, world)
+    plus, _ = choose_config("own+ccafl-plus", ["stage2.feature_age=0"], world)
     measured = (stage2.epochs / config.runtime.evaluate_every - 1) * len(images)
     assert own.estimated_seconds(plus, images, 10) == pytest.approx(steps + (embedded + measured) / batch)
+    taken_from_steps = changed(config, {"stage2": {"feature_age": 2}})
+    assert own.estimated_seconds(taken_from_steps, images, 10) < steps + 0.5 * embedded / batch
 
 
 def test_a_vit_takes_the_recipe_of_clip_reid():

@@ -240,11 +240,10 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
 
 
 def _embedded(stage2: Stage2, images: int) -> int:
-    """How many images are encoded at the starts of epochs and after the last one, roughly."""
-    if not stage2.feature_age:
-        return (stage2.epochs + 1) * images
-    drawn = stage2.feature_age * stage2.steps_per_epoch * stage2.identities * stage2.images / images  # times each
-    return round((2 + (stage2.epochs - 1) * math.exp(-drawn) / (1 + stage2.feature_age)) * images)
+    """How many images are encoded at the starts of epochs and after the last one, if steps draw all images alike."""
+    unseen = math.exp(-stage2.steps_per_epoch * stage2.identities * stage2.images / images)  # by the steps of an epoch
+    encoded = unseen**stage2.feature_age / sum(unseen**age for age in range(stage2.feature_age + 1))
+    return round((2 + (stage2.epochs - 1) * encoded) * images)
 
 
 def _losses_of_noise(epoch: EncoderEpoch) -> Iterator[Tensor]:
