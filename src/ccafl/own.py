@@ -26,6 +26,7 @@ from ccafl.model.image_encoder import ImageEncoder
 from ccafl.model.network import Network, build_network, check_backbone, has_text_tower
 from ccafl.training.encoder_stage import EncoderEpoch, set_up
 from ccafl.training.fabric import make_fabric, set_up_optimizer
+from ccafl.training.features import measuring_images
 from ccafl.training.learning import EpochStart
 from ccafl.training.prompt_stage import learn_prompts_epoch, prompt_optimizer
 from ccafl.training.schedule import phase_of
@@ -219,8 +220,8 @@ def estimated_seconds(config: Config, images: LabelledImages, tested: int) -> fl
     evaluations = -(-stage2.epochs // runtime.evaluate_every) if runtime.evaluate_every else 1
     embedded = _embedded(stage2, len(images)) + evaluations * tested
     if config.model.camera_norm:  # cameras are measured again at evaluations
-        measured = images.cameras.bincount().clamp(max=runtime.extraction_batch).sum()
-        embedded += int(measured) * max(0, evaluations - 1)
+        measured = sum(len(measuring_images(images.cameras, camera)) for camera in range(cameras))
+        embedded += measured * max(0, evaluations - 1)
     seconds = embedded * _image_seconds(fabric, network.encoder.eval(), runtime.extraction_batch)
     if stage1.epochs and network.prompts is not None and network.text_encoder is not None:
         network.prompts.to(fabric.device)

@@ -30,7 +30,10 @@ def settings():
 
 @pytest.mark.parametrize(
     ("sizes", "again"),
-    [((3, 200, 130), 3), ((100, 90), 0)],  # a batch of 3 is too few for variances
+    [
+        ((3, 200, 130), 3 + 200),
+        ((300, 90), 0),
+    ],  # 3 are too few, 200 two batches, half of 300 is one
 )
 def test_features_by_camera_statistics_cost_one_pass(settings, sizes, again):
     """They are those that its statistics give in evaluation."""
@@ -55,16 +58,12 @@ def test_chosen_images_have_the_same_features_as_among_all(settings):
     store = Store(len(cameras), settings.model.image_size)
     of_all = cameras, settings
     chosen = with_measured(encoder, torch.tensor([204, 1, 5]), *of_all)
-    assert chosen.tolist() == [
-        1,
-        *range(3, 203, 2),
-        *range(203, 333),
-    ]  # of 200, a batch
+    assert chosen.tolist() == [1, 5, *range(203, 333)]  # all of the last camera, whose images make one batch
     passed = []
     encoder.tower.register_forward_pre_hook(lambda module, inputs: passed.append(len(inputs[0])))
     fabric = Fabric(accelerator="cpu", devices=1)
     few = embed_training_images(fabric, encoder, store, *of_all, chosen)
-    assert sum(passed) == 3 + 100 + 130 + 1  # statistics, and one image that they do not give the feature of
+    assert sum(passed) == 3 + 200 + 130 + 2  # statistics, and two images that they do not give features of
     torch.testing.assert_close(few, embed_training_images(fabric, encoder, store, *of_all)[chosen])
 
 

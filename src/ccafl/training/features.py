@@ -12,7 +12,7 @@ from ccafl.data.transforms import normalise
 from ccafl.model.embedding import embed_batches, measure_camera_statistics
 from ccafl.model.image_encoder import ImageEncoder
 
-_STATISTICS_IMAGES = 512  # per camera, for measuring its batch statistics
+_STATISTICS_IMAGES = 256  # per camera, for measuring its batch statistics
 _ENOUGH = 64  # images: from there on, a batch's variance is the running one, which divides by n - 1, to 2 %
 _NEVER = -(1 << 32)  # an epoch long before the first
 
@@ -142,21 +142,25 @@ def with_measured(encoder: ImageEncoder, chosen: Tensor, cameras: Tensor, config
     encoded = torch.zeros(len(cameras), dtype=torch.bool)
     encoded[chosen] = True
     for camera in cameras[chosen].unique().tolist():
-        measuring = measuring_images(cameras, camera, config.runtime.extraction_batch)
-        encoded[measuring] |= len(measuring) >= _ENOUGH
+        measuring = measuring_images(cameras, camera)
+        encoded[measuring] |= _gives_features(len(measuring), config)
     return encoded.nonzero().squeeze(1)
 
 
-def measuring_images(cameras: Tensor, camera: int, most: int) -> Tensor:
-    """The images (m,) int64 on which a camera's statistics are measured: at most so many, evenly chosen, of its own.
+def measuring_images(cameras: Tensor, camera: int) -> Tensor:
+    """The images (m,) int64 on which a camera's statistics are measured: evenly chosen of its own, at most 256.
 
     Args:
         cameras: (n,) int64, of all images.
         camera: its number.
-        most: images in a batch; 512 are enough.
     """
     own = (cameras == camera).nonzero().squeeze(1)
-    return own[:: -(-len(own) // min(most, _STATISTICS_IMAGES))]
+    return own[:: -(-len(own) // _STATISTICS_IMAGES)]
+
+
+def _gives_features(measured: int, config: Config) -> bool:
+    """Whether so many images, with which a camera is measured, have features by its statistics: those of one batch."""
+    return _ENOUGH <= measured <= config.runtime.extraction_batch
 
 
 def measure_cameras(
@@ -167,7 +171,7 @@ def measure_cameras(
     config: Config,
     only: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Measure cameras' batch statistics, if the encoder keeps such statistics, on one batch of evenly chosen images.
+    """Measure cameras' batch statistics on some of their images, if the encoder keeps such statistics.
 
     Args:
         fabric, encoder, config: of the run.
@@ -176,18 +180,18 @@ def measure_cameras(
         only: the cameras to be measured; all of them if not given.
 
     Returns:
-        The indices (m,) of the images that were measured, and their features (m, D), without cameras that have too few.
+        The indices (m,) of the images of all cameras that were measured in one batch, and their features (m, D).
     """
     measured, features = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, encoder.reid_dim, device=fabric.device)]
     if encoder.norm_cameras is None:
         return measured[0], features[0]
     size = config.runtime.extraction_batch
     for camera in (cameras.unique() if only is None else only).tolist():
-        chosen = measuring_images(cameras, camera, size)
+        chosen = measuring_images(cameras, camera)
         batches = (normalise(batch.to(fabric.device)) for batch in EvaluationBatches(store, chosen, size).loaded(0))
         with fabric.autocast():
             found = list(measure_camera_statistics(encoder, camera, batches, fabric.device))
-        if len(chosen) >= _ENOUGH:
+        if _gives_features(len(chosen), config):
             measured.append(chosen)
             features += found
     return torch.cat(measured), torch.cat(features)
