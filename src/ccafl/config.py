@@ -138,7 +138,7 @@ class Stage2(_Settings):
     steps_per_epoch: Count = 200
     identities: Count = 16  # P, identities per batch
     images: Count = 8  # K, images per identity
-    feature_age: NotNegative = 0  # epochs for which an image's feature, from a step or a start, is not computed anew
+    feature_age: NotNegative = 0  # epochs for which an image's feature from a step or a start is used again (paper: 0)
     draw: Literal["accumulated", "associated"] = "accumulated"  # whose images a batch holds, once associated
     learning_rate: Positive = 3.5e-4
     bias_learning_rate_factor: Positive = 2.0
