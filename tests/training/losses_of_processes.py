@@ -27,6 +27,7 @@ SETTINGS = [
 ]
 EVERY_LOSS = [
     "stage2.intra_camera.epochs=0",
+    "stage2.feature_age=1",
     "stage2.intra_camera.text=true",
     "stage2.association.rate=0.5",
     "stage2.inter_camera.text_from=0",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from losses_of_processes import SETTINGS, main
 
 from ccafl.model.image_encoder import ImageEncoder
@@ -46,6 +47,10 @@ def test_two_processes_go_on_as_one_does_and_one_with_what_they_saved(world, tmp
     assert max(of_one["joined"]) > 0
 
     states = [load_checkpoint(run / "checkpoints" / "last.pt") for run in (one, two)]
+    (features, made), (same, made_by_two) = (state["bank"] for state in states)
+    assert (features * same).sum(1).min() > 0.99
+    assert torch.equal(made, made_by_two)
+    assert (made == 1).any()  # in steps of the last epoch
     ours, theirs = ([state["classifier"], *state["classifier_optimizer"]["state"].values()] for state in states)
     for some, others in zip(ours, theirs, strict=True):
         assert some.keys() == others.keys()
