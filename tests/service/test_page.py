@@ -202,10 +202,16 @@ def test_the_gallery_is_looked_through_without_a_query(tab):
     expect(footer).to_contain_text("Model colours (ffffffffffff), numpy.")
 
 
-def test_an_empty_search_says_what_is_missing(tab):
+def test_an_empty_search_says_what_is_missing_and_the_page_goes_on_loading(address, new_tab):
+    tab, held = new_tab(), []
+    tab.route("**/api/persons?*", lambda route: held.append(route))
+    with tab.expect_request("**/api/persons?*"):
+        tab.goto(address)
     tab.get_by_role("radio", name="Description").check(force=True)
     tab.get_by_role("button", name="Search", exact=True).click()
     expect(tab.get_by_role("alert").filter(has_text="describe the person in a sentence")).to_be_visible()
+    for route in held:
+        route.continue_()
     expect(tab.get_by_role("region", name="People")).to_be_visible()
 
 

@@ -301,8 +301,9 @@ function busy(on, quietly = false) {
  * @param {() => void} [again]
  */
 function say(problem, again) {
-  running?.abort();
-  const passes = typeof problem === "string" ? noQuery() : [0, 429, 503].includes(problem.status);
+  const lacks = typeof problem === "string" && noQuery(); // no search is tried, and what is below may still be loading
+  if (!lacks) running?.abort();
+  const passes = lacks || [0, 429, 503].includes(problem.status);
   const stays = passes && (answer !== null || looked !== null || noQuery()) && byId("found").hasChildNodes();
   byId("progress").hidden = true;
   byId("results").setAttribute("aria-busy", "false");
