@@ -19,10 +19,9 @@ SEAL = 77  # bytes of the archive's comment, which is the digest; two before it 
 
 
 def digests() -> Iterator[Comparison]:
-    """clip-synth's checkpoint and RN50's: the digest takes under 5 % of the time of writing it."""
-    for architecture, name in (("clip-synth", "demo"), ("RN50", "market1501")):
-        with tempfile.TemporaryDirectory() as folder:
-            yield _digest_of(architecture, load_config(name, ["model.weights=null"]).model, Path(folder) / "last.pt")
+    """clip-synth's checkpoint: the digest takes under 5 % of the time of writing it; of a larger one even less."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield _digest_of("clip-synth", load_config("demo", ["model.weights=null"]).model, Path(folder) / "last.pt")
 
 
 def _digest_of(architecture: str, model: Model, path: Path) -> Comparison:

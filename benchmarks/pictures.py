@@ -111,7 +111,7 @@ def _nearly(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def extraction(opponents: Opponents) -> Iterator[Comparison]:
-    """RN50 at 256x128 on the CPU, against a plain float32 forward pass in batches of 64."""
+    """RN50 at 256x128 on the CPU, against a plain float32 forward pass."""
     del opponents
     torch.manual_seed(0)
     config = _run_config()
@@ -119,14 +119,14 @@ def extraction(opponents: Opponents) -> Iterator[Comparison]:
     plain = build_encoder(config.model, 6).eval().to(memory_format=torch.contiguous_format)
     plain.load_state_dict(encoder.state_dict())
     embedder = Embedder(config, encoder, [f"c{camera}" for camera in range(6)], torch.device("cpu"), fast=True)
-    pictures = [Image.fromarray(picture) for picture in _noise(64)]
+    pictures = [Image.fromarray(picture) for picture in _noise(32)]
 
     def theirs() -> Tensor:
         with torch.no_grad():
             images = [normalise(_as_tensor(picture)) for picture in pictures]
             return F.normalize(plain(torch.stack(images), image_text=False)[0])
 
-    work = "features: RN50, 256x128, 64 pictures"
+    work = "features: RN50, 256x128, 32 pictures"
     yield Comparison(work, "eager float32", lambda: embedder.embed(pictures), theirs, _same_direction, 1.5, rounds=3)
 
 
