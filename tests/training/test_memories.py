@@ -53,6 +53,21 @@ def test_instances_kept_once_give_the_losses_of_slots_that_each_hold_one():
             memory.update(batch.detach(), labels)
 
 
+def test_instances_of_identities_with_equally_many_images_are_their_own():
+    """As many rows as places: the rows of what stays are still in another order than those of slots."""
+    count, each = 3, 2
+    identities = torch.arange(count).repeat_interleave(each)
+    images = LabelledImages(
+        (), torch.zeros_like(identities), identities, identities, ("a",), torch.zeros(count, dtype=torch.int64),
+        ("x",) * count,
+    )  # fmt: skip
+    features = F.normalize(torch.randn(count * each, 6, generator=torch.Generator().manual_seed(0)))
+    whole, once = (hybrid_memories(features, images, IntraCamera(), 1, samples)[0] for samples in (32, 2))
+    assert len(once.rows) == once.places.numel() == 2 * count + count * each
+    batch, labels = torch.randn(3, 6, generator=torch.Generator().manual_seed(1)), torch.arange(count)
+    torch.testing.assert_close(once.losses(batch, labels), whole.losses(batch, labels))
+
+
 def test_prototypes_and_texts_are_means_over_images_not_over_identities():
     images = labelled()
     association = torch.tensor([0, -1, 0, 1, 1])

@@ -94,7 +94,7 @@ class HybridMemory:
         """
         features = F.normalize(features)
         similar = features @ self.centres.T
-        hardest = _HardestInstances.apply(features, self.rows, self.places, labels)
+        hardest = _HardestInstances.apply(features, self.rows, self.places, labels, self.slots)
         if ignored is not None:
             similar, hardest = (part.masked_fill(ignored, -torch.inf) for part in (similar, hardest))
         centre_loss = F.cross_entropy(similar / self.temperature, labels)
@@ -128,10 +128,11 @@ class _HardestInstances(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, features: Tensor, rows: Tensor, places: Tensor, labels: Tensor) -> Tensor:
-        """(B, D), (R, D), (M, C), (B,) -> (B, C)."""
+    def forward(ctx: FunctionCtx, features: Tensor, rows: Tensor, places: Tensor, labels: Tensor, slots: int) -> Tensor:
+        """(B, D), (R, D), (M, C), (B,), K -> (B, C)."""
         similarity = rows.to(features.dtype) @ features.T
-        of_identities = similarity.view(*places.shape, -1) if len(rows) == places.numel() else similarity[places]
+        in_slots = len(places) == slots  # all of them, so that their rows are in the order of places
+        of_identities = similarity.view(*places.shape, -1) if in_slots else similarity[places]
         hardest, place = of_identities.max(0)
         own = labels.expand(len(places), 1, -1)
         least, least_place = of_identities.gather(1, own).min(0)
@@ -141,7 +142,7 @@ class _HardestInstances(torch.autograd.Function):
         return hardest.T
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         """sum_j g_ij (the instance chosen for i and j).
 
         Summed over one group of identities at a time, so that their instances stay in a processor's cache.
@@ -156,7 +157,7 @@ class _HardestInstances(torch.autograd.Function):
 
         sums = F.embedding_bag(grouped(chosen), rows, per_sample_weights=grouped(weights), mode="sum")
         gradient = sums.view(-1, samples, rows.shape[1]).sum(0)
-        return gradient.to(gradients[0].dtype), None, None, None
+        return gradient.to(gradients[0].dtype), None, None, None, None
 
 
 def _write_instances(instances: Tensor, features: Tensor, labels: Tensor) -> None:

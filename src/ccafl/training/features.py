@@ -185,10 +185,12 @@ def measure_cameras(
     measured, features = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, encoder.reid_dim, device=fabric.device)]
     if encoder.norm_cameras is None:
         return measured[0], features[0]
-    size = config.runtime.extraction_batch
+    size, workers = config.runtime.extraction_batch, config.data.workers
     for camera in (cameras.unique() if only is None else only).tolist():
         chosen = measuring_images(cameras, camera)
-        batches = (normalise(batch.to(fabric.device)) for batch in EvaluationBatches(store, chosen, size).loaded(0))
+        batches = (
+            normalise(batch.to(fabric.device)) for batch in EvaluationBatches(store, chosen, size).loaded(workers)
+        )
         with fabric.autocast():
             found = list(measure_camera_statistics(encoder, camera, batches, fabric.device))
         if _gives_features(len(chosen), config):
